@@ -1,0 +1,53 @@
+# Thin: the workflow itself is run with `snakemake`. Sets up .venv from the lock file when that is newer.
+CONFIG ?= config/demo.yaml
+PYTHON ?= python3
+# cpu | auto | cu130 ...: which build of torch uv installs; empty: the index's default, or a wheel folder that
+# PIP_FIND_LINKS names.
+TORCH ?=
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+RUN := $(or $(shell sed -n 's/^run: *//p' $(CONFIG)),demo)
+CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
+# Two jobs side by side: one job's start hides behind another's work.
+THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
+BIN := .venv/bin
+
+.PHONY: demo test lint format docs lock clean
+
+demo: .venv/ready
+	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
+	@echo
+	@echo "The atlas, as a table:  results/$(RUN)/atlas/atlas.parquet"
+	@echo "The atlas, as a page:   results/$(RUN)/atlas/index.html   (open it in a browser)"
+
+test: .venv/ready lint
+	$(BIN)/pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check scripts tests
+	$(BIN)/ruff format --check scripts tests
+	$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+format: .venv/ready
+	$(BIN)/ruff check --fix scripts tests
+	$(BIN)/ruff format scripts tests
+	$(BIN)/snakefmt Snakefile rules
+
+docs: .venv/ready
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.config
+	$(BIN)/python tests/rule_graph.py
+
+.venv/ready: requirements.lock
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) requirements.lock
+	touch .venv/ready
+
+lock:
+	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --no-annotate --quiet --output-file requirements.lock
+	sed -i 's/+cpu$$//' requirements.lock
+
+clean:
+	rm -rf .venv .snakemake
