@@ -1,0 +1,343 @@
+"""The atlas: one table of all neurons and signs, and pages that open from disk without a network."""
+
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from .logs import logger, progress
+from .models import load_tokenizer, token_strings
+from .records import (
+    ATLAS,
+    DESCRIPTIONS,
+    EXEMPLARS,
+    SCORES,
+    SIGNS,
+    SIMULATIONS,
+    STATISTICS,
+)
+from .sequences import corpus_facts, read_texts
+from .storage import read_table, whole, write_table
+
+PAGES = Path(__file__).parent / "pages"
+Key = tuple[int, int, str]  # layer, neuron, sign
+
+
+# --- the table ---------------------------------------------------------------------------------------
+
+
+def atlas_rows(descriptions: pa.Table, scores: pa.Table, statistics: pa.Table) -> list[dict[str, Any]]:
+    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign."""
+    candidates, scored = _group(descriptions), _group(scores)
+    ranges = {(r["layer"], r["neuron"]): r for r in statistics.to_pylist() if r["split"] == "train"}
+    return [
+        _atlas_row(key, group, scored.get(key, []), ranges[key[:2]])
+        for key, group in sorted(candidates.items(), key=_order)
+    ]
+
+
+def _order(item: tuple[Key, Any]) -> tuple[int, int, int]:
+    layer, neuron, sign = item[0]
+    return layer, neuron, SIGNS.index(sign)  # type: ignore[arg-type]
+
+
+def _group(table: pa.Table) -> dict[Key, list[dict]]:
+    groups: dict[Key, list[dict]] = {}
+    for row in table.to_pylist():
+        groups.setdefault((row["layer"], row["neuron"], row["sign"]), []).append(row)
+    return groups
+
+
+def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict) -> dict[str, Any]:
+    layer, neuron, sign = key
+    chosen = {row["split"]: row for row in scores if row["chosen"]}
+    valid, test = chosen.get("valid", {}), chosen.get("test", {})
+    described = [c for c in candidates if c["status"] == "ok"]
+    if all(c["status"] == "no_activation" for c in candidates):
+        status = "no_activation"
+    elif not described:
+        status = "no_description"
+    elif test.get("correlation") is None:
+        status = "no_score"
+    else:
+        status = "ok"
+
+    def mean(kind: str) -> float | None:
+        found = [r["correlation"] for r in scores if r["kind"] == kind and r["split"] == "test"]
+        numbers = [r for r in found if r is not None]
+        return float(np.mean(numbers)) if numbers else None
+
+    published = [r["published_score"] for r in scores if r["kind"] == "candidate" and r["split"] == "valid"]
+    return {
+        "layer": layer,
+        "neuron": neuron,
+        "sign": sign,
+        "description": valid.get("description"),
+        "score": test.get("correlation"),
+        "score_low": test.get("correlation_low"),
+        "score_high": test.get("correlation_high"),
+        "null_score": mean("null"),
+        "token_baseline_score": mean("token_baseline"),
+        # As published: the best of the candidates, reported on the split that it was chosen on.
+        "published_score": max((p for p in published if p is not None), default=None),
+        "selection_score": valid.get("correlation"),
+        "n_candidates": len(described),
+        "peak": train["max"] if sign == "positive" else train["min"],
+        "explainer": candidates[0]["explainer"],
+        "simulator": valid.get("simulator"),
+        "status": status,
+    }
+
+
+def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
+    """Write the atlas of all chunks; the three lists name the same chunks in the same order."""
+    rows: list[dict] = []
+    files = list(zip(descriptions, scores, statistics))
+    for d, s, t in progress(files, len(files), "chunks"):
+        rows += atlas_rows(
+            read_table(d, DESCRIPTIONS),
+            read_table(s, SCORES),
+            read_table(t, STATISTICS),
+        )
+    write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
+    statuses = [row["status"] for row in rows]
+    logger.info(
+        "%d rows: %s",
+        len(rows),
+        ", ".join(f"{s} {statuses.count(s)}" for s in sorted(set(statuses))),
+    )
+
+
+# --- one neuron --------------------------------------------------------------------------------------
+
+
+class Details:
+    """What the pages show of a chunk's neurons, as plain data."""
+
+    def __init__(
+        self,
+        neurons: list[int],
+        corpus: dict[str, str],
+        tables: dict[str, str],
+        subject_folder: str,
+        n_exemplars: int,
+    ):
+        """tables: exemplars, statistics, descriptions, scores, simulations -> file."""
+        self.neurons, self.n_exemplars = neurons, n_exemplars
+        self.tokenizer = load_tokenizer(subject_folder)
+        only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
+        shown = [*only, ("rank", "<", n_exemplars)]
+        self.statistics = read_table(tables["statistics"], STATISTICS, only).to_pylist()
+        descriptions = read_table(tables["descriptions"], DESCRIPTIONS, only)
+        scores = read_table(tables["scores"], SCORES, only)
+        self.candidates, self.scores = _group(descriptions), _group(scores)
+        self.exemplars = _group(read_table(tables["exemplars"], EXEMPLARS, shown))
+        self.simulations = _group(read_table(tables["simulations"], SIMULATIONS, only))
+        rows = atlas_rows(
+            descriptions,
+            scores,
+            pa.Table.from_pylist(self.statistics, schema=STATISTICS),
+        )
+        self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
+        self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
+
+    def _texts(self, split: str, path: str) -> dict[int, tuple[str, list[str]]]:
+        """Source and token strings of the sequences shown."""
+        groups = [*self.exemplars.values(), *self.simulations.values()]
+        texts = read_texts(
+            path,
+            {r["seq_id"] for group in groups for r in group if r["split"] == split},
+        )
+        return {i: (text.source, token_strings(self.tokenizer, text.evidence)) for i, text in texts.items()}
+
+    def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
+        """A neuron's object as pages/atlas.js reads it."""
+        return {
+            "layer": layer,
+            "neuron": neuron,
+            "statistics": {r["split"]: _statistics(r) for r in self.statistics if r["neuron"] == neuron},
+            "signs": {sign: self._sign((layer, neuron, sign)) for sign in SIGNS},
+        }
+
+    def _sign(self, key: Key) -> dict[str, Any]:
+        row, scores = self.rows[key], self.scores.get(key, [])
+        by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
+        best = next((r["candidate"] for r in scores if r["chosen"]), None)
+        numbers = (
+            "score", "score_low", "score_high", "null_score", "token_baseline_score", "published_score",
+            "selection_score",
+        )  # fmt: skip
+        half = max(1, self.n_exemplars // 2)
+        return {
+            "status": row["status"],
+            "best": best,
+            **{name: _rounded(row[name]) for name in numbers},
+            "candidates": [
+                {
+                    "candidate": c["candidate"],
+                    "description": c["description"],
+                    "status": c["status"],
+                    "exemplar_ranks": c["exemplar_ranks"],
+                    "selection_score": _rounded(by_split.get((c["candidate"], "valid"), {}).get("correlation")),
+                    "published_score": _rounded(by_split.get((c["candidate"], "valid"), {}).get("published_score")),
+                    "score": _rounded(by_split.get((c["candidate"], "test"), {}).get("correlation")),
+                }
+                for c in self.candidates[key]
+            ],
+            "exemplars": [
+                {**self._sequence(r), "peak": _rounded(r["peak"])}
+                for r in self.exemplars[key]
+                if r["rank"] < (self.n_exemplars if (r["split"], r["kind"]) == ("train", "top") else half)
+            ],
+            "simulated": [
+                {
+                    **self._sequence(r),
+                    "simulated": [_rounded(v) for v in r["simulated"]],
+                }
+                for r in self.simulations.get(key, [])
+                if r["split"] == "test"
+            ],
+        }
+
+    def _sequence(self, row: dict) -> dict[str, Any]:
+        source, tokens = self.texts[row["split"]][row["seq_id"]]
+        shown = {name: row[name] for name in ("split", "kind", "rank", "seq_id")}
+        activations = [_rounded(v) for v in row["activations"]]
+        return {**shown, "source": source, "tokens": tokens, "activations": activations}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")
+
+
+def _statistics(row: dict) -> dict[str, Any]:
+    shown = {name: _rounded(row[name]) for name in ("mean", "std", "min", "max")}
+    quantiles = {
+        "q1e-4_low": _rounded(row["lower_1e-4"]),
+        "q1e-4_high": _rounded(row["upper_1e-4"]),
+    }
+    return {"tokens": row["tokens"], **shown, **quantiles}
+
+
+# --- pages -------------------------------------------------------------------------------------------
+
+
+def write_details(layer: int, details: Details, output: str) -> None:
+    """Write a chunk's neurons as a script that the atlas page loads."""
+    neurons = [details.neuron(layer, neuron) for neuron in details.neurons]
+    with whole(output) as part:
+        part.write_text(f"atlasDetails({_json(neurons)});\n")
+
+
+def write_neuron_page(about: dict[str, str], layer: int, details: Details, output: str) -> None:
+    """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator."""
+    neuron = details.neurons[0]
+    data = {"kind": "neuron", **about, "neuron": details.neuron(layer, neuron)}
+    _write_page(f"Layer {layer}, neuron {neuron} of {about['subject']}", data, output)
+
+
+def write_atlas_page(
+    about: dict[str, str],
+    corpus: dict[str, str],
+    atlas: str,
+    parts: dict[int, list[str]],
+    chunk_size: int,
+    rows: list[str],
+    output: str,
+) -> None:
+    """Write the atlas page and the rows that it loads, one file per layer.
+
+    parts: layer -> names of its chunks, of chunk_size neurons; rows: one output per layer, in their order.
+    """
+    table = read_table(atlas, ATLAS)
+    shown = [
+        name
+        for name in ATLAS.names
+        if name not in ("layer", "explainer", "simulator")
+    ]  # fmt: skip
+    layers = []
+    for (layer, names), file in zip(parts.items(), rows):
+        of_layer = table.filter(pa.compute.equal(table["layer"], layer))
+        columns: dict[str, list] = {name: of_layer[name].to_pylist() for name in shown}
+        for name in (n for n in shown if pa.types.is_floating(ATLAS.field(n).type)):
+            columns[name] = [_rounded(value) for value in columns[name]]
+        columns["part"] = [names[i // (chunk_size * len(SIGNS))] for i in range(len(of_layer))]
+        with whole(file) as part:
+            part.write_text(f"atlasRows({layer}, {_json(columns)});\n")
+        layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
+    facts = {split: corpus_facts(path) for split, path in corpus.items()}
+    splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
+    data = {"kind": "atlas", **about, "splits": splits, "layers": layers}
+    _write_page(
+        f"{about['run']}: what the neurons of {about['subject']} respond to",
+        data,
+        output,
+    )
+
+
+def _json(data: Any) -> str:
+    # No "<": a text with "</script>" or "<!--" would end or swallow the script that it stands in.
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _write_page(title: str, data: dict[str, Any], output: str) -> None:
+    import jinja2
+
+    template = jinja2.Template((PAGES / "atlas.html").read_text())
+    page = template.render(
+        title=html.escape(title),
+        css=(PAGES / "atlas.css").read_text(),
+        js=(PAGES / "atlas.js").read_text(),
+        data=_json(data),
+    )
+    with whole(output) as part:
+        part.write_text(page)
+
+
+# --- plots -------------------------------------------------------------------------------------------
+
+
+def plot_scores(atlas: str, output: str) -> None:
+    """Draw each layer's scores beside what chance and the token baseline get, as an SVG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    style = {"svg.hashsalt": "atlas", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    matplotlib.rcParams.update(style)  # type: ignore[arg-type]
+    table = read_table(atlas, ATLAS, [("status", "=", "ok")])
+    layers = sorted(set(table["layer"].to_pylist()))
+    series = (
+        ("score", "description", "#c2570c"),
+        ("null_score", "descriptions of other features", "#8a8a8a"),
+        ("token_baseline_score", "token baseline", "#2f6fab"),
+    )
+    figure, axes = plt.subplots(figsize=(max(5.0, 0.5 * len(layers) + 3), 3.2), layout="constrained")
+    for shift, (column, label, colour) in enumerate(series):
+        for place, layer in enumerate(layers):
+            values = _numbers(table.filter(pa.compute.equal(table["layer"], layer))[column].to_pylist())
+            x = place + (shift - 1) * 0.25
+            spread = np.linspace(-0.07, 0.07, len(values)) if len(values) > 1 else np.zeros(len(values))
+            axes.plot(x + spread, values, ".", color=colour, alpha=0.45, markersize=4)
+            if len(values):
+                axes.hlines(np.median(values), x - 0.1, x + 0.1, color=colour, linewidth=2.5)
+        axes.plot([], [], color=colour, linewidth=2.5, label=label)
+    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
+    axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
+    axes.set_xlabel("layer")
+    axes.set_ylabel("correlation on test (bar: median)")
+    if layers:
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.set_title("no row has status ok")
+    with whole(output) as part:
+        figure.savefig(part, format="svg", metadata={"Date": None})
+
+
+def _numbers(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,513 @@
+"""The configuration: one pydantic model per section; an unknown key or a wrong type is an error.
+
+The docstring under a field is its documentation: config/README.md and the JSON schema are generated
+from it (`python -m neuron_descriptions.config`), and a test fails when they drift.
+"""
+
+import json
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from .records import SPLITS
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!_-]+$")]
+
+
+class Section(BaseModel):
+    """A section of the configuration: strict types, no unknown keys, field docstrings kept."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Hub(Section):
+    """Something on the Hugging Face hub; a token, where one is needed, comes from HF_TOKEN alone."""
+
+    source: Literal["hub"]
+    repo: str
+    """Repository, `owner/name`."""
+    revision: str
+    """Commit, tag or branch; a commit makes the run repeatable."""
+
+
+class Wheel(Section):
+    """Something packed in a Python wheel; fetched without the package's dependencies."""
+
+    source: Literal["wheel"]
+    package: Pinned
+    """`package==version`."""
+
+
+class Local(Section):
+    """Something already on disk."""
+
+    source: Literal["path"]
+    path: str
+    """File, folder or glob, relative to the working directory or absolute."""
+
+
+class HubModel(Hub):
+    """A model on the hub."""
+
+
+class WheelModel(Wheel):
+    """A GGUF model in a wheel, converted once to a safetensors folder."""
+
+    file: str
+    """The .gguf file's path inside the wheel."""
+    sha256: Sha256
+    """Checksum of that file."""
+
+
+class LocalModel(Local):
+    """A folder as written by `save_pretrained`."""
+
+
+Model = Annotated[HubModel | WheelModel | LocalModel, Field(discriminator="source")]
+
+
+class Text(Section):
+    """What the documents of a text source look like."""
+
+    format: Literal["text", "chat"]
+    """`text`: prose, cut in windows. `chat`: conversations, put through the subject's chat template,
+    then cut in windows over their whole length."""
+    ratio: Annotated[float, Field(gt=0, le=1)]
+    """Share of every split's sequences that come from this source; the ratios sum to 1."""
+    field: str | None = None
+    """JSON, JSONL, Parquet and hub rows: the key that holds the text (in JSON at any depth: all its
+    strings, in order) or the conversation (a list of messages with a role or sender and a text)."""
+    records: bool = False
+    """JSON: true where every value of the file's top level is a document, false where the file is one."""
+    html: bool = False
+    """Remove HTML tags and entities."""
+
+
+class HubText(Text, Hub):
+    """A data set on the hub, streamed."""
+
+    subset: str | None = None
+    """Configuration name of the data set, such as `sample-10BT`."""
+    split: str = "train"
+    """Split of the data set on the hub."""
+    documents: PositiveInt
+    """How many documents to take."""
+    shuffle_buffer: PositiveInt = 10_000
+    """Documents in the buffer that shuffles the stream (with `seed`)."""
+
+
+class WheelText(Text, Wheel):
+    """Text files in a wheel."""
+
+    files: str
+    """Glob of the files inside the wheel: .txt, .json, .jsonl or .parquet."""
+    sha256: Sha256
+    """Checksum of the wheel."""
+
+
+class LocalText(Text, Local):
+    """Text files on disk; `path` may be a glob of .txt, .json, .jsonl or .parquet files."""
+
+
+TextSource = Annotated[HubText | WheelText | LocalText, Field(discriminator="source")]
+
+
+class Subject(Section):
+    """The model whose neurons are described."""
+
+    model: str
+    """Its name under `models`."""
+    layers: PositiveInt
+    """Number of its layers: the plan needs it before the weights are there; checked on loading."""
+    neurons_per_layer: PositiveInt
+    """MLP neurons per layer; checked on loading."""
+    dtype: Dtype = "bfloat16"
+    """Precision of the forward pass, and of the activations that are kept."""
+    module: str | None = None
+    """Down projection of a layer's MLP, such as `model.layers.{layer}.mlp.down_proj`; found by its
+    shape when not given."""
+
+
+class Sequences(Section):
+    """Sequences per split."""
+
+    train: PositiveInt
+    """Evidence for descriptions."""
+    valid: PositiveInt
+    """Chooses among the candidates."""
+    test: PositiveInt
+    """Gives the reported scores."""
+
+
+class Corpus(Section):
+    """The text that the subject reads."""
+
+    seq_len: Annotated[int, Field(ge=8, le=32_767)]
+    """Tokens per sequence, the chat template's prefix included."""
+    sequences: Sequences
+    """Sequences per split; documents are divided among the splits in the same proportion."""
+    chat_prefix: bool = True
+    """Put the chat template's constant prefix before prose too, where the subject has a template."""
+    windows_per_document: PositiveInt | None = None
+    """Windows taken from one document at most; null: as many as fit without overlap."""
+    sources: dict[Name, TextSource]
+    """Named sources, mixed by ratio."""
+
+    @model_validator(mode="after")
+    def _ratios(self) -> "Corpus":
+        total = sum(source.ratio for source in self.sources.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the sources' ratios sum to {total:g}; make them sum to 1")
+        return self
+
+
+class Neurons(Section):
+    """Which neurons to describe."""
+
+    layers: Literal["all"] | list[NonNegativeInt] = "all"
+    """`all`, or a list of layers counted from 0."""
+    indices: Literal["all"] | list[NonNegativeInt | str] = "all"
+    """`all`, or a list of indices and ranges (`"0-99"`, both ends included) in each of these layers."""
+    file: str | None = None
+    """Instead of both: a .csv or .parquet with columns layer and neuron, or a .npy of (n, 2) such pairs."""
+    chunk_size: PositiveInt = 448
+    """Neurons per job in the stages after the harvest; sized so that loading a model is a small part."""
+
+
+class Exemplars(Section):
+    """What the harvest keeps of every neuron and sign."""
+
+    k: PositiveInt = 100
+    """Sequences with the most extreme activation, per sign and split."""
+    random: PositiveInt = 10
+    """Random sequences, per sign and split."""
+    shards: PositiveInt = 1
+    """Jobs that share a split's sequences; also the unit of recovery. Never changes a result."""
+    layers_per_job: PositiveInt = 128
+    """Layers harvested in one forward pass, bounded by memory. Never changes a result."""
+    batch_size: PositiveInt = 32
+    """Sequences per forward pass. Part of the numerics: another size may round differently."""
+
+
+class Explainer(Section):
+    """The model that writes descriptions."""
+
+    client: Literal["transformers"] = "transformers"
+    """How it is run."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+
+
+class Descriptions(Section):
+    """How candidate descriptions are made."""
+
+    explainer: Explainer
+    """The explainer."""
+    prompt: str = "config/prompts/short.yaml"
+    """Prompt template file."""
+    candidates: PositiveInt = 5
+    """Candidates per neuron and sign."""
+    pool: PositiveInt = 20
+    """Train exemplars that evidence is drawn from: the top ones."""
+    evidence_min: PositiveInt = 10
+    """Fewest exemplars shown for one candidate."""
+    evidence_max: PositiveInt = 20
+    """Most exemplars shown for one candidate."""
+    min_highlights: PositiveInt = 3
+    """Highlighted places wanted over one candidate's excerpts; thresholds loosen until reached."""
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature."""
+    max_tokens: PositiveInt = 60
+    """Longest answer."""
+    attempts: PositiveInt = 3
+    """Tries for one candidate when an answer is refused or cannot be parsed."""
+
+    @model_validator(mode="after")
+    def _evidence(self) -> "Descriptions":
+        if not self.evidence_min <= self.evidence_max <= self.pool:
+            raise ValueError("evidence_min <= evidence_max <= pool does not hold")
+        return self
+
+
+class Simulator(Section):
+    """The model that predicts activations from a description."""
+
+    kind: Literal["prompted", "finetuned"] = "prompted"
+    """`prompted`: any instruct model, few-shot. `finetuned`: weights trained for the task (planned only:
+    running it is not built yet)."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+    prompt: str = "config/prompts/simulator.yaml"
+    """Few-shot prompt file of the prompted simulator."""
+    batch_tokens: PositiveInt = 8192
+    """Tokens per forward pass at most."""
+
+
+class Scores(Section):
+    """How descriptions are scored."""
+
+    simulator: Simulator
+    """The simulator."""
+    top: PositiveInt = 20
+    """Top exemplars scored, per neuron, sign and split."""
+    random: PositiveInt = 5
+    """Random sequences scored, per neuron, sign and split."""
+    nulls: NonNegativeInt = 2
+    """Descriptions of other features scored on the same test sequences, for comparison with chance."""
+    null_descriptions: str = "config/null-descriptions.yaml"
+    """File of the descriptions that those are drawn from."""
+    bootstrap: PositiveInt = 1000
+    """Resamples (of sequences) behind a confidence interval."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Level of the interval."""
+
+
+class Atlas(Section):
+    """What the pages show."""
+
+    exemplars: PositiveInt = 10
+    """Top train exemplars shown per neuron and sign (and half as many of the other splits)."""
+
+
+class Config(Section):
+    """A run."""
+
+    run: Name
+    """Names the results folder: results/<run>."""
+    seed: NonNegativeInt = 0
+    """Everything random is a function of it and of what it is drawn for."""
+    models: dict[Name, Model]
+    """Where weights come from."""
+    subject: Subject
+    """The model whose neurons are described."""
+    corpus: Corpus
+    """The text that the subject reads."""
+    neurons: Neurons = Neurons()
+    """Which neurons to describe."""
+    exemplars: Exemplars = Exemplars()
+    """What the harvest keeps of every neuron and sign."""
+    descriptions: Descriptions
+    """How candidate descriptions are made."""
+    scores: Scores
+    """How descriptions are scored."""
+    atlas: Atlas = Atlas()
+    """What the pages show."""
+
+    @model_validator(mode="after")
+    def _references(self) -> "Config":
+        for key, model in (
+            ("subject.model", self.subject.model),
+            ("descriptions.explainer.model", self.descriptions.explainer.model),
+            ("scores.simulator.model", self.scores.simulator.model),
+        ):
+            if model not in self.models:
+                raise ValueError(f"{key}: {model!r} is not one of models ({', '.join(self.models)})")
+        fewest = min(getattr(self.corpus.sequences, split) for split in SPLITS)
+        for key, wanted, limit, of in (
+            ("exemplars.k", self.exemplars.k, fewest, "the smallest split's sequences"),
+            (
+                "exemplars.random",
+                self.exemplars.random,
+                fewest,
+                "the smallest split's sequences",
+            ),
+            (
+                "descriptions.pool",
+                self.descriptions.pool,
+                self.exemplars.k,
+                "exemplars.k",
+            ),
+            ("scores.top", self.scores.top, self.exemplars.k, "exemplars.k"),
+            (
+                "scores.random",
+                self.scores.random,
+                self.exemplars.random,
+                "exemplars.random",
+            ),
+        ):
+            if wanted > limit:
+                raise ValueError(f"{key} is {wanted}, more than {of} ({limit}); lower it")
+        for layer in self.neurons.layers if self.neurons.layers != "all" else []:
+            if layer >= self.subject.layers:
+                raise ValueError(
+                    f"neurons.layers: layer {layer} is out of range; the subject has layers"
+                    f" 0..{self.subject.layers - 1}"
+                )
+        return self
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Validate a parsed configuration.
+
+    `pathvars` is Snakemake's own key and passed over. Raises ValueError that names every bad key.
+    """
+    try:
+        return Config.model_validate({k: v for k, v in raw.items() if k != "pathvars"})
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            # A discriminated union adds its tag to the location: not a key that the user wrote.
+            where = ".".join(str(p) for p in e["loc"] if p not in ("hub", "wheel", "path"))
+            message = e["msg"].removeprefix("Value error, ")
+            if e["type"] == "extra_forbidden":
+                message = "unknown key; see config/README.md for the known ones"
+            lines.append(f"  {where or 'config'}: {message}")
+        raise ValueError("the configuration is not valid:\n" + "\n".join(lines)) from None
+
+
+def select_neurons(config: Config) -> dict[int, list[int]]:
+    """Selected neurons: layer -> ascending indices.
+
+    Raises ValueError for indices out of range, duplicates, an unreadable or an empty file.
+    """
+    n_layers, n_neurons = config.subject.layers, config.subject.neurons_per_layer
+    if config.neurons.file is not None:
+        where, pairs = (
+            f"neurons.file {config.neurons.file}",
+            _read_pairs(config.neurons.file),
+        )
+    else:
+        where = "neurons.indices"
+        indices = (
+            range(n_neurons)
+            if config.neurons.indices == "all"
+            else [i for item in config.neurons.indices for i in _expand(item)]
+        )
+        layers = range(n_layers) if config.neurons.layers == "all" else config.neurons.layers
+        pairs = [(layer, neuron) for layer in layers for neuron in indices]
+    selected: dict[int, set[int]] = {}
+    for layer, neuron in pairs:
+        if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
+            raise ValueError(
+                f"{where}: layer {layer}, neuron {neuron} is out of range; the subject has layers"
+                f" 0..{n_layers - 1} of neurons 0..{n_neurons - 1}"
+            )
+        if neuron in selected.setdefault(layer, set()):
+            raise ValueError(f"{where}: layer {layer}, neuron {neuron} is named twice; name it once")
+        selected[layer].add(neuron)
+    if not selected:
+        raise ValueError(f"{where}: no neuron is selected")
+    return {layer: sorted(neurons) for layer, neurons in sorted(selected.items())}
+
+
+def _expand(item: int | str) -> range:
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
+    if not match:
+        raise ValueError(f'neurons.indices: {item!r} is neither an index nor a range such as "0-99"')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise ValueError(f"neurons.indices: range {item!r} ends before it starts")
+    return range(first, last + 1)
+
+
+def _read_pairs(file: str) -> list[tuple[int, int]]:
+    """Pairs (layer, neuron) of a .npy, .csv or .parquet file."""
+    path = Path(file)
+    if not path.exists():
+        raise ValueError(f"neurons.file: {file} does not exist")
+    try:
+        if path.suffix == ".npy":
+            import numpy as np
+
+            array = np.load(path, allow_pickle=False)
+            if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
+                raise ValueError(f"shape {array.shape}, dtype {array.dtype} are not integer (n, 2)")
+            rows = array.tolist()
+        elif path.suffix == ".csv":
+            import csv
+
+            with path.open(newline="") as f:
+                rows = [[int(row["layer"]), int(row["neuron"])] for row in csv.DictReader(f)]
+        elif path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            columns = pq.read_table(path, columns=["layer", "neuron"]).to_pydict()
+            rows = [list(map(int, pair)) for pair in zip(columns["layer"], columns["neuron"])]
+        else:
+            raise ValueError("is neither .npy, .csv nor .parquet")
+    except KeyError as error:
+        raise ValueError(f"neurons.file {file}: no column {error}") from None
+    except Exception as error:
+        raise ValueError(f"neurons.file {file}: {error}") from None
+    return [(layer, neuron) for layer, neuron in rows]
+
+
+def spec_key(spec: BaseModel, *without: str) -> str:
+    """Short digest of a source's settings: names what was fetched, so that runs can share it."""
+    settings = spec.model_dump(mode="json", exclude=set(without))
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _reference(section: type[BaseModel], path: str = "") -> list[str]:
+    """Markdown rows, one per key, in the order of the configuration."""
+    rows: list[str] = []
+    for name, field in section.model_fields.items():
+        key = f"{path}{name}"
+        default = "**required**" if field.is_required() else ""
+        nested = [t for t in _types(field.annotation) if isinstance(t, type) and issubclass(t, BaseModel)]
+        if not field.is_required() and not nested:
+            default = f"`{json.dumps(field.default)}`"
+        rows.append(f"| `{key}` | {default} | {' '.join((field.description or '').split())} |")
+        mapping = "dict" in str(field.annotation)
+        for t in nested:
+            tag = t.model_fields.get("source")
+            note = f" ({get_args(tag.annotation)[0]})" if tag is not None else ""
+            prefix = f"{key}{'.<name>' if mapping else ''}{note}."
+            rows += _reference(t, prefix)
+    return rows
+
+
+def _types(annotation: Any) -> list[Any]:
+    args = get_args(annotation)
+    return [t for arg in args for t in _types(arg)] if args else [annotation]
+
+
+def documentation() -> str:
+    """config/README.md: every key with its default and meaning."""
+    return "\n".join(
+        [
+            "# Configuration",
+            "",
+            "Generated from scripts/neuron_descriptions/config.py by `make docs`; do not edit.",
+            "",
+            "A run is one YAML file: `snakemake --configfile config/demo.yaml`. An unknown key, a wrong type or a"
+            " value out of range is an error before any work starts. Secrets (`HF_TOKEN`) come from the"
+            " environment, never from here.",
+            "",
+            "| key | default | meaning |",
+            "| --- | --- | --- |",
+            *_reference(Config),
+            "",
+        ]
+    )
+
+
+def schema() -> str:
+    """config/schemas/config.schema.json: for editors that complete and check YAML."""
+    return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+if __name__ == "__main__":
+    root = Path(__file__).parents[2] / "config"
+    (root / "README.md").write_text(documentation())
+    (root / "schemas" / "config.schema.json").write_text(schema())

@@ -1,0 +1,245 @@
+"""The corpus: documents divided among the splits, cut in windows, tokenized."""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from .logs import logger, progress
+from .models import load_tokenizer, tokenizer_fingerprint
+from .random_streams import generator, key
+from .records import CORPUS, DOCUMENTS, Document, Message
+from .storage import read_table, write_table
+
+# A window shorter than this share of the full length is left out.
+SHORTEST = 0.5
+
+
+# --- the subject's template --------------------------------------------------------------------------
+
+
+class Template:
+    """What the subject's chat template puts around contents; for a base model, just its begin-of-text token."""
+
+    def __init__(self, tokenizer: Any, chat_prefix: bool = True):
+        """`chat_prefix`: whether prose, too, comes after the template's constant head."""
+        self.tokenizer = tokenizer
+        self.has_chat = tokenizer.chat_template is not None
+        plain = tokenizer("")["input_ids"][:1]
+        begin = plain if plain and plain[0] == tokenizer.bos_token_id else []
+        self.prose_prefix: list[int] = begin
+        if self.has_chat:
+            self._headers()
+            if chat_prefix:
+                self.prose_prefix = self.turn_prefix["user"]
+
+    def _render(self, messages: list[Message]) -> str:
+        return self.tokenizer.apply_chat_template(messages, tokenize=False)
+
+    def _headers(self) -> None:
+        """Find the constant head and each role's header by rendering marked messages."""
+        mark = "CONTENT"
+        user, assistant = ({"role": role, "content": mark} for role in ("user", "assistant"))
+        self.head, user_closing = self._render([user]).split(mark)
+        _, between, assistant_closing = self._render([user, assistant]).split(mark)
+        back = self._render([user, assistant, user]).split(mark)[2]
+        header = {
+            "user": back.removeprefix(assistant_closing),
+            "assistant": between.removeprefix(user_closing),
+        }
+        system = self.head.removesuffix(header["user"])
+        self.turn_prefix = {role: self.special(system + text) for role, text in header.items()}
+
+    def special(self, text: str) -> list[int]:
+        """Ids of template text: special tokens in it are special, none is added."""
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def prose(self, text: str) -> list[int]:
+        """Ids of a document's text: what looks like a special token in it is just text."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def chat(self, messages: list[Message]) -> tuple[list[int], list[str | None]]:
+        """Ids of the templated conversation, exactly as the template gives them, and per token the role whose
+        content it belongs to (None: the template's own). Contents lose what looks like a special token."""
+        cleaned = [{**m, "content": self._clean(m["content"])} for m in messages]
+        text = self._render(cleaned)
+        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        role_of_char: list[str | None] = [None] * (len(text) + 1)
+        place = len(self.head)
+        for message in cleaned:
+            start = text.find(message["content"], place)
+            if start < 0:
+                return [], []  # the template changed the content: nothing to go by
+            place = start + len(message["content"])
+            role_of_char[start:place] = [message["role"]] * (place - start)
+        return encoded["input_ids"], [
+            role_of_char[start] if end > start else None for start, end in encoded["offset_mapping"]
+        ]
+
+    def _clean(self, text: str) -> str:
+        for token in self.tokenizer.all_special_tokens:
+            text = text.replace(token, "")
+        return text.strip()
+
+
+# --- windows -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Window:
+    """A sequence in the making: `prefix` is the template's, `ids` the evidence."""
+
+    order: int
+    document: int
+    prefix: list[int]
+    ids: list[int]
+
+
+def windows(document: Document, template: Template, seq_len: int, limit: int | None, seed: int) -> list[Window]:
+    """Windows of at most seq_len tokens over a whole document: cut without overlap from a random offset on;
+    of more than `limit`, those with the lowest random order."""
+    fingerprint = document_fingerprint(document)
+    if not isinstance(document, str) and not template.has_chat:
+        document = "\n\n".join(message["content"] for message in document)
+    if isinstance(document, str):
+        ids = template.prose(document)
+        roles: list[str | None] = []
+        room = seq_len - len(template.prose_prefix)
+    else:
+        ids, roles = template.chat(document)
+        room = seq_len - max(map(len, template.turn_prefix.values()))
+    if room < 4:
+        raise ValueError(
+            f"corpus.seq_len {seq_len} leaves {room} tokens after the chat template's prefix of {seq_len - room};"
+            " raise it, or set corpus.chat_prefix: false"
+        )
+    first = next((i for i, role in enumerate(roles) if role), 0)
+    length = len(ids) - first
+    offset = int(generator(seed, "offset", fingerprint).integers(room)) if length > room else 0
+    cuts = [0, *range(offset or room, length, room), length]
+    found = []
+    for start, end in pairwise(cuts):
+        start, end = first + start, first + end
+        prefix = template.prose_prefix
+        if roles:
+            # Begin with a turn's content: the prefix then says whose it is.
+            start = next((i for i in range(start, end) if roles[i]), end)
+            if start < end:
+                prefix = template.turn_prefix[roles[start] or ""]
+        if end - start >= SHORTEST * room:
+            order = key(seed, "window", fingerprint, start)
+            found.append(Window(order, fingerprint, prefix, ids[start:end]))
+    return sorted(found, key=lambda w: w.order)[:limit]
+
+
+def document_fingerprint(document: Document) -> int:
+    """63 bits of a hash of the content: equal for exact duplicates."""
+    return key(document if isinstance(document, str) else json.dumps(document)) >> 1
+
+
+def shares(n: int, ratios: dict[str, float]) -> dict[str, int]:
+    """n divided by ratio to the unit (largest remainders, then names)."""
+    exact = {name: n * ratio / sum(ratios.values()) for name, ratio in ratios.items()}
+    counts = {name: int(value + 1e-9) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
+    for name in by_remainder[: n - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def build_corpus(
+    sources: dict[str, dict[str, Any]],
+    documents: dict[str, str],
+    model_folder: str,
+    seq_len: int,
+    sequences: dict[str, int],
+    chat_prefix: bool,
+    windows_per_document: int | None,
+    seed: int,
+    outputs: dict[str, str],
+) -> None:
+    """Write one corpus table per split.
+
+    A document belongs to one split, by its hash; exact duplicates, of documents and of sequences, are dropped
+    wherever they are. Raises ValueError that names a source that cannot give its share.
+    """
+    tokenizer = load_tokenizer(model_folder)
+    template = Template(tokenizer, chat_prefix)
+    pools: dict[tuple[str, str], list[Window]] = {(s, n): [] for s in sequences for n in sources}
+    seen_documents: set[int] = set()
+    for name in sources:
+        table = read_table(documents[name], DOCUMENTS)
+        texts = (row["text"] or row["messages"] for row in table.to_pylist())
+        for document in progress(texts, len(table), f"documents of {name}"):
+            fingerprint = document_fingerprint(document)
+            if fingerprint not in seen_documents:
+                seen_documents.add(fingerprint)
+                split = _split_of(fingerprint, sequences, seed)
+                pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
+    seen: set[int] = set()
+    fingerprint_of_tokenizer = tokenizer_fingerprint(tokenizer)
+    for split, n in sequences.items():
+        rows: list[tuple[str, Window]] = []
+        counts = shares(n, {name: source["ratio"] for name, source in sources.items()})
+        for name, count in counts.items():
+            chosen = _distinct(sorted(pools[split, name], key=lambda w: w.order), count, seen)
+            if len(chosen) < count:
+                most = int(len(chosen) / sources[name]["ratio"])
+                raise ValueError(
+                    f"corpus.sources.{name} is exhausted: it can give {len(chosen)} sequences to split {split},"
+                    f" {count} are wanted. Lower corpus.sequences.{split} to {most}, lower its ratio, or give it"
+                    " more documents"
+                )
+            rows += [(name, window) for window in chosen]
+        order = generator(seed, "order", split).permutation(len(rows))
+        evidence = [len(window.ids) for _, window in rows]
+        metadata = {
+            "tokenizer": fingerprint_of_tokenizer,
+            "tokens": str(sum(evidence)),
+            "longest": str(max(evidence)),
+        }
+        table = pa.Table.from_pylist(
+            [_row(seq_id, *rows[i]) for seq_id, i in enumerate(order)],
+            schema=CORPUS.with_metadata(metadata),
+        )
+        write_table(table, outputs[split])
+        logger.info(
+            "%s: %d sequences (%s)",
+            split,
+            n,
+            ", ".join(f"{k} {v}" for k, v in counts.items()),
+        )
+
+
+def _split_of(fingerprint: int, sequences: dict[str, int], seed: int) -> str:
+    place = key(seed, "split", fingerprint) / 2**64 * sum(sequences.values())
+    for split, n in sequences.items():
+        place -= n
+        if place < 0:
+            return split
+    return split
+
+
+def _distinct(candidates: list[Window], count: int, seen: set[int]) -> list[Window]:
+    """The first `count` windows whose tokens were not seen before."""
+    chosen: list[Window] = []
+    for window in candidates:
+        if len(chosen) == count:
+            break
+        fingerprint = key(window.ids)
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            chosen.append(window)
+    return chosen
+
+
+def _row(seq_id: int, source: str, window: Window) -> dict[str, Any]:
+    return {
+        "seq_id": seq_id,
+        "source": source,
+        "document": window.document,
+        "prefix_len": len(window.prefix),
+        "input_ids": window.prefix + window.ids,
+    }

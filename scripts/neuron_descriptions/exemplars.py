@@ -1,0 +1,204 @@
+"""Shards of the harvest merged into tables of exemplars and statistics.
+
+I neurons of a chunk, K kept, R random sequences, E evidence tokens, H histogram bins, S shards.
+"""
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .activations import (
+    bin_edges,
+    decode_keys,
+    encode_keys,
+    random_sequences,
+    tail_rank,
+)
+from .logs import logger
+from .records import CORPUS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
+from .sequences import CorpusFacts, corpus_facts
+from .storage import read_table, write_table
+
+
+class Shard:
+    """A shard's saved state, of which only the wanted rows of one layer are read."""
+
+    def __init__(self, path: str, layer: int, rows: slice):
+        self.file = safe_open(path, "pt")
+        self.layer, self.rows = layer, rows
+        self.first, self.last = (int(self.file.metadata()[name]) for name in ("first", "last"))
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.file.get_slice(f"{self.layer}.{name}")[self.rows]
+
+
+def merge_top(shards: list[Shard], sign: str) -> tuple[Tensor, Tensor, Tensor]:
+    """(values IK upwards, seq_ids IK, windows IKE) of the K best over all shards, best first."""
+    key_IX = torch.cat([shard[f"{sign}.key"] for shard in shards], 1)
+    key_IK, place_IK = key_IX.topk(key_IX.shape[1] // len(shards), sorted=True)
+    window_IXE = torch.cat([shard[f"{sign}.window"] for shard in shards], 1)
+    window_IKE = window_IXE.gather(1, place_IK[:, :, None].expand(-1, -1, window_IXE.shape[2]))
+    return *decode_keys(key_IK), window_IKE
+
+
+def merge_random(shards: list[Shard], sign: str, ids_IR: Tensor) -> Tensor:
+    """Windows (I, R, E) of the random sequences: each from the shard that ran it."""
+    window_IRE = torch.zeros_like(shards[0][f"{sign}.random"])
+    for shard in shards:
+        here_IR = (ids_IR >= shard.first) & (ids_IR < shard.last)
+        window_IRE[here_IR] = shard[f"{sign}.random"][here_IR]
+    return window_IRE
+
+
+def tail_quantiles(count_IH: np.ndarray, extreme_I: np.ndarray, tokens: int) -> np.ndarray:
+    """Quantiles (I, len(TAILS)) of one side, upwards, float32.
+
+    The nearest-rank quantile: the value of rank `tail_rank` from the extreme. Exact for rank 1, else the lower
+    edge of its bin: at most QUANTILE_ERROR relatively (2**-14 absolutely) below the exact value, never above.
+    0 where fewer tokens than that are on this side of zero.
+    """
+    above_IH = count_IH[:, ::-1].cumsum(1)[:, ::-1]
+    edges_H = bin_edges()
+    quantiles = np.zeros((len(count_IH), len(TAILS)), dtype=np.float32)
+    for column, tail in enumerate(TAILS):
+        rank = tail_rank(tokens, tail)
+        last_I = (above_IH >= rank).sum(1) - 1
+        quantiles[:, column] = np.where(last_I >= 0, edges_H[last_I], 0)
+        if rank == 1:
+            quantiles[:, column] = extreme_I
+    return np.minimum(quantiles, extreme_I[:, None])
+
+
+def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[int], facts: CorpusFacts) -> pa.Table:
+    """One row of STATISTICS per neuron."""
+    sums_I4 = torch.stack([shard["sums"] for shard in shards]).sum(0).numpy()
+    mean_I, square_I = (
+        (sums_I4[:, c].astype(np.float64) + sums_I4[:, c + 1] * 2.0**-40) / facts.tokens for c in (0, 2)
+    )
+    range_SI2 = torch.stack([shard["range"] for shard in shards])
+    low_I, high_I = (
+        range_SI2[:, :, 0].amin(0).numpy(),
+        range_SI2[:, :, 1].amax(0).numpy(),
+    )
+    columns = {
+        "split": [split] * len(neurons),
+        "layer": [layer] * len(neurons),
+        "neuron": neurons,
+        "tokens": [facts.tokens] * len(neurons),
+        "mean": mean_I,
+        "std": np.sqrt(np.maximum(square_I - mean_I**2, 0)),
+        "min": low_I,
+        "max": high_I,
+    }
+    for sign, direction, extreme_I in (
+        ("positive", 1, high_I),
+        ("negative", -1, -low_I),
+    ):
+        count_IH = torch.stack([shard[f"{sign}.tail"] for shard in shards]).long().sum(0).numpy()
+        quantiles = direction * tail_quantiles(count_IH, extreme_I, facts.tokens)
+        for column, tail in enumerate(TAILS):
+            columns[quantile_column(tail, sign)] = quantiles[:, column]  # type: ignore[arg-type]
+    return pa.table(columns, schema=STATISTICS)
+
+
+def merge(
+    shards: dict[str, list[str]],
+    corpus: dict[str, str],
+    layer: int,
+    neurons: list[int],
+    rows: slice,
+    n_random: int,
+    seed: int,
+    exemplars: str,
+    statistics: str,
+) -> None:
+    """Merge all shards of all splits for one chunk and write its two tables.
+
+    shards: split -> files; neurons: the chunk's; rows: their place among the file's neurons of that layer. The
+    tables have the same bytes however the splits were sharded.
+    """
+    tables, statistics_tables = [], []
+    for split, files in shards.items():
+        facts = corpus_facts(corpus[split])
+        lengths = _evidence_lengths(corpus[split])
+        opened = [Shard(file, layer, rows) for file in files]
+        statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
+        for sign in SIGNS:
+            direction = 1 if sign == "positive" else -1
+            ids_IR = torch.from_numpy(
+                random_sequences(
+                    np.array(neurons),
+                    facts.sequences,
+                    n_random,
+                    seed,
+                    split,
+                    layer,
+                    sign,
+                )
+            )
+            value_IK, top_IK, window_IKE = merge_top(opened, sign)
+            random_IRE = merge_random(opened, sign, ids_IR)
+            # Rank random sequences like the top ones.
+            valid_IRE = torch.arange(random_IRE.shape[2]) < torch.from_numpy(lengths[ids_IR.numpy()])[:, :, None]
+            peak_IR = (direction * random_IRE.float()).masked_fill(~valid_IRE, -torch.inf).amax(2)
+            order_IR = encode_keys(peak_IR, ids_IR).argsort(1, descending=True)
+            random_IRE = random_IRE.gather(1, order_IR[:, :, None].expand_as(random_IRE))
+            for kind, value_IN, ids_IN, window_INE in (
+                ("top", value_IK, top_IK, window_IKE),
+                (
+                    "random",
+                    peak_IR.gather(1, order_IR),
+                    ids_IR.gather(1, order_IR),
+                    random_IRE,
+                ),
+            ):
+                tables.append(
+                    _rows(
+                        split,
+                        layer,
+                        neurons,
+                        sign,
+                        kind,
+                        direction * value_IN + 0.0,
+                        ids_IN,
+                        window_INE,
+                        lengths,
+                    )
+                )
+    table = pa.concat_tables(tables)
+    order = np.lexsort([np.arange(len(table)), table["neuron"].to_numpy()])
+    write_table(table.take(order), exemplars)
+    write_table(pa.concat_tables(statistics_tables).sort_by("neuron"), statistics)
+    logger.info("layer %d: %d exemplars of %d neurons", layer, len(table), len(neurons))
+
+
+def _evidence_lengths(corpus: str) -> np.ndarray:
+    table = read_table(corpus, CORPUS)
+    ends = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+    return ends - table["prefix_len"].to_numpy()
+
+
+def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, lengths) -> pa.Table:
+    n, per_neuron = ids_IN.shape
+    total = n * per_neuron
+    ids = ids_IN.flatten().numpy()
+    length = lengths[ids]
+    flat = window_INE.flatten(0, 1).float().numpy()
+    within = np.arange(flat.shape[1]) < length[:, None]
+    offsets = np.concatenate([[0], length.cumsum()]).astype(np.int32)
+    return pa.table(
+        {
+            "split": pa.array([split] * total),
+            "layer": np.full(total, layer, np.int16),
+            "neuron": np.repeat(np.array(neurons, np.int32), per_neuron),
+            "sign": pa.array([sign] * total),
+            "kind": pa.array([kind] * total),
+            "rank": np.tile(np.arange(per_neuron, dtype=np.int16), n),
+            "seq_id": ids,
+            "peak": peak_IN.flatten().float().numpy(),
+            "activations": pa.ListArray.from_arrays(offsets, flat[within]),
+        },
+        schema=EXEMPLARS,
+    )

@@ -1,0 +1,58 @@
+"""Models and tokenizers: loaded from their folders."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from .logs import logger
+
+
+def check_folder(folder: str) -> None:
+    """Raises ValueError where a folder holds no model."""
+    if not (Path(folder) / "config.json").is_file():
+        raise ValueError(f"{folder} holds no model: there is no config.json in it")
+
+
+def load_tokenizer(folder: str) -> Any:
+    """The folder's fast tokenizer. Raises ValueError where there is none."""
+    from transformers import AutoTokenizer
+
+    check_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.is_fast:
+        raise ValueError(f"{folder} has no tokenizer.json; this workflow needs a fast tokenizer")
+    return tokenizer
+
+
+def load_model(folder: str, dtype: str, head: bool, threads: int) -> Any:
+    """Load a model for inference on the GPU, where there is one, else the CPU.
+
+    `head`: with the language-model head. Raises ValueError where the folder holds no model.
+    """
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    check_folder(folder)
+    torch.set_num_threads(threads)
+    kind = AutoModelForCausalLM if head else AutoModel
+    model = kind.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logger.info("loaded %s as %s on %s", folder, dtype, device)
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """sha256 of what turns text into ids: vocabulary, merges and pre-tokenization; added tokens aside."""
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {name: parts[name] for name in ("model", "normalizer", "pre_tokenizer")}
+    return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def token_strings(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text that each token adds; joined, they are the text. The bytes of a character that is split over
+    tokens stand at the last of them, the others get an empty string."""
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(skip_special_tokens=False)
+    return [stream.step(tokenizer.backend_tokenizer, i) or "" for i in ids]

@@ -1,0 +1,147 @@
+"""The tables: one declared schema each, and what their columns mean.
+
+A row's `activations` belong to `input_ids[prefix_len:]` of the corpus row `seq_id` of its split: the
+template's prefix is no evidence and is not stored.
+"""
+
+from typing import Literal, get_args
+
+import pyarrow as pa
+
+Split = Literal["train", "valid", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Sign = Literal["positive", "negative"]
+SIGNS: tuple[Sign, ...] = ("positive", "negative")
+
+Message = dict[str, str]  # role, content
+Document = str | list[Message]
+
+# Tails of the token distribution whose quantiles are kept, strictest first: the highlight ladder.
+TAILS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)
+
+
+def quantile_column(tail: float, sign: Sign) -> str:
+    """Column of the quantile that a share `tail` of the tokens lies beyond, on one side."""
+    return f"{'upper' if sign == 'positive' else 'lower'}_{tail:.0e}".replace("e-0", "e-")
+
+
+DOCUMENTS = pa.schema(
+    [
+        ("text", pa.string()),  # prose, or null
+        (
+            "messages",
+            pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
+        ),
+    ]
+)
+
+CORPUS = pa.schema(
+    [
+        ("seq_id", pa.int64()),  # 0..n-1, in file order
+        ("source", pa.string()),
+        ("document", pa.int64()),  # fingerprint of the document
+        ("prefix_len", pa.int16()),  # leading template tokens
+        ("input_ids", pa.list_(pa.int32())),
+    ]
+)
+
+_NEURON = [("layer", pa.int16()), ("neuron", pa.int32())]
+
+EXEMPLARS = pa.schema(
+    [
+        ("split", pa.string()),
+        *_NEURON,
+        ("sign", pa.string()),
+        ("kind", pa.string()),  # "top" | "random"
+        ("rank", pa.int16()),
+        ("seq_id", pa.int64()),
+        ("peak", pa.float32()),  # the most extreme activation on this side; signed
+        ("activations", pa.list_(pa.float32())),
+    ]
+)
+
+STATISTICS = pa.schema(
+    [
+        ("split", pa.string()),
+        *_NEURON,
+        ("tokens", pa.int64()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+        ("min", pa.float32()),
+        ("max", pa.float32()),
+        *[(quantile_column(tail, sign), pa.float32()) for sign in SIGNS for tail in TAILS],
+    ]
+)
+
+_CANDIDATE = [*_NEURON, ("sign", pa.string()), ("candidate", pa.int16())]
+
+DESCRIPTIONS = pa.schema(
+    [
+        *_CANDIDATE,
+        ("description", pa.string()),  # null unless status is "ok"
+        (
+            "exemplar_ranks",
+            pa.list_(pa.int16()),
+        ),  # of the train exemplars shown, in the order shown
+        ("explainer", pa.string()),
+        ("prompt_sha256", pa.string()),  # of the prompt's token ids as int32
+        ("prompt_tokens", pa.int32()),  # over all attempts
+        ("completion_tokens", pa.int32()),
+        ("attempts", pa.int16()),
+        ("status", pa.string()),  # "ok" | "refused" | "unparsed" | "no_activation"
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        *_CANDIDATE,  # candidate -1: a null, -2: the token baseline
+        ("kind", pa.string()),  # "candidate" | "null" | "token_baseline"
+        ("description", pa.string()),
+        ("split", pa.string()),  # "valid" chooses, "test" is reported
+        ("simulator", pa.string()),
+        ("correlation", pa.float64()),  # null where it is undefined
+        ("correlation_low", pa.float64()),
+        ("correlation_high", pa.float64()),
+        ("published_score", pa.float64()),
+        ("r2", pa.float64()),
+        ("abs_dev_explained", pa.float64()),
+        ("n_sequences", pa.int32()),
+        ("n_tokens", pa.int32()),
+        ("chosen", pa.bool_()),  # the candidate with the best correlation on valid
+    ]
+)
+
+SIMULATIONS = pa.schema(
+    [
+        *_CANDIDATE,
+        ("split", pa.string()),
+        ("kind", pa.string()),
+        ("rank", pa.int16()),
+        ("seq_id", pa.int64()),
+        ("activations", pa.list_(pa.float32())),  # true, signed
+        ("simulated", pa.list_(pa.float32())),  # expected value, 0..10
+    ]
+)
+
+ATLAS = pa.schema(
+    [
+        *_NEURON,
+        ("sign", pa.string()),
+        ("description", pa.string()),
+        ("score", pa.float64()),  # signed correlation on test
+        ("score_low", pa.float64()),
+        ("score_high", pa.float64()),
+        ("null_score", pa.float64()),
+        ("token_baseline_score", pa.float64()),
+        ("published_score", pa.float64()),
+        ("selection_score", pa.float64()),
+        ("n_candidates", pa.int16()),  # with a description
+        ("peak", pa.float32()),  # most extreme activation on the train split
+        ("explainer", pa.string()),
+        ("simulator", pa.string()),
+        (
+            "status",
+            pa.string(),
+        ),  # "ok" | "no_activation" | "no_description" | "no_score"
+    ]
+)

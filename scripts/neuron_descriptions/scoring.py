@@ -1,0 +1,138 @@
+"""Scores: how well predicted activations match the real ones, and what they must beat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import d2_absolute_error_score, r2_score
+
+Array = NDArray[np.float64]
+Sequences = list[Array]  # one array of tokens per sequence
+
+
+def correlation(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Signed Pearson correlation; NaN where either is constant or empty."""
+    p, t = np.asarray(predicted, float), np.asarray(true, float)
+    if len(p) < 2 or np.ptp(p) == 0 or np.ptp(t) == 0:
+        return float("nan")
+    return float(np.corrcoef(p, t)[0, 1])
+
+
+def bootstrap_interval(
+    predicted: Sequences,
+    true: Sequences,
+    resamples: int,
+    confidence: float,
+    random: np.random.Generator,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the correlation, over sequences: tokens of one are not independent.
+
+    A resample in which either side is constant says nothing and is passed over; (NaN, NaN) if all are.
+    """
+    # Sums per sequence are all that a correlation needs: a resample is a matrix product.
+    sums = np.array([[len(p), p.sum(), t.sum(), p @ p, t @ t, p @ t] for p, t in zip(predicted, true)])
+    draws = random.integers(len(sums), size=(resamples, len(sums)))
+    counts = np.stack([np.bincount(d, minlength=len(sums)) for d in draws])
+    n, p, t, pp, tt, pt = (counts @ sums).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r = (n * pt - p * t) / np.sqrt((n * pp - p**2) * (n * tt - t**2))
+    r = r[np.isfinite(r)]
+    if not len(r):
+        return float("nan"), float("nan")
+    low, high = np.quantile(r, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(max(low, -1)), float(min(high, 1))
+
+
+def linear_fit(predicted: ArrayLike, true: ArrayLike) -> Callable[[Array], Array]:
+    """Least-squares line from predicted to true values; the mean where the predictions are constant."""
+    p, t = np.asarray(predicted, float), np.asarray(true, float)
+    variance = p.var()
+    slope = ((p - p.mean()) * (t - t.mean())).mean() / variance if variance > 0 else 0.0
+    return lambda values: t.mean() + slope * (values - p.mean())
+
+
+def published_score(predicted: ArrayLike, true: ArrayLike) -> float:
+    """The score as the published pipeline computes it: the correlation after a linear fit to the very values it is
+    then compared with, so that it cannot be negative."""
+    return correlation(linear_fit(predicted, true)(np.asarray(predicted, float)), true)
+
+
+@dataclass(slots=True, frozen=True)
+class Match:
+    """How predicted activations match true ones."""
+
+    correlation: float
+    low: float
+    high: float
+    published_score: float
+    r2: float
+    abs_dev_explained: float
+    n_sequences: int
+    n_tokens: int
+
+
+def match(
+    predicted: Sequences,
+    true: Sequences,
+    resamples: int,
+    confidence: float,
+    random: np.random.Generator,
+    fit: Callable[[Array], Array] | None = None,
+) -> Match:
+    """Compare predictions with truth, sequences concatenated.
+
+    fit: linear fit made elsewhere, behind R2 (scikit-learn's r2_score) and the explained absolute deviation (its
+    d2_absolute_error_score); both NaN without it.
+    """
+    p, t = np.concatenate(predicted), np.concatenate(true)
+    r = correlation(p, t)
+    undefined = (float("nan"), float("nan"))
+    low, high = bootstrap_interval(predicted, true, resamples, confidence, random) if np.isfinite(r) else undefined
+    varies = fit is not None and np.ptp(t) > 0
+    return Match(
+        correlation=r,
+        low=low,
+        high=high,
+        published_score=published_score(p, t),
+        r2=float(r2_score(t, fit(p))) if fit and varies else float("nan"),
+        abs_dev_explained=float(d2_absolute_error_score(t, fit(p))) if fit and varies else float("nan"),
+        n_sequences=len(true),
+        n_tokens=len(t),
+    )
+
+
+def choose(scores: dict[int, float]) -> int | None:
+    """The key of the best score: NaN never wins, ties go to the lowest key; None where no score is a number."""
+    numbers = {key: score for key, score in scores.items() if np.isfinite(score)}
+    return min(numbers, key=lambda key: (-numbers[key], key)) if numbers else None
+
+
+class TokenBaseline:
+    """Predicts each token's mean activation on the train split: what a description must beat.
+
+    The mean is estimated from the stored exemplars: the top sequences stand for themselves, each random one for an
+    equal part of the other sequences (a stratified Horvitz-Thompson estimate). One silent occurrence is added to
+    every token, so that a token seen once in a top sequence is not taken for certain.
+    """
+
+    def __init__(
+        self,
+        top: list[tuple[list[int], Array]],
+        others: list[tuple[list[int], Array]],
+        sequences: int,
+    ):
+        """top, others: (token ids, activations of this side, not negative) per sequence; sequences: of the split."""
+        totals: dict[int, float] = {}
+        counts: dict[int, float] = {}
+        weight = (sequences - len(top)) / len(others) if others else 0.0
+        for rows, w in ((top, 1.0), (others, weight)):
+            for ids, activations in rows:
+                for token, activation in zip(ids, activations):
+                    totals[token] = totals.get(token, 0.0) + w * float(activation)
+                    counts[token] = counts.get(token, 0.0) + w
+        self.means = {token: total / (counts[token] + 1) for token, total in totals.items()}
+
+    def predict(self, ids: list[int]) -> Array:
+        """Mean train activation of each token; 0 for one never seen."""
+        return np.array([self.means.get(token, 0.0) for token in ids])

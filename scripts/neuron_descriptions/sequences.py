@@ -1,0 +1,49 @@
+"""Corpus tables as the later stages read them."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .records import CORPUS
+from .storage import read_table
+
+
+@dataclass(slots=True, frozen=True)
+class CorpusFacts:
+    """What a stage needs to know of a split without reading it."""
+
+    sequences: int
+    tokens: int  # evidence tokens: prefixes do not count
+    longest: int  # evidence tokens of the longest sequence
+    tokenizer: str  # fingerprint
+
+
+def corpus_facts(path: str) -> CorpusFacts:
+    """Facts of a corpus table, from its footer. Raises ValueError where it is none."""
+    try:
+        footer = pq.read_metadata(path)
+        facts = {k: (footer.metadata or {})[k.encode()].decode() for k in ("tokens", "longest", "tokenizer")}
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path} is not a corpus table ({error}); delete it and run again") from None
+    return CorpusFacts(footer.num_rows, int(facts["tokens"]), int(facts["longest"]), facts["tokenizer"])
+
+
+@dataclass(slots=True, frozen=True)
+class Text:
+    """A corpus row."""
+
+    source: str
+    input_ids: list[int]
+    prefix_len: int
+
+    @property
+    def evidence(self) -> list[int]:
+        """Token ids without the template's prefix: what stored activations belong to."""
+        return self.input_ids[self.prefix_len :]
+
+
+def read_texts(corpus: str, seq_ids: set[int]) -> dict[int, Text]:
+    """The given rows of a corpus table, by seq_id."""
+    rows = read_table(corpus, CORPUS).take(pa.array(sorted(seq_ids), pa.int64())).to_pylist()
+    return {row["seq_id"]: Text(row["source"], row["input_ids"], row["prefix_len"]) for row in rows}
