@@ -1,0 +1,54 @@
+# What every neuron of a language model responds to, in plain words and with a score: see README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=f"results/{CFG.run}",
+    logs=f"results/{CFG.run}/logs",
+    benchmarks=f"results/{CFG.run}/benchmarks",
+
+
+include: "rules/models.smk"
+include: "rules/corpus.smk"
+include: "rules/activations.smk"
+include: "rules/exemplars.smk"
+include: "rules/descriptions.smk"
+include: "rules/scores.smk"
+include: "rules/atlas.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/atlas/atlas.parquet",
+        "<results>/atlas/index.html",
+        "<results>/atlas/scores.svg",
+        "<results>/atlas/provenance.json",
+        [
+            f"<results>/atlas/details/layer-{layer}/{part}.js"
+            for layer in SELECTED
+            for part in chunks(layer)
+        ],
+
+
+report: "rules/report/workflow.rst"
+
+
+onerror:
+    print("\nA job failed: its message stands above, its log has the details.")
+    print(
+        "After mending the cause, run the same command again: finished work is kept."
+    )

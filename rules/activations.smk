@@ -1,0 +1,48 @@
+# The harvest: forward passes, one job per split, shard of its sequences and block of layers.
+
+# What decides a harvest's result; the merge names it too, since the harvest's own files are temporary.
+HARVEST = {
+    "code": digest("harvest.py"),
+    "subject": {
+        "n_layers": CFG.subject.layers,
+        "n_neurons": CFG.subject.neurons_per_layer,
+        "module": CFG.subject.module,
+        "dtype": CFG.subject.dtype,
+    },
+    "settings": {
+        "k": CFG.exemplars.k,
+        "n_random": CFG.exemplars.random,
+        "batch_size": CFG.exemplars.batch_size,
+    },
+    "seed": CFG.seed,
+}
+
+
+rule harvest:
+    input:
+        model=model_folder(CFG.subject.model),
+        corpus="<results>/corpus/{split}.parquet",
+    output:
+        state=temp("<results>/activations/{split}/shard-{shard}/{block}.safetensors"),
+    log:
+        "<logs>/harvest/{split}/shard-{shard}/{block}.log",
+    benchmark:
+        "<benchmarks>/harvest/{split}/shard-{shard}/{block}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=16_000,
+        runtime=240,
+        gpu=1,
+    params:
+        code=HARVEST["code"],
+        subject=HARVEST["subject"],
+        settings=HARVEST["settings"],
+        seed=HARVEST["seed"],
+        shards=CFG.exemplars.shards,
+        neurons=neurons_of_block,
+    message:
+        "Harvesting activations: {wildcards.split}, shard {wildcards.shard}, {wildcards.block}"
+    script:
+        "../scripts/harvest.py"

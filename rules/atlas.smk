@@ -1,0 +1,166 @@
+# The atlas: a table, a page to search, pages of single neurons, a plot, and what the run was made with.
+
+
+rule build_atlas:
+    input:
+        descriptions=all_chunks(TABLES["descriptions"]),
+        scores=all_chunks(TABLES["scores"]),
+        statistics=all_chunks(TABLES["statistics"]),
+    output:
+        atlas="<results>/atlas/atlas.parquet",
+    log:
+        "<logs>/build_atlas.log",
+    benchmark:
+        "<benchmarks>/build_atlas.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        code=digest("build_atlas.py"),
+    message:
+        "Building the atlas"
+    script:
+        "../scripts/build_atlas.py"
+
+
+rule write_details:
+    input:
+        **CORPUS,
+        **{name: part_table(path) for name, path in TABLES.items()},
+        subject=model_folder(CFG.subject.model),
+    output:
+        details="<results>/atlas/details/layer-{layer}/{part}.js",
+    log:
+        "<logs>/write_details/layer-{layer}/{part}.log",
+    benchmark:
+        "<benchmarks>/write_details/layer-{layer}/{part}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        code=digest("write_details.py"),
+        neurons=neurons_of_part,
+        n_exemplars=CFG.atlas.exemplars,
+    message:
+        "Writing details: layer {wildcards.layer}, {wildcards.part}"
+    script:
+        "../scripts/write_details.py"
+
+
+rule write_atlas_page:
+    input:
+        **CORPUS,
+        atlas="<results>/atlas/atlas.parquet",
+        pages=PAGES,
+    output:
+        page=report(
+            "<results>/atlas/index.html",
+            caption="report/atlas.rst",
+            category="Atlas",
+        ),
+        rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
+    log:
+        "<logs>/write_atlas_page.log",
+    benchmark:
+        "<benchmarks>/write_atlas_page.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        code=digest("write_atlas_page.py"),
+        about=ABOUT,
+        parts={layer: chunks(layer) for layer in SELECTED},
+        chunk_size=CFG.neurons.chunk_size,
+    message:
+        "Writing the atlas page"
+    script:
+        "../scripts/write_atlas_page.py"
+
+
+rule plot_scores:
+    input:
+        atlas="<results>/atlas/atlas.parquet",
+    output:
+        plot=report(
+            "<results>/atlas/scores.svg",
+            caption="report/scores.rst",
+            category="Scores",
+        ),
+    log:
+        "<logs>/plot_scores.log",
+    benchmark:
+        "<benchmarks>/plot_scores.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=30,
+    params:
+        code=digest("plot_scores.py"),
+    message:
+        "Plotting scores"
+    script:
+        "../scripts/plot_scores.py"
+
+
+rule write_neuron_page:
+    input:
+        **CORPUS,
+        **{name: part_table(path) for name, path in TABLES.items()},
+        subject=model_folder(CFG.subject.model),
+        pages=PAGES,
+    output:
+        page="<results>/neurons/layer-{layer}/neuron-{neuron}.html",
+    log:
+        "<logs>/write_neuron_page/layer-{layer}/neuron-{neuron}.log",
+    benchmark:
+        "<benchmarks>/write_neuron_page/layer-{layer}/neuron-{neuron}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=30,
+    params:
+        code=digest("write_neuron_page.py"),
+        about=ABOUT,
+        n_exemplars=CFG.atlas.exemplars,
+    message:
+        "Writing the page of layer {wildcards.layer}, neuron {wildcards.neuron}"
+    script:
+        "../scripts/write_neuron_page.py"
+
+
+rule write_provenance:
+    input:
+        atlas="<results>/atlas/atlas.parquet",
+    output:
+        provenance="<results>/atlas/provenance.json",
+    log:
+        "<logs>/write_provenance.log",
+    benchmark:
+        "<benchmarks>/write_provenance.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        code=digest("write_provenance.py"),
+        config=CFG.model_dump(),
+        packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
+    message:
+        "Writing what the run was made with"
+    script:
+        "../scripts/write_provenance.py"

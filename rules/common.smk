@@ -1,0 +1,183 @@
+# Configuration, wildcards, and functions that say which files belong together. No rules.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from neuron_descriptions.config import load_config, select_neurons, spec_key
+from neuron_descriptions.provenance import digest
+from neuron_descriptions.records import SPLITS
+
+try:
+    CFG = load_config(config)
+    SELECTED = select_neurons(CFG)  # layer -> neurons
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    split="|".join(SPLITS),
+    shard=r"\d+",
+    block=r"block-\d+|layer-\d+-neuron-\d+",
+    layer=r"\d+",
+    part=r"chunk-\d+|neuron-\d+",
+    neuron=r"\d+",
+
+
+def project_file(path, key):
+    """A file named in the config: in the working directory, else beside the Snakefile."""
+    for candidate in (path, os.path.relpath(Path(workflow.basedir, path))):
+        if Path(candidate).exists():
+            return candidate
+    raise WorkflowError(f"{key}: {path} does not exist")
+
+
+# --- models and text sources: fetched ones are named by their settings, so that runs share them ---
+
+FETCHED_MODELS = {
+    f"{name}-{spec_key(spec)}": spec
+    for name, spec in CFG.models.items()
+    if spec.source != "path"
+}
+TEXTS = {
+    f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
+    for name, spec in CFG.corpus.sources.items()
+}
+
+
+def model_folder(name):
+    """A model's folder: fetched, or the user's own."""
+    spec = CFG.models[name]
+    if spec.source != "path":
+        return f"<resources>/models/{name}-{spec_key(spec)}"
+    if not Path(spec.path, "config.json").is_file():
+        raise WorkflowError(
+            f"models.{name}.path: {spec.path} holds no model (no config.json)"
+        )
+    return spec.path
+
+
+def simulator_prompt():
+    """The few-shot file, where the simulator needs one."""
+    simulator = CFG.scores.simulator
+    if simulator.kind == "finetuned":
+        return {}
+    return {"prompt": project_file(simulator.prompt, "scores.simulator.prompt")}
+
+
+# --- layers, blocks of them, chunks of neurons ---
+
+
+def layer_blocks():
+    """Layers harvested together."""
+    size, layers = CFG.exemplars.layers_per_job, list(SELECTED)
+    return [layers[i : i + size] for i in range(0, len(layers), size)]
+
+
+def chunks(layer):
+    """Names of a layer's chunks."""
+    size = CFG.neurons.chunk_size
+    return [f"chunk-{i}" for i in range(-(-len(SELECTED[layer]) // size))]
+
+
+def neurons_of_part(wildcards):
+    """Neurons of a chunk, or the one that a target names."""
+    layer, (kind, number) = int(wildcards.layer), wildcards.part.split("-")
+    number, subject = int(number), CFG.subject
+    if kind == "chunk":
+        size = CFG.neurons.chunk_size
+        neurons = SELECTED.get(layer, [])[number * size : (number + 1) * size]
+        if not neurons:
+            raise ValueError(f"layer {layer} has no {wildcards.part} in this run")
+        return neurons
+    if layer >= subject.layers or number >= subject.neurons_per_layer:
+        raise ValueError(
+            f"layer {layer}, neuron {number} is out of range; the subject has layers"
+            f" 0..{subject.layers - 1} of neurons 0..{subject.neurons_per_layer - 1}"
+        )
+    return [number]
+
+
+def rows_of_part(wildcards):
+    """First and past-the-last row of a part's neurons in the harvest's state."""
+    neurons = neurons_of_part(wildcards)
+    if wildcards.part.startswith("neuron"):
+        return [0, 1]
+    first = SELECTED[int(wildcards.layer)].index(neurons[0])
+    return [first, first + len(neurons)]
+
+
+def neurons_of_block(wildcards):
+    """Layer -> neurons that a harvest keeps."""
+    words = wildcards.block.split("-")
+    if words[0] == "block":
+        return {layer: SELECTED[layer] for layer in layer_blocks()[int(words[1])]}
+    return {int(words[1]): [int(words[3])]}
+
+
+def shards_of_part(split):
+    """Input function: the harvest's files that hold a part's layer."""
+
+    def files(wildcards):
+        layer = int(wildcards.layer)
+        block = f"layer-{layer}-{wildcards.part}"
+        if wildcards.part.startswith("chunk"):
+            block = (
+                f"block-{next(i for i, b in enumerate(layer_blocks()) if layer in b)}"
+            )
+        return [
+            f"<results>/activations/{split}/shard-{shard}/{block}.safetensors"
+            for shard in range(CFG.exemplars.shards)
+        ]
+
+    return files
+
+
+def part_table(path):
+    """Input function: a part's table; for a single neuron the one of its chunk, where that is made already."""
+
+    def file(wildcards):
+        layer = int(wildcards.layer)
+        part = wildcards.get("part") or f"neuron-{wildcards.neuron}"
+        kind, number = part.split("-")
+        if kind == "neuron" and int(number) in SELECTED.get(layer, []):
+            place = SELECTED[layer].index(int(number))
+            chunk = f"chunk-{place // CFG.neurons.chunk_size}"
+            made = workflow.pathvars.apply(path.format(layer=layer, part=chunk))
+            if Path(made).exists():
+                return made
+        return path.format(layer=layer, part=part)
+
+    return file
+
+
+def all_chunks(path):
+    """A table of every chunk of the run."""
+    return [
+        path.format(layer=layer, part=part)
+        for layer in SELECTED
+        for part in chunks(layer)
+    ]
+
+
+CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}
+TABLES = {
+    "exemplars": "<results>/exemplars/layer-{layer}/{part}.parquet",
+    "statistics": "<results>/exemplars/layer-{layer}/statistics-{part}.parquet",
+    "descriptions": "<results>/descriptions/layer-{layer}/{part}.parquet",
+    "scores": "<results>/scores/layer-{layer}/{part}.parquet",
+    "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
+}
+ABOUT = {
+    "run": CFG.run,
+    "subject": CFG.subject.model,
+    "explainer": CFG.descriptions.explainer.model,
+    "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
+}
+PAGES = [
+    project_file(f"scripts/neuron_descriptions/pages/atlas.{kind}", "the atlas page")
+    for kind in ("html", "css", "js")
+]

@@ -1,0 +1,34 @@
+# Exemplars and statistics: all shards of all splits merged, per layer and chunk.
+
+
+rule merge_exemplars:
+    input:
+        **CORPUS,
+        train_shards=shards_of_part("train"),
+        valid_shards=shards_of_part("valid"),
+        test_shards=shards_of_part("test"),
+    output:
+        exemplars=TABLES["exemplars"],
+        statistics=TABLES["statistics"],
+    log:
+        "<logs>/merge_exemplars/layer-{layer}/{part}.log",
+    benchmark:
+        "<benchmarks>/merge_exemplars/layer-{layer}/{part}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        code=digest("merge_exemplars.py"),
+        harvest=HARVEST["code"],
+        subject=HARVEST["subject"],
+        settings=HARVEST["settings"],
+        seed=HARVEST["seed"],
+        neurons=neurons_of_part,
+        rows=rows_of_part,
+    message:
+        "Merging exemplars: layer {wildcards.layer}, {wildcards.part}"
+    script:
+        "../scripts/merge_exemplars.py"

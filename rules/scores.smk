@@ -1,0 +1,35 @@
+# Scores: the simulator predicts activations from each description, per layer and chunk.
+
+
+rule score:
+    input:
+        **CORPUS,
+        **simulator_prompt(),
+        exemplars=part_table(TABLES["exemplars"]),
+        descriptions=part_table(TABLES["descriptions"]),
+        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        scores=TABLES["scores"],
+        simulations=TABLES["simulations"],
+    log:
+        "<logs>/score/layer-{layer}/{part}.log",
+    benchmark:
+        "<benchmarks>/score/layer-{layer}/{part}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=16_000,
+        runtime=240,
+        gpu=1,
+    params:
+        code=digest("score.py"),
+        neurons=neurons_of_part,
+        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
+        settings=CFG.scores.model_dump(exclude={"simulator", "null_descriptions"}),
+        seed=CFG.seed,
+    message:
+        "Scoring: layer {wildcards.layer}, {wildcards.part}"
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,10 @@
+from neuron_descriptions.atlas import build_atlas
+from neuron_descriptions.logs import job_log
+
+with job_log(snakemake.log[0], snakemake.rule):
+    build_atlas(
+        descriptions=snakemake.input.descriptions,
+        scores=snakemake.input.scores,
+        statistics=snakemake.input.statistics,
+        output=snakemake.output.atlas,
+    )

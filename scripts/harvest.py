@@ -1,0 +1,17 @@
+from neuron_descriptions.activations import harvest
+from neuron_descriptions.logs import job_log
+
+with job_log(snakemake.log[0], snakemake.rule):
+    harvest(
+        model_folder=snakemake.input.model,
+        corpus=snakemake.input.corpus,
+        split=snakemake.wildcards.split,
+        neurons=snakemake.params.neurons,
+        **snakemake.params.subject,
+        **snakemake.params.settings,
+        shard=int(snakemake.wildcards.shard),
+        shards=snakemake.params.shards,
+        seed=snakemake.params.seed,
+        threads=snakemake.threads,
+        output=snakemake.output.state,
+    )

@@ -1,0 +1,16 @@
+from neuron_descriptions.exemplars import merge
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.records import SPLITS
+
+with job_log(snakemake.log[0], snakemake.rule):
+    merge(
+        shards={split: snakemake.input[f"{split}_shards"] for split in SPLITS},
+        corpus={split: snakemake.input[split] for split in SPLITS},
+        layer=int(snakemake.wildcards.layer),
+        neurons=snakemake.params.neurons,
+        rows=slice(*snakemake.params.rows),
+        n_random=snakemake.params.settings["n_random"],
+        seed=snakemake.params.seed,
+        exemplars=snakemake.output.exemplars,
+        statistics=snakemake.output.statistics,
+    )

@@ -1,0 +1,5 @@
+from neuron_descriptions.atlas import plot_scores
+from neuron_descriptions.logs import job_log
+
+with job_log(snakemake.log[0], snakemake.rule):
+    plot_scores(atlas=snakemake.input.atlas, output=snakemake.output.plot)

@@ -1,0 +1,14 @@
+from neuron_descriptions.atlas import write_atlas_page
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.records import SPLITS
+
+with job_log(snakemake.log[0], snakemake.rule):
+    write_atlas_page(
+        about=snakemake.params.about,
+        corpus={split: snakemake.input[split] for split in SPLITS},
+        atlas=snakemake.input.atlas,
+        parts=snakemake.params.parts,
+        chunk_size=snakemake.params.chunk_size,
+        rows=snakemake.output.rows,
+        output=snakemake.output.page,
+    )

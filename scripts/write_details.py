@@ -1,0 +1,13 @@
+from neuron_descriptions.atlas import Details, write_details
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.records import SPLITS
+
+with job_log(snakemake.log[0], snakemake.rule):
+    details = Details(
+        neurons=snakemake.params.neurons,
+        corpus={split: snakemake.input[split] for split in SPLITS},
+        tables=snakemake.input,
+        subject_folder=snakemake.input.subject,
+        n_exemplars=snakemake.params.n_exemplars,
+    )
+    write_details(int(snakemake.wildcards.layer), details, snakemake.output.details)

@@ -1,0 +1,14 @@
+from neuron_descriptions.atlas import Details, write_neuron_page
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.records import SPLITS
+
+with job_log(snakemake.log[0], snakemake.rule):
+    details = Details(
+        neurons=[int(snakemake.wildcards.neuron)],
+        corpus={split: snakemake.input[split] for split in SPLITS},
+        tables=snakemake.input,
+        subject_folder=snakemake.input.subject,
+        n_exemplars=snakemake.params.n_exemplars,
+    )
+    layer = int(snakemake.wildcards.layer)
+    write_neuron_page(snakemake.params.about, layer, details, snakemake.output.page)
