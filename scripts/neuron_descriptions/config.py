@@ -366,13 +366,19 @@ def load_config(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         lines = []
         for e in error.errors():
-            # A discriminated union adds its tag to the location: not a key that the user wrote.
-            where = ".".join(str(p) for p in e["loc"] if p not in ("hub", "wheel", "path"))
+            where = ".".join(_written(e["loc"]))
             message = e["msg"].removeprefix("Value error, ")
             if e["type"] == "extra_forbidden":
                 message = "unknown key; see config/README.md for the known ones"
             lines.append(f"  {where or 'config'}: {message}")
         raise ValueError("the configuration is not valid:\n" + "\n".join(lines)) from None
+
+
+def _written(location: tuple[int | str, ...]) -> list[str]:
+    """An error's location as the keys that the user wrote: a union of sources adds its tag after the name."""
+    keys = [str(key) for key in location]
+    tag = 2 if keys[:1] == ["models"] else 3 if keys[:2] == ["corpus", "sources"] else len(keys)
+    return keys[:tag] + keys[tag + 1 :]
 
 
 def select_neurons(config: Config) -> dict[int, list[int]]:
@@ -391,7 +397,7 @@ def select_neurons(config: Config) -> dict[int, list[int]]:
         indices = (
             range(n_neurons)
             if config.neurons.indices == "all"
-            else [i for item in config.neurons.indices for i in _expand(item)]
+            else [i for item in config.neurons.indices for i in _expand(item, n_neurons)]
         )
         layers = range(n_layers) if config.neurons.layers == "all" else config.neurons.layers
         pairs = [(layer, neuron) for layer in layers for neuron in indices]
@@ -410,13 +416,17 @@ def select_neurons(config: Config) -> dict[int, list[int]]:
     return {layer: sorted(neurons) for layer, neurons in sorted(selected.items())}
 
 
-def _expand(item: int | str) -> range:
+def _expand(item: int | str, n_neurons: int) -> range:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
     if not match:
         raise ValueError(f'neurons.indices: {item!r} is neither an index nor a range such as "0-99"')
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first:
         raise ValueError(f"neurons.indices: range {item!r} ends before it starts")
+    if last >= n_neurons:
+        raise ValueError(
+            f"neurons.indices: {item!r} is out of range; the subject has neurons 0..{n_neurons - 1} in a layer"
+        )
     return range(first, last + 1)
 
 
@@ -439,14 +449,20 @@ def _read_pairs(file: str) -> list[tuple[int, int]]:
             with path.open(newline="") as f:
                 rows = [[int(row["layer"]), int(row["neuron"])] for row in csv.DictReader(f)]
         elif path.suffix == ".parquet":
+            import pyarrow as pa
             import pyarrow.parquet as pq
 
+            schema = pq.read_schema(path)
+            for name in ("layer", "neuron"):
+                if not pa.types.is_integer(schema.field(name).type):
+                    raise ValueError(f"column {name} does not hold integers")
             columns = pq.read_table(path, columns=["layer", "neuron"]).to_pydict()
-            rows = [list(map(int, pair)) for pair in zip(columns["layer"], columns["neuron"])]
+            rows = list(map(list, zip(columns["layer"], columns["neuron"])))
         else:
             raise ValueError("is neither .npy, .csv nor .parquet")
     except KeyError as error:
-        raise ValueError(f"neurons.file {file}: no column {error}") from None
+        missing = next(name for name in ("layer", "neuron") if name in str(error))
+        raise ValueError(f"neurons.file {file}: no column {missing!r}") from None
     except Exception as error:
         raise ValueError(f"neurons.file {file}: {error}") from None
     return [(layer, neuron) for layer, neuron in rows]

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from .logs import logger, progress
-from .models import load_tokenizer, tokenizer_fingerprint
+from .models import load_tokenizer, special_tokens, tokenizer_fingerprint
 from .random_streams import generator, key
 from .records import CORPUS, DOCUMENTS, Document, Message
 from .storage import read_table, write_table
@@ -79,7 +79,7 @@ class Template:
         ]
 
     def _clean(self, text: str) -> str:
-        for token in self.tokenizer.all_special_tokens:
+        for token in special_tokens(self.tokenizer).values():
             text = text.replace(token, "")
         return text.strip()
 

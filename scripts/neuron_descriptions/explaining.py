@@ -31,11 +31,13 @@ from .records import (
 from .sequences import read_texts
 from .storage import read_table, write_table
 
+# At an answer's start: a description may speak of such words.
 _REFUSAL = re.compile(
-    r"\b(I(?:'|’)?m sorry|I am sorry|I apologi[sz]e|I can(?:no|')t (?:help|assist|provide|determine|answer)|"
-    r"I(?:'| a)m (?:unable|not able)|as an AI\b)",
+    r"\W*(sorry\b|I(?:['’]m| am) (?:very |so )?sorry|I apologi[sz]e|I can(?:not|['’]t)\b|"
+    r"I(?:['’]m| am) (?:unable|not able)|as an AI\b|unfortunately, I\b)",
     re.IGNORECASE,
 )
+_SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
 
 
 @dataclass(slots=True)
@@ -70,18 +72,17 @@ def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: obj
 def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str]:
     """(description, status) of an answer that the prompt has begun: what follows the last marker; its first line;
     an unfinished one up to its last full sentence, where it has one."""
-    answered = text.rpartition(MARKER)[2]
+    answered = text.rpartition(MARKER)[2].strip()
     if not re.search(r"\w", answered):
         return None, "unparsed"
-    text = (begun + text).rpartition(MARKER)[2].strip()
-    line = text.splitlines()[0].strip().strip('"').strip()
-    if not finished and re.search(r"[.!?]\s", line):
-        line = re.split(r"(?<=[.!?])\s+\S[^.!?]*$", line)[0]
-    if not re.search(r"\w", line):
-        return None, "unparsed"
-    if _REFUSAL.search(line):
+    if _REFUSAL.match(answered):
         return None, "refused"
-    return line, "ok"
+    line = (begun + text).rpartition(MARKER)[2].strip().splitlines()[0].strip()
+    if not finished and (ends := list(_SENTENCE_END.finditer(line))):
+        line = line[: ends[-1].end()]
+    if line.count('"') == 2 and line[0] == line[-1] == '"':
+        line = line.strip('"').strip()
+    return (line, "ok") if re.search(r"\w", line) else (None, "unparsed")
 
 
 def ask(candidates: list[Candidate], client: Client, begun: str, seed: int, attempts: int) -> None:

@@ -162,22 +162,29 @@ def _files(spec: dict[str, Any], scratch: Path) -> list[Path]:
 
 
 def _read_file(file: Path, spec: dict[str, Any]) -> Iterator[Document]:
-    rows: Any
-    if file.suffix == ".txt":
-        rows = [file.read_text()]
-    elif file.suffix == ".jsonl":
-        rows = [json.loads(line) for line in file.read_text().splitlines() if line.strip()]
-    elif file.suffix == ".json":
-        value = json.loads(file.read_text())
-        rows = [value]
-        if spec["records"]:
-            rows = list(value.values()) if isinstance(value, dict) else value
-    elif file.suffix == ".parquet":
-        rows = pq.read_table(file).to_pylist()
-    else:
+    if file.suffix not in (".txt", ".jsonl", ".json", ".parquet"):
         raise ValueError(f"{file.name} is neither .txt, .json, .jsonl nor .parquet")
+    try:
+        rows = _rows(file, spec["records"])
+    except (ValueError, pa.ArrowException) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
     for row in rows:
         yield _document(row, spec)
+
+
+def _rows(file: Path, records: bool) -> list[Any]:
+    if file.suffix == ".parquet":
+        return pq.read_table(file).to_pylist()
+    text = file.read_text(encoding="utf-8")
+    if file.suffix == ".txt":
+        return [text]
+    if file.suffix == ".jsonl":
+        # Not splitlines: a string may hold other line separators.
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    value = json.loads(text)
+    if not records:
+        return [value]
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _document(row: Any, spec: dict[str, Any]) -> Document:
@@ -210,7 +217,7 @@ def conversation(messages: Any) -> list[Message]:
     """Messages (nested in lists or not; role, from or sender; content, value or text) as alternating turns of a
     user and an assistant, a sender's consecutive messages joined. Empty where there are not two parties."""
     flat: list[tuple[str, str]] = []
-    todo = list(messages)
+    todo = list(messages or [])
     while todo:
         message = todo.pop(0)
         if isinstance(message, list):
@@ -224,7 +231,8 @@ def conversation(messages: Any) -> list[Message]:
             flat[-1] = (party, f"{flat[-1][1]}\n{text.strip()}")
         else:
             flat.append((party, text.strip()))
-    while flat and ROLES.get(flat[0][0]) == "assistant":
+    users = {party for party, _ in flat if ROLES.get(party) == "user"}
+    while flat and (ROLES.get(flat[0][0]) == "assistant" or (users and flat[0][0] not in users)):
         flat.pop(0)
     parties = list(dict.fromkeys(party for party, _ in flat))
     if len(parties) != 2:

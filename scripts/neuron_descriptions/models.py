@@ -16,13 +16,13 @@ def check_folder(folder: str) -> None:
 
 def load_tokenizer(folder: str) -> Any:
     """The folder's fast tokenizer. Raises ValueError where there is none."""
-    from transformers import AutoTokenizer
+    # Not AutoTokenizer: it would import every model's code, which takes longer than most jobs that need a tokenizer.
+    from transformers import PreTrainedTokenizerFast
 
     check_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.is_fast:
+    if not (Path(folder) / "tokenizer.json").is_file():
         raise ValueError(f"{folder} has no tokenizer.json; this workflow needs a fast tokenizer")
-    return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def load_model(folder: str, dtype: str, head: bool, threads: int) -> Any:
@@ -47,6 +47,12 @@ def tokenizer_fingerprint(tokenizer: Any) -> str:
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     kept = {name: parts[name] for name in ("model", "normalizer", "pre_tokenizer")}
     return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Every token with a meaning of its own, such as a template's headers: id -> text. (`all_special_tokens` has only
+    those with a role, such as end of sequence.)"""
+    return {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 def token_strings(tokenizer: Any, ids: list[int]) -> list[str]:

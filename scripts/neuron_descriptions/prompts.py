@@ -1,21 +1,25 @@
 """Prompts: excerpts with highlights, template files, and the token ids that a model gets."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 import numpy as np
 import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from .models import token_strings
 
+T = TypeVar("T")
 MARKER = "[DESCRIPTION]:"
+prompt_file = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
 
-@dataclass(slots=True, frozen=True)
+@prompt_file
 class ExplainerTemplate:
     """An explainer prompt file. `user` is a jinja2 template over `excerpts`, `marked` (the highlighted strings, each
     once, in order) and `sign`; `answer` is how the answer begins, written for the model; an answer ends at the first
@@ -33,14 +37,12 @@ class ExplainerTemplate:
         return environment.from_string(self.user).render(excerpts=excerpts, marked=list(marked), sign=sign).strip()
 
 
-def read_template(path: str, kind: type) -> Any:
+def read_template(path: str, kind: type[T]) -> T:
     """Read a prompt file as `kind`, a dataclass. Raises ValueError that names the file and the key."""
     try:
-        content = yaml.safe_load(Path(path).read_text())
-        content = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return kind(**content)
-    except (yaml.YAMLError, AttributeError, TypeError) as error:
-        keys = ", ".join(field.name for field in fields(kind))
+        return TypeAdapter(kind).validate_python(yaml.safe_load(Path(path).read_text()))
+    except (yaml.YAMLError, ValidationError) as error:
+        keys = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]
         raise ValueError(f"{path} is not a prompt file with the keys {keys}: {error}") from None
 
 

@@ -66,7 +66,9 @@ def _imports(path: Path, scripts: Path) -> list[Path]:
             for alias in node.names:
                 if alias.name.split(".")[0] == PACKAGE:
                     found.append(scripts.joinpath(*alias.name.split(".")).with_suffix(".py"))
-    return [file for file in found if file.is_file()]
+    files = [file for file in found if file.is_file()]
+    packages = {parent for file in files for parent in file.parents if scripts in parent.parents}
+    return files + [package / "__init__.py" for package in packages if (package / "__init__.py").is_file()]
 
 
 @cache

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import d2_absolute_error_score, r2_score
 
 Array = NDArray[np.float64]
 Sequences = list[Array]  # one array of tokens per sequence
@@ -35,9 +34,10 @@ def bootstrap_interval(
     draws = random.integers(len(sums), size=(resamples, len(sums)))
     counts = np.stack([np.bincount(d, minlength=len(sums)) for d in draws])
     n, p, t, pp, tt, pt = (counts @ sums).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r = (n * pt - p * t) / np.sqrt((n * pp - p**2) * (n * tt - t**2))
-    r = r[np.isfinite(r)]
+    spread_p, spread_t = n * pp - p**2, n * tt - t**2
+    # A constant side's spread is zero but for rounding.
+    varies = (spread_p > 1e-12 * n * pp) & (spread_t > 1e-12 * n * tt)
+    r = (n * pt - p * t)[varies] / np.sqrt((spread_p * spread_t)[varies])
     if not len(r):
         return float("nan"), float("nan")
     low, high = np.quantile(r, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -47,8 +47,7 @@ def bootstrap_interval(
 def linear_fit(predicted: ArrayLike, true: ArrayLike) -> Callable[[Array], Array]:
     """Least-squares line from predicted to true values; the mean where the predictions are constant."""
     p, t = np.asarray(predicted, float), np.asarray(true, float)
-    variance = p.var()
-    slope = ((p - p.mean()) * (t - t.mean())).mean() / variance if variance > 0 else 0.0
+    slope = ((p - p.mean()) * (t - t.mean())).mean() / p.var() if np.ptp(p) > 0 else 0.0
     return lambda values: t.mean() + slope * (values - p.mean())
 
 
@@ -56,6 +55,16 @@ def published_score(predicted: ArrayLike, true: ArrayLike) -> float:
     """The score as the published pipeline computes it: the correlation after a linear fit to the very values it is
     then compared with, so that it cannot be negative."""
     return correlation(linear_fit(predicted, true)(np.asarray(predicted, float)), true)
+
+
+def r2(predicted: Array, true: Array) -> float:
+    """Share of the squared deviation from the mean that is explained: 1 - sum (t - p)^2 / sum (t - mean)^2."""
+    return float(1 - ((true - predicted) ** 2).sum() / ((true - true.mean()) ** 2).sum())
+
+
+def abs_dev_explained(predicted: Array, true: Array) -> float:
+    """Share of the absolute deviation from the median that is explained: 1 - sum |t - p| / sum |t - median|."""
+    return float(1 - np.abs(true - predicted).sum() / np.abs(true - np.median(true)).sum())
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,21 +91,20 @@ def match(
 ) -> Match:
     """Compare predictions with truth, sequences concatenated.
 
-    fit: linear fit made elsewhere, behind R2 (scikit-learn's r2_score) and the explained absolute deviation (its
-    d2_absolute_error_score); both NaN without it.
+    fit: linear fit made elsewhere, behind R2 and the explained absolute deviation; both NaN without it.
     """
     p, t = np.concatenate(predicted), np.concatenate(true)
     r = correlation(p, t)
     undefined = (float("nan"), float("nan"))
     low, high = bootstrap_interval(predicted, true, resamples, confidence, random) if np.isfinite(r) else undefined
-    varies = fit is not None and np.ptp(t) > 0
+    fitted = fit(p) if fit is not None and np.ptp(t) > 0 else None
     return Match(
         correlation=r,
         low=low,
         high=high,
         published_score=published_score(p, t),
-        r2=float(r2_score(t, fit(p))) if fit and varies else float("nan"),
-        abs_dev_explained=float(d2_absolute_error_score(t, fit(p))) if fit and varies else float("nan"),
+        r2=float("nan") if fitted is None else r2(fitted, t),
+        abs_dev_explained=float("nan") if fitted is None else abs_dev_explained(fitted, t),
         n_sequences=len(true),
         n_tokens=len(t),
     )

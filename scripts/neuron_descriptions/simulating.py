@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from .models import load_model, load_tokenizer, tokenizer_fingerprint
-from .prompts import plain_ids, read_template, template_segments
+from .models import load_model, load_tokenizer, special_tokens, tokenizer_fingerprint
+from .prompts import plain_ids, prompt_file, read_template, template_segments
 from .sequences import Text
 
 
@@ -33,7 +33,7 @@ class Simulator(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
+@prompt_file
 class SimulatorTemplate:
     """A few-shot prompt file; `examples`: mappings of a description and its tokens, pairs (text, 0..10)."""
 
@@ -128,7 +128,7 @@ class PromptedSimulator:
         self.tab, self.newline, self.unknown = (plain_ids(tokenizer, t) for t in ("\t", "\n", self.UNKNOWN))
         if len(self.tab) != 1:
             raise ValueError("scores.simulator.model: its tokenizer does not write a tab as one token; use another")
-        self.special = set(tokenizer.all_special_ids)
+        self.special = special_tokens(tokenizer)
         prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
         self.expectation = _Expectation(model, prefix, numbers, batch_tokens)
 
@@ -167,7 +167,7 @@ class PromptedSimulator:
         reads = []
         for token in task.text.evidence:
             # A special token would end the turn: it stands as its text.
-            text = plain_ids(self.tokenizer, self.tokenizer.decode([token])) if token in self.special else [token]
+            text = plain_ids(self.tokenizer, self.special[token]) if token in self.special else [token]
             ids = ids + text + self.tab
             reads.append(len(ids) - 1)
             ids = ids + self.unknown + self.newline

@@ -23,9 +23,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     part = scratch / path.name
     try:
         yield part
-        if path.is_dir():
-            shutil.rmtree(path)
         _sync(part)
+        if path.is_dir():
+            path.rename(scratch / "old")
         part.replace(path)
     except OSError as error:
         raise OSError(error.errno, f"writing {path}: {error.strerror or error}") from error
@@ -35,7 +35,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 def _sync(path: Path) -> None:
     for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
+        if not file.is_dir():
             with file.open("rb") as f:
                 os.fsync(f.fileno())
 

@@ -1,0 +1,164 @@
+"""What tests share: the real model and texts, fetched by the workflow itself, and runs in folders of their own."""
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def demo_config() -> dict[str, Any]:
+    """The demo's configuration, to change."""
+    return yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+
+
+def tiny_config() -> dict[str, Any]:
+    """The demo cut down to what a test can wait for: two layers, two neurons, short texts."""
+    config = demo_config()
+    config["run"] = "tiny"
+    config["corpus"] |= {"seq_len": 40, "sequences": {"train": 72, "valid": 40, "test": 40}}
+    config["neurons"] = {"layers": [1, 3], "indices": [5, "699-699"], "chunk_size": 2}
+    config["exemplars"] = {"k": 12, "random": 4, "batch_size": 8}
+    config["descriptions"] |= {"pool": 12, "max_tokens": 8, "min_highlights": 3}
+    config["scores"] |= {"top": 3, "random": 1, "bootstrap": 100}
+    return config
+
+
+CODE = ("Snakefile", "rules", "scripts", "config", "envs", "profiles")
+
+
+def snakemake(cwd: Path, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess:
+    """Run the workflow in a checkout."""
+    command = [sys.executable, "-m", "snakemake", *args]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+    assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done
+
+
+@dataclass
+class Project:
+    """A checkout of its own, made of the code alone; what is fetched once is shared with this one."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in CODE:
+            source, target = ROOT / name, self.folder / name
+            if source.is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(source, target, copy_function=shutil.copyfile, ignore=ignored)
+            else:
+                shutil.copyfile(source, target)
+        (self.folder / "resources").symlink_to(ROOT / "resources")
+
+    def run(self, config: dict[str, Any], *args: str, **options: Any) -> subprocess.CompletedProcess:
+        """Run with a configuration; further arguments are Snakemake's."""
+        (self.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        return snakemake(self.folder, *args, "--configfile", "run.yaml", **options)
+
+    def planned(self, config: dict[str, Any], *args: str) -> dict[str, int]:
+        """Rules that a dry run would run, with their numbers of jobs."""
+        text = self.run(config, "--dry-run", *args).stdout
+        _, _, stats = text.partition("Job stats:")
+        lines = (line.split() for line in stats.split("\n\n")[0].splitlines()[3:])
+        return {words[0]: int(words[1]) for words in lines if words and words[0] not in ("total", "all")}
+
+    def file(self, path: str) -> Path:
+        """A result of the run `tiny`."""
+        return self.folder / "results/tiny" / path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fetched() -> dict[str, Path]:
+    """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path."""
+    from neuron_descriptions.config import load_config, spec_key
+
+    (ROOT / "resources").mkdir(exist_ok=True)
+    config = load_config(demo_config())
+    name, model = next(iter(config.models.items()))
+    paths = {"smollm2": f"resources/models/{name}-{spec_key(model)}"}
+    for source, spec in config.corpus.sources.items():
+        paths[source] = f"resources/documents/{source}-{spec_key(spec, 'ratio')}-seed-{config.seed}.parquet"
+    snakemake(ROOT, "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths.values())
+    return {key: ROOT / path for key, path in paths.items()}
+
+
+@pytest.fixture(scope="session")
+def smollm2(fetched) -> str:
+    """Folder of the real SmolLM2-135M-Instruct."""
+    return str(fetched["smollm2"])
+
+
+@pytest.fixture(scope="session")
+def tokenizer(smollm2):
+    """Its tokenizer."""
+    from neuron_descriptions.models import load_tokenizer
+
+    return load_tokenizer(smollm2)
+
+
+@pytest.fixture(scope="session")
+def model(smollm2):
+    """It, with its head, in float32."""
+    from neuron_descriptions.models import load_model
+
+    return load_model(smollm2, "float32", head=True, threads=2)
+
+
+@pytest.fixture(scope="session")
+def corpus(fetched, smollm2, tmp_path_factory) -> dict[str, str]:
+    """A small real corpus of all three sources: split -> table."""
+    from neuron_descriptions.config import load_config
+    from neuron_descriptions.corpus import build_corpus
+
+    config = load_config(tiny_config())
+    folder = tmp_path_factory.mktemp("corpus")
+    outputs = {split: str(folder / f"{split}.parquet") for split in ("train", "valid", "test")}
+    sources = {name: {"ratio": spec.ratio} for name, spec in config.corpus.sources.items()}
+    build_corpus(
+        sources=sources,
+        documents={name: str(fetched[name]) for name in sources},
+        model_folder=smollm2,
+        **config.corpus.model_dump(exclude={"sources"}),
+        seed=0,
+        outputs=outputs,
+    )
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, fetched) -> Project:
+    """A finished run of the tiny configuration. Tests read it; those that change something copy it first."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.run(tiny_config())
+    return project
+
+
+def with_results_of(project: Project, folder: Path) -> Project:
+    """Another fresh checkout, with a copy of a project's results and of Snakemake's records of them."""
+    copy = Project(folder)
+    for name in ("results", ".snakemake"):
+        subprocess.run(["cp", "-a", project.folder / name, folder], check=True)
+    return copy
+
+
+def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A configuration with `section__key=value` changed."""
+    config = copy.deepcopy(config)
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = config
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    return config

@@ -1,0 +1,370 @@
+"""Candidates: evidence, answers and what becomes of them."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from neuron_descriptions.clients.base import Answer
+from neuron_descriptions.explaining import (
+    Candidate,
+    ask,
+    descriptions_table,
+    draw_evidence,
+    parse_answer,
+    prepare,
+)
+from neuron_descriptions.prompts import ExplainerTemplate
+from neuron_descriptions.records import DESCRIPTIONS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
+from neuron_descriptions.sequences import read_texts
+from neuron_descriptions.storage import write_table
+
+BEGUN = "[DESCRIPTION]:"
+
+
+# --- evidence ----------------------------------------------------------------------------------------
+
+
+def test_evidence_is_distinct_and_within_its_bounds():
+    drawn = [draw_evidence(20, 10, 15, 0, 3, 699, "positive", c) for c in range(300)]
+    assert {len(ranks) for ranks in drawn} == set(range(10, 16))
+    assert all(len(set(ranks)) == len(ranks) for ranks in drawn)
+    assert {rank for ranks in drawn for rank in ranks} == set(range(20))
+
+
+@pytest.mark.parametrize("available", [1, 4, 9])
+def test_all_evidence_is_taken_where_there_is_little(available):
+    for candidate in range(20):
+        assert sorted(draw_evidence(available, 10, 15, 0, candidate)) == list(range(available))
+
+
+def test_evidence_is_permuted_without_preference():
+    drawn = [draw_evidence(20, 10, 10, 0, c) for c in range(2000)]
+    assert all(ranks != sorted(ranks) for ranks in drawn[:50])
+    firsts = np.bincount([ranks[0] for ranks in drawn], minlength=20)
+    taken = np.bincount([rank for ranks in drawn for rank in ranks], minlength=20)
+    assert firsts.min() > 60 and firsts.max() < 145  # 100 expected
+    assert taken.min() > 900 and taken.max() < 1100  # 1000 expected
+
+
+def test_evidence_is_a_function_of_seed_and_identity():
+    who = (3, 699, "positive", 0)
+    first = draw_evidence(20, 10, 15, 0, *who)
+    assert draw_evidence(20, 10, 15, 0, *who) == first
+    others = [
+        (1, *who),
+        (0, 4, *who[1:]),
+        (0, 3, 700, *who[2:]),
+        (0, 3, 699, "negative", 0),
+        (0, 3, 699, "positive", 1),
+    ]
+    drawn = [tuple(draw_evidence(20, 10, 15, *other)) for other in others]
+    assert len({tuple(first), *drawn}) == 6
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        (" months of the year", "months of the year"),
+        (" months of the year\n", "months of the year"),
+        ("\n\n months of the year\nBecause of ...", "months of the year"),
+        (" [DESCRIPTION]: months", "months"),
+        (" a guess [DESCRIPTION]: weeks\n[DESCRIPTION]: months ", "months"),
+        (' "months of the year"', "months of the year"),
+        (" 42", "42"),
+        (" 日本", "日本"),
+        (" verbs. They are in the past tense.", "verbs. They are in the past tense."),
+    ],
+)
+def test_finished_answer_is_its_first_line_after_the_marker(text, description):
+    assert parse_answer(BEGUN, text, True) == (description, "ok")
+
+
+def test_quote_within_an_answer_is_kept():
+    assert parse_answer(BEGUN, ' the word "not"', True) == ('the word "not"', "ok")
+
+
+def test_beginning_in_the_prompt_is_part_of_the_answer():
+    assert parse_answer("[DESCRIPTION]: words about", " months", True) == ("words about months", "ok")
+    assert parse_answer("[DESCRIPTION]: words about", " [DESCRIPTION]: weeks", True) == ("weeks", "ok")
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\n", " ...", ' ""', " -- !?", "[DESCRIPTION]:", " months [DESCRIPTION]: "]
+)
+def test_answer_without_a_word_is_unparsed(text):
+    assert parse_answer(BEGUN, text, True) == (None, "unparsed")
+    assert parse_answer(BEGUN, text, False) == (None, "unparsed")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " I'm sorry, but I can't help with that.",
+        " I’m sorry, I cannot answer.",
+        " I am sorry.",
+        " I cannot determine a pattern from these excerpts.",
+        " I can't provide one.",
+        " As an AI, I have no opinion.",
+        " I am unable to do so.",
+        " I apologize for the confusion",
+        ' "I\'m not able to say"',
+    ],
+)
+def test_refusals_are_no_descriptions(text):
+    assert parse_answer(BEGUN, text, True) == (None, "refused")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apologies in letters",
+        "the verb can't",
+        "artificial intelligence, and AI as an abbreviation",
+        'words of apology such as "I am sorry" or "I apologize"',
+    ],
+)
+def test_descriptions_that_sound_like_refusals_are_kept(text):
+    assert parse_answer(BEGUN, " " + text, True)[1] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        (" Months of the year. It also fires on the names of", "Months of the year."),
+        (" Months! Weeks? Years. And then some", "Months! Weeks? Years."),
+        (" Months of the year. Rates of 3.5 percent and", "Months of the year."),
+        (" months of the year and names of", "months of the year and names of"),
+        (" Months of the year.", "Months of the year."),
+        (" Prices such as 3.50 and", "Prices such as 3.50 and"),
+        (" months of the year\nSome more", "months of the year"),
+    ],
+)
+def test_unfinished_answer_ends_with_its_last_full_sentence(text, description):
+    assert parse_answer(BEGUN, text, False) == (description, "ok")
+
+
+# --- asking ------------------------------------------------------------------------------------------
+
+
+class Scripted:
+    """A client that answers each prompt with its own list of answers, one after another."""
+
+    def __init__(self, answers):
+        self.answers = {prompt: iter(texts) for prompt, texts in answers.items()}
+        self.rounds = []
+
+    def answer(self, requests):
+        self.rounds.append(requests)
+        texts = [next(self.answers[tuple(request.prompt)]) for request in requests]
+        return [Answer(text, len(text), True) for text in texts]
+
+
+GOOD, BAD, REFUSED = " months", " ...", " I'm sorry."
+
+
+def candidates(n=4, neuron=7):
+    return [Candidate(3, neuron, "positive", i, ranks=[i, i + 1], prompt=[i, 50]) for i in range(n)]
+
+
+def asked(*answers, attempts=3, seed=0):
+    """(candidates, rounds of requests) after asking; one list of answers per candidate."""
+    found = candidates(len(answers))
+    client = Scripted({tuple(c.prompt): texts for c, texts in zip(found, answers)})
+    ask(found, client, BEGUN, seed, attempts)
+    return found, client.rounds
+
+
+def test_only_failing_candidates_are_asked_again():
+    found, rounds = asked([GOOD], [BAD, REFUSED, GOOD], [" weeks"], [REFUSED, " years"])
+    assert [[r.prompt[0] for r in requests] for requests in rounds] == [[0, 1, 2, 3], [1, 3], [1]]
+    assert [c.description for c in found] == ["months", "months", "weeks", "years"]
+    assert [c.status for c in found] == ["ok"] * 4
+    assert [c.attempts for c in found] == [1, 3, 1, 2]
+
+
+def test_tokens_are_summed_over_attempts():
+    found, _ = asked([GOOD], [BAD, REFUSED, GOOD])
+    assert [c.prompt_tokens for c in found] == [2, 6]
+    assert [c.completion_tokens for c in found] == [len(GOOD), len(BAD + REFUSED + GOOD)]
+
+
+def test_every_attempt_has_a_seed_of_its_own():
+    _, rounds = asked([BAD, BAD, GOOD], [BAD, BAD, GOOD])
+    seeds = [request.seed for requests in rounds for request in requests]
+    assert len(set(seeds)) == 6
+    assert [r.seed for requests in asked([BAD, BAD, GOOD], [BAD, GOOD])[1] for r in requests] == seeds[:5]
+    assert not {r.seed for requests in asked([GOOD], [GOOD], seed=1)[1] for r in requests} & set(seeds)
+
+
+def test_refused_answer_leaves_the_others_evidence_alone():
+    found, _ = asked([GOOD], [REFUSED, REFUSED], [BAD, " weeks"], [" years"], attempts=2)
+    assert [c.ranks for c in found] == [[0, 1], [1, 2], [2, 3], [3, 4]]
+    assert [c.description for c in found] == ["months", None, "weeks", "years"]
+    rows = descriptions_table(found, "m").to_pylist()
+    assert [(r["candidate"], r["exemplar_ranks"], r["description"]) for r in rows] == [
+        (0, [0, 1], "months"), (1, [1, 2], None), (2, [2, 3], "weeks"), (3, [3, 4], "years"),
+    ]  # fmt: skip
+
+
+def test_attempts_run_out():
+    found, rounds = asked([BAD, REFUSED, GOOD], [REFUSED, BAD, GOOD], attempts=2)
+    assert len(rounds) == 2
+    assert [(c.description, c.status, c.attempts) for c in found] == [(None, "refused", 2), (None, "unparsed", 2)]
+
+
+def test_candidates_without_a_prompt_are_not_asked():
+    silent = Candidate(3, 7, "negative", 0)
+    spoken = candidates(1)
+    client = Scripted({(0, 50): [GOOD]})
+    ask([silent, *spoken], client, BEGUN, 0, 3)
+    assert [len(requests) for requests in client.rounds] == [1]
+    assert (silent.status, silent.attempts, silent.description) == ("no_activation", 0, None)
+    ask([silent], Scripted({}), BEGUN, 0, 3)
+    assert silent.attempts == 0
+
+
+def test_groups_are_neurons():
+    found = [*candidates(2, neuron=7), *candidates(2, neuron=9)]
+    client = Scripted({(0, 50): [GOOD, GOOD], (1, 50): [GOOD, GOOD]})
+    ask(found, client, BEGUN, 0, 1)
+    assert [r.group for r in client.rounds[0]] == [7, 7, 9, 9]
+    assert len({r.seed for r in client.rounds[0]}) == 4
+
+
+# --- from tables to prompts --------------------------------------------------------------------------
+
+TEMPLATE = ExplainerTemplate("S", "{{ sign }}\n{% for e in excerpts %}\n<{{ e }}>\n{% endfor %}")
+NEURONS = [5, 699]
+POOL, KEPT = 8, 10
+
+
+@pytest.fixture(scope="module")
+def tables(corpus, tmp_path_factory):
+    """(exemplars, statistics, texts) of two neurons: 5 fires on both sides, 699 on the negative one alone, and
+    positively only in part of the exemplars of 5."""
+    texts = read_texts(corpus["train"], set(range(40)))
+    folder = tmp_path_factory.mktemp("tables")
+    rows, statistics = [], []
+    for neuron in NEURONS:
+        for sign in SIGNS:
+            direction = 1 if sign == "positive" else -1
+            for rank in range(KEPT):
+                text = texts[(neuron + 7 * rank + (sign == "negative")) % 40]
+                activations = np.zeros(len(text.evidence), np.float32)
+                # Of 5, positive exemplars from rank 6 on are not driven.
+                if sign == "negative" or (neuron == 5 and rank < 6):
+                    activations[rank % len(activations)] = direction * (20 - rank)
+                rows.append(
+                    {"split": "train", "layer": 1, "neuron": neuron, "sign": sign, "kind": "top", "rank": rank}
+                    | {"seq_id": (neuron + 7 * rank + (sign == "negative")) % 40, "activations": activations.tolist()}
+                    | {"peak": float(direction * (direction * activations).max())}
+                )
+        quantiles = {
+            quantile_column(tail, sign): (1 if sign == "positive" else -1) * threshold
+            for sign in SIGNS
+            for tail, threshold in zip(TAILS, (19.5, 17.5, 15.5, 12.5, 10.5))
+        }
+        statistics.append(
+            {"split": "train", "layer": 1, "neuron": neuron, "tokens": 1000, "mean": 0.0, "std": 1.0}
+            | {"min": -20.0, "max": 20.0}
+            | quantiles
+        )
+    # What is not train, not top or another neuron's must not be looked at.
+    noise = [r | {"split": "valid", "seq_id": 0} for r in rows] + [r | {"kind": "random", "seq_id": 1} for r in rows]
+    noise += [r | {"neuron": 6} for r in rows]
+    exemplars, stats = str(folder / "exemplars.parquet"), str(folder / "statistics.parquet")
+    write_table(pa.Table.from_pylist(noise + rows, schema=EXEMPLARS), exemplars)
+    others = [s | {"split": "test", "upper_1e-8": 1.0} for s in statistics]
+    write_table(pa.Table.from_pylist(statistics + others, schema=STATISTICS), stats)
+    return exemplars, stats, texts
+
+
+@pytest.fixture(scope="module")
+def prepared(tables, corpus, tokenizer):
+    def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5):
+        return prepare(
+            neurons, 1, corpus["train"], tables[0], tables[1], tokenizer, tokenizer, TEMPLATE,
+            n_candidates, POOL, 3, most, 3, seed,
+        )  # fmt: skip
+
+    return prepared
+
+
+def test_candidates_come_by_neuron_sign_and_number(prepared):
+    who = [c.identity() for c in prepared()]
+    assert who == [(1, neuron, sign, number) for neuron in NEURONS for sign in SIGNS for number in range(3)]
+
+
+def test_sign_that_no_train_token_drives_has_nothing_to_describe(prepared):
+    silent = [c for c in prepared() if (c.neuron, c.sign) == (699, "positive")]
+    assert [(c.status, c.prompt, c.ranks) for c in silent] == [("no_activation", [], [])] * 3
+    table = descriptions_table(silent, "smollm2")
+    assert table.schema.names == DESCRIPTIONS.names
+    for row in table.to_pylist():
+        assert row["status"] == "no_activation"
+        assert row["prompt_sha256"] is row["description"] is None
+        assert (row["attempts"], row["prompt_tokens"], row["exemplar_ranks"]) == (0, 0, [])
+
+
+def test_other_sign_of_that_neuron_is_described(prepared):
+    assert all(c.prompt and c.ranks for c in prepared() if (c.neuron, c.sign) != (699, "positive"))
+
+
+def test_evidence_is_of_the_pool_and_driven(prepared):
+    found = prepared(n_candidates=60)
+    ranks = {(c.neuron, c.sign): set() for c in found}
+    for c in found:
+        assert len(set(c.ranks)) == len(c.ranks)
+        assert not c.ranks or 3 <= len(c.ranks) <= 5
+        ranks[c.neuron, c.sign] |= set(c.ranks)
+    assert ranks[5, "positive"] == set(range(6))
+    assert ranks[5, "negative"] == ranks[699, "negative"] == set(range(POOL))
+
+
+def test_prompt_shows_the_exemplars_drawn_in_their_order(prepared, tables, tokenizer):
+    texts = tables[2]
+    for c in prepared():
+        if c.prompt:
+            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n")[1]
+            places = []
+            assert user.startswith(c.sign)
+            for rank in c.ranks:
+                seq_id = (c.neuron + 7 * rank + (c.sign == "negative")) % 40
+                shown = tokenizer.decode(texts[seq_id].evidence).rstrip("�")
+                places.append(user.replace("{{", "").replace("}}", "").index(f"<{shown}>"))
+            assert places == sorted(places)
+
+
+def test_negative_sign_is_highlighted_where_it_is_most_negative(prepared, tables, tokenizer):
+    """Peaks are 20 - rank at token `rank`, thresholds 19.5, 17.5, 15.5, 12.5: the strictest with 3 places."""
+    texts = tables[2]
+    for c in prepared(n_candidates=10):
+        if c.sign == "negative":
+            threshold = next(t for t in (19.5, 17.5, 15.5, 12.5, 10.5) if sum(20 - r >= t for r in c.ranks) >= 3)
+            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n")[1]
+            expected = [
+                tokenizer.decode([texts[(c.neuron + 7 * r + 1) % 40].evidence[r]]).strip()
+                for r in c.ranks
+                if 20 - r >= threshold
+            ]
+            marked = [part.split("}}")[0] for part in user.split("{{")[1:]]
+            assert marked == [word for word in expected if word]
+
+
+def test_more_candidates_keep_the_first_ones(prepared):
+    few, many = prepared(n_candidates=2), {c.identity(): c for c in prepared(n_candidates=5)}
+    assert all(many[c.identity()] == c for c in few)
+
+
+def test_neuron_alone_is_the_same_as_among_others(prepared):
+    together = {c.identity(): c for c in prepared()}
+    assert all(together[c.identity()] == c for neuron in NEURONS for c in prepared(neurons=[neuron]))
+
+
+def test_neurons_signs_candidates_and_seeds_draw_differently(prepared):
+    ranks = [tuple(c.ranks) for seed in (0, 1) for c in prepared(n_candidates=4, seed=seed, most=8) if c.ranks]
+    assert len(ranks) == 24
+    assert len(set(ranks)) > 18

@@ -1,0 +1,138 @@
+"""What can be known before anything runs: the published run's plan, and bad input."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from conftest import ROOT, Project, changed, snakemake, tiny_config
+
+HEAVY = ["torch", "transformers", "datasets", "sklearn", "matplotlib"]
+
+
+def test_the_published_run_is_planned_without_weights_network_or_heavy_imports(tmp_path):
+    project = Project(tmp_path / "plan")
+    (project.folder / "resources").unlink()
+    code = f"""
+import json, sys
+from snakemake.cli import main
+try:
+    main(["-n", "--configfile", "config/llama-3.1-8b-instruct.yaml"])
+except SystemExit as done:
+    print("MODULES", done.code, json.dumps([m for m in {HEAVY} if m in sys.modules]))
+"""
+    environment = {"PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True, env=environment
+    )
+    _, code, modules = re.search(r"(MODULES) (\w+) (.*)", done.stdout).groups()
+    assert code == "0", done.stderr[-3000:]
+    assert json.loads(modules) == []
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
+    per_chunk = 32 * 14336 // 448
+    assert {rule: int(n) for rule, n in jobs.items()} == {
+        "fetch_model": 3, "fetch_documents": 3, "build_corpus": 1, "harvest": 3 * 4, "merge_exemplars": per_chunk,
+        "describe": per_chunk, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,
+        "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1, "all": 1, "total": 4 * per_chunk + 24,
+    }  # fmt: skip
+
+
+def test_the_published_settings_are_the_published_ones():
+    config = yaml.safe_load((ROOT / "config/llama-3.1-8b-instruct.yaml").read_text())
+    assert config["subject"] | {"layers": 32, "neurons_per_layer": 14336} == config["subject"]
+    assert config["corpus"]["seq_len"] == 95
+    assert set(config["corpus"]["sequences"].values()) == {1_000_000}
+    assert (config["exemplars"]["k"], config["descriptions"]["candidates"]) == (100, 50)
+    assert config["scores"]["simulator"]["kind"] == "finetuned"
+    assert (config["scores"]["top"], config["scores"]["random"]) == (20, 5)
+
+
+@pytest.mark.parametrize(
+    "name", [p.name for p in (ROOT / "config").glob("*.yaml") if p.name != "null-descriptions.yaml"]
+)
+def test_every_shipped_configuration_plans(name, tmp_path):
+    assert snakemake(Project(tmp_path / "plan").folder, "-n", "--configfile", f"config/{name}").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sede": 1}, "sede: unknown key"),
+        ({"scores__topp": 1}, "scores.topp: unknown key"),
+        ({"exemplars__k": "many"}, "exemplars.k: Input should be a valid integer"),
+        ({"neurons__layers": [1, 30]}, "layer 30 is out of range; the subject has layers 0..29"),
+        ({"exemplars__k": 41}, "exemplars.k is 41, more than the smallest split's sequences (40); lower it"),
+        ({"corpus__sources__sotu__ratio": 0.6}, "ratios sum to 1.1; make them sum to 1"),
+        ({"neurons__file": "missing.csv"}, "neurons.file: missing.csv does not exist"),
+        ({"descriptions__prompt": "missing.yaml"}, "descriptions.prompt: missing.yaml does not exist"),
+        (
+            {"models__smollm2-135m-instruct": {"source": "path", "path": "nowhere"}},
+            "models.smollm2-135m-instruct.path: nowhere holds no model",
+        ),
+    ],
+)
+def test_bad_configuration_stops_before_any_job(tmp_path, changes, message):
+    done = Project(tmp_path / "bad").run(changed(tiny_config(), **changes), check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert not (tmp_path / "bad/results").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("1,5\n1,1536\n", "layer 1, neuron 1536 is out of range"),
+        ("1,5\n3,7\n1,5\n", "layer 1, neuron 5 is named twice"),
+    ],
+)
+def test_a_bad_neurons_file_stops_before_any_job(tmp_path, rows, message):
+    project = Project(tmp_path / "bad")
+    (project.folder / "neurons.csv").write_text("layer,neuron\n" + rows)
+    done = project.run(changed(tiny_config(), neurons={"file": "neurons.csv"}), check=False)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "neurons.csv" in done.stderr
+
+
+# Runs a command in which no file can grow beyond 20 kB: what a full disk does, file by file.
+FULL_DISK = """
+import resource, signal, subprocess, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(subprocess.call(sys.argv[1:]))
+"""
+
+
+def test_a_failing_job_says_why_and_where_and_a_later_run_recovers(tmp_path):
+    """A corpus that one source cannot fill; then a full disk; then a corrupt table: each named, each recovered from."""
+    project = Project(tmp_path / "failing")
+    config = changed(tiny_config(), corpus__sequences={"train": 72, "valid": 40, "test": 4_000_000})
+    done = project.run(config, check=False)
+    assert done.returncode != 0
+    assert "corpus.sources." in done.stderr and "is exhausted" in done.stderr and "build_corpus.log" in done.stderr
+    assert not list(project.file("corpus").glob("*"))
+
+    target = "results/tiny/corpus/test.parquet"
+    large = changed(tiny_config(), corpus__sequences={"train": 2000, "valid": 40, "test": 40})
+    (project.folder / "run.yaml").write_text(yaml.safe_dump(large))
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, sys.executable, "-m", "snakemake", target, "--configfile", "run.yaml"],
+        cwd=project.folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "writing results/tiny/corpus/train.parquet" in done.stderr
+    assert "File too large" in done.stderr
+    assert not list(project.file("corpus").glob("*"))
+    project.run(tiny_config(), target)
+
+    corpus = project.file("corpus/train.parquet")
+    whole = corpus.read_bytes()
+    corpus.write_bytes(whole[: len(whole) // 2])
+    done = project.run(tiny_config(), "results/tiny/exemplars/layer-1/chunk-0.parquet", check=False)
+    assert done.returncode != 0
+    assert "corpus/train.parquet is not a" in done.stderr and "delete it and run again" in done.stderr
+    corpus.unlink()
+    project.run(tiny_config(), "results/tiny/exemplars/layer-1/chunk-0.parquet")

@@ -1,0 +1,150 @@
+"""A real, small run: what it gives, and what must not change it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Project, changed, tiny_config
+
+
+def tables(project, pattern):
+    """All files of one kind as one table, in an order that does not depend on how it is cut in chunks."""
+    files = sorted(project.file(".").glob(pattern))
+    assert files, pattern
+    table = pq.ParquetDataset(files).read().to_pandas()
+    keys = [k for k in ("layer", "neuron") if k in table]
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
+KINDS = (
+    "exemplars/layer-*/chunk-*.parquet",
+    "exemplars/layer-*/statistics-chunk-*.parquet",
+    "descriptions/layer-*/chunk-*.parquet",
+    "scores/layer-*/chunk-*.parquet",
+    "scores/layer-*/simulations-chunk-*.parquet",
+)
+
+
+def test_the_run_gives_an_atlas_of_every_selected_neuron_and_sign(finished):
+    atlas = pq.read_table(finished.file("atlas/atlas.parquet")).to_pandas()
+    expected = [(layer, n, s) for layer in (1, 3) for n in (5, 699) for s in ("positive", "negative")]
+    assert list(atlas[["layer", "neuron", "sign"]].itertuples(index=False, name=None)) == expected
+    ok = atlas[atlas.status == "ok"]
+    assert len(ok) >= 4
+    assert ok.description.str.len().min() > 0
+    assert ((ok.score_low <= ok.score) & (ok.score <= ok.score_high)).all()
+    assert ok[["null_score", "token_baseline_score", "published_score", "selection_score"]].notna().all(axis=None)
+
+
+def test_chosen_on_valid_reported_on_test(finished):
+    atlas = tables(finished, "atlas/atlas.parquet").set_index(["layer", "neuron", "sign"])
+    scores = tables(finished, "scores/layer-*/chunk-*.parquet")
+    for key, rows in scores[scores.kind == "candidate"].groupby(["layer", "neuron", "sign"]):
+        valid = rows[rows.split == "valid"].set_index("candidate").correlation
+        if atlas.loc[key].status != "ok":
+            continue
+        best = valid.fillna(-2).idxmax()
+        test = rows[rows.split == "test"].set_index("candidate").correlation
+        assert list(test.index) == [best]
+        assert atlas.loc[key].score == test[best]
+        assert atlas.loc[key].selection_score == valid[best]
+
+
+def test_the_scored_sequences_are_the_exemplars_of_that_split(finished):
+    exemplars = tables(finished, KINDS[0]).set_index(["split", "layer", "neuron", "sign", "kind", "rank"])
+    simulations = tables(finished, KINDS[4])
+    assert set(simulations.split) == {"valid", "test"}
+    for row in simulations.itertuples():
+        stored = exemplars.loc[(row.split, row.layer, row.neuron, row.sign, row.kind, row.rank)]
+        assert stored.seq_id == row.seq_id
+        assert list(stored.activations) == list(row.activations)
+        assert len(row.simulated) == len(row.activations)
+
+
+def test_running_again_has_nothing_to_do_and_temporary_files_are_gone(finished):
+    assert "Nothing to be done" in finished.run(tiny_config()).stderr
+    assert not list(finished.file(".").rglob("*.safetensors"))
+    assert not [p for p in finished.file(".").rglob(".*") if p.is_file()]
+
+
+def test_shards_chunks_and_layers_per_job_never_change_a_result(finished, tmp_path):
+    config = changed(tiny_config(), neurons__chunk_size=1, exemplars__shards=2, exemplars__layers_per_job=1)
+    other = Project(tmp_path / "other")
+    other.run(config, "--set-threads", "harvest=1", "describe=1", "score=1")
+    for kind in KINDS:
+        assert tables(other, kind).equals(tables(finished, kind)), kind
+    for file in ("atlas/atlas.parquet", "atlas/scores.svg"):
+        assert other.file(file).read_bytes() == finished.file(file).read_bytes()
+
+
+def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_path):
+    target = "results/tiny/neurons/layer-3/neuron-699.html"
+    alone = Project(tmp_path / "alone")
+    planned = alone.planned(tiny_config(), target)
+    assert planned["harvest"] == 3 and planned["describe"] == planned["score"] == 1
+    alone.run(tiny_config(), target)
+    for kind in KINDS:
+        single = tables(alone, kind.replace("chunk-*", "neuron-*"))
+        full = tables(finished, kind)
+        full = full[(full.layer == 3) & (full.neuron == 699)].reset_index(drop=True)
+        assert len(single) > 0 and single.equals(full), kind
+    assert set(finished.planned(tiny_config(), target)) == {"write_neuron_page"}
+    finished.run(tiny_config(), target)
+    assert finished.file("neurons/layer-3/neuron-699.html").read_bytes() == (alone.folder / target).read_bytes()
+
+
+def test_a_neuron_outside_the_selection_has_its_page_too(finished):
+    planned = finished.planned(tiny_config(), "results/tiny/neurons/layer-0/neuron-1535.html")
+    assert planned["harvest"] == 3 and "build_corpus" not in planned
+    done = finished.run(tiny_config(), "--dry-run", "results/tiny/neurons/layer-30/neuron-1.html", check=False)
+    assert done.returncode != 0
+    assert "layer 30, neuron 1 is out of range; the subject has layers 0..29" in done.stderr
+
+
+def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path):
+    project = Project(tmp_path / "killed")
+    config = changed(tiny_config(), exemplars__shards=2)
+    (project.folder / "run.yaml").write_text(json.dumps(config))
+    for seconds_after, watched in ((1.0, "activations"), (3.0, "descriptions")):
+        main = subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--configfile", "run.yaml", "--cores", "1"],
+            cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.time() + 300
+        while not [p for p in project.file(watched).rglob("*") if p.is_file()]:
+            assert main.poll() is None and time.time() < deadline
+            time.sleep(0.1)
+        time.sleep(seconds_after)  # into the next job
+        os.killpg(main.pid, signal.SIGKILL)
+        main.wait()
+        for path in project.file(".").rglob("*.parquet"):
+            if not any(part.startswith(".") for part in path.parts):
+                pq.read_table(path)  # nothing half-written under a final name
+        project.run(config, "--unlock")
+    planned = project.planned(config)
+    assert "build_corpus" not in planned and planned.get("merge_exemplars", 0) == 0
+    project.run(config)
+    for kind in KINDS:
+        assert tables(project, kind).equals(tables(finished, kind)), kind
+    assert project.file("atlas/atlas.parquet").read_bytes() == finished.file("atlas/atlas.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("target", ["atlas/index.html", "atlas/scores.svg"])
+def test_the_pages_stand_alone(finished, target):
+    text = finished.file(target).read_text()
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    assert "https://" not in text.replace("https://matplotlib.org", "")
+
+
+def test_a_report_can_be_made(finished, tmp_path):
+    finished.run(tiny_config(), "--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert "scores.svg" in text and "index.html" in text

@@ -1,0 +1,100 @@
+"""A changed setting reruns what depends on it, and nothing else does."""
+
+import re
+
+import pytest
+
+from conftest import Project, changed, tiny_config, with_results_of
+
+AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
+SCORES = {"score", *AFTER_SCORES}
+DESCRIPTIONS = {"describe", *SCORES}
+EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
+
+
+@pytest.fixture(scope="module")
+def project(finished, tmp_path_factory):
+    return with_results_of(finished, tmp_path_factory.mktemp("stale") / "clone")
+
+
+def edit(project: Project, file: str, old: str, new: str):
+    """Edit a file of the project; returns what undoes it."""
+    path = project.folder / file
+    text = path.read_text()
+    assert re.search(old, text), f"{old} is not in {file}"
+    path.write_text(re.sub(old, new, text, count=1))
+    return lambda: path.write_text(text)
+
+
+def test_a_fresh_clone_reruns_nothing(project):
+    assert project.planned(tiny_config()) == {}
+
+
+def test_touched_files_rerun_nothing(project):
+    for folder in ("scripts", "config", "rules", "envs"):
+        for path in (project.folder / folder).rglob("*"):
+            path.touch()
+    (project.folder / "Snakefile").touch()
+    assert project.planned(tiny_config()) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("scripts/neuron_descriptions/scoring.py", r"^", "# A comment.\n"),
+        ("scripts/neuron_descriptions/activations.py", r"Per neuron, the K sequences", "For each neuron, the K"),
+        ("scripts/neuron_descriptions/logs.py", r"%s left", "%s to go"),
+        ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
+        ("rules/scores.smk", r"mem_mb=16_000", "mem_mb=24_000"),
+        ("rules/descriptions.smk", r"threads: 4", "threads: 8"),
+    ],
+)
+def test_words_and_resources_rerun_nothing(project, file, old, new):
+    undo = edit(project, file, old, new)
+    assert project.planned(tiny_config()) == {}
+    undo()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rerun"),
+    [
+        ("scripts/neuron_descriptions/scoring.py", r"np\.corrcoef\(p, t\)\[0, 1\]", "np.corrcoef(t, p)[0, 1]", SCORES),
+        ("scripts/neuron_descriptions/explaining.py", r"\+ 1\), n_available", "+ 2), n_available", DESCRIPTIONS),
+        ("scripts/neuron_descriptions/exemplars.py", r"np\.maximum\(square", "np.fmax(square", EXEMPLARS - {"harvest"}),
+        ("scripts/neuron_descriptions/activations.py", r"% 32 == 0", "% 16 == 0", EXEMPLARS),
+        ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
+        ("config/prompts/simulator.yaml", r"October", "November", SCORES),
+        ("config/null-descriptions.yaml", r"weekdays", "days of the week", SCORES),
+        ("scripts/neuron_descriptions/pages/atlas.css", r"^", "/* */", {"write_atlas_page"}),
+    ],
+)
+def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
+    undo = edit(project, file, old, new)
+    planned = set(project.planned(tiny_config()))
+    undo()
+    # Merging anew needs the harvest's temporary files anew.
+    assert planned | {"harvest"} == rerun | {"harvest"}
+    assert ("harvest" in planned) == ("merge_exemplars" in planned)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rerun"),
+    [
+        ({"scores__nulls": 2}, SCORES),
+        ({"scores__simulator__batch_tokens": 4096}, SCORES),
+        ({"scores__simulator__dtype": "float32"}, SCORES),
+        ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
+        ({"descriptions__candidates": 3}, DESCRIPTIONS),
+        ({"exemplars__k": 13}, EXEMPLARS),
+        ({"exemplars__batch_size": 16}, EXEMPLARS),
+        ({"corpus__seq_len": 44}, {"build_corpus", *EXEMPLARS}),
+        ({"atlas__exemplars": 7}, {"write_details", "write_provenance"}),
+    ],
+)
+def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
+    assert set(project.planned(changed(tiny_config(), **changes))) == rerun
+
+
+def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project):
+    assert set(project.planned(changed(tiny_config(), exemplars__shards=2))) <= EXEMPLARS
+    assert "build_corpus" not in project.planned(changed(tiny_config(), neurons__chunk_size=1))
