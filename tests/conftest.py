@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -125,9 +126,12 @@ def corpus(fetched, smollm2, tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("corpus")
     outputs = {split: str(folder / f"{split}.parquet") for split in ("train", "valid", "test")}
     sources = {name: {"ratio": spec.ratio} for name, spec in config.corpus.sources.items()}
+    documents = {name: str(folder / f"{name}.parquet") for name in sources}
+    for name, path in documents.items():
+        pq.write_table(pq.read_table(fetched[name]).slice(0, 400 if name == "chitchat" else 40), path)
     build_corpus(
         sources=sources,
-        documents={name: str(fetched[name]) for name in sources},
+        documents=documents,
         model_folder=smollm2,
         **config.corpus.model_dump(exclude={"sources"}),
         seed=0,

@@ -1,6 +1,7 @@
 """The corpus: documents divided among the splits, cut in windows, tokenized."""
 
 import json
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -23,10 +24,13 @@ SHORTEST = 0.5
 class Template:
     """What the subject's chat template puts around contents; for a base model, just its begin-of-text token."""
 
+    MARK = "\N{SYMBOL FOR SUBSTITUTE}"  # stands for a content
+
     def __init__(self, tokenizer: Any, chat_prefix: bool = True):
         """`chat_prefix`: whether prose, too, comes after the template's constant head."""
         self.tokenizer = tokenizer
         self.has_chat = tokenizer.chat_template is not None
+        self.special_pattern = "|".join(map(re.escape, special_tokens(tokenizer).values())) or "(?!)"
         plain = tokenizer("")["input_ids"][:1]
         begin = plain if plain and plain[0] == tokenizer.bos_token_id else []
         self.prose_prefix: list[int] = begin
@@ -40,16 +44,15 @@ class Template:
 
     def _headers(self) -> None:
         """Find the constant head and each role's header by rendering marked messages."""
-        mark = "CONTENT"
-        user, assistant = ({"role": role, "content": mark} for role in ("user", "assistant"))
-        self.head, user_closing = self._render([user]).split(mark)
-        _, between, assistant_closing = self._render([user, assistant]).split(mark)
-        back = self._render([user, assistant, user]).split(mark)[2]
+        user, assistant = ({"role": role, "content": self.MARK} for role in ("user", "assistant"))
+        head, user_closing = self._render([user]).split(self.MARK)
+        _, between, assistant_closing = self._render([user, assistant]).split(self.MARK)
+        back = self._render([user, assistant, user]).split(self.MARK)[2]
         header = {
             "user": back.removeprefix(assistant_closing),
             "assistant": between.removeprefix(user_closing),
         }
-        system = self.head.removesuffix(header["user"])
+        system = head.removesuffix(header["user"])
         self.turn_prefix = {role: self.special(system + text) for role, text in header.items()}
 
     def special(self, text: str) -> list[int]:
@@ -65,22 +68,21 @@ class Template:
         content it belongs to (None: the template's own). Contents lose what looks like a special token."""
         cleaned = [{**m, "content": self._clean(m["content"])} for m in messages]
         text = self._render(cleaned)
+        around = self._render([{**m, "content": self.MARK} for m in messages]).split(self.MARK)
+        pieces = [piece for pair in zip(around, [m["content"] for m in cleaned]) for piece in pair] + around[-1:]
+        if "".join(pieces) != text:
+            return [], []  # the template changed the content: nothing to go by
+        roles = [role for m in messages for role in (None, m["role"])] + [None]
+        role_of_char = [role for piece, role in zip(pieces, roles) for _ in piece] + [None]
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        role_of_char: list[str | None] = [None] * (len(text) + 1)
-        place = len(self.head)
-        for message in cleaned:
-            start = text.find(message["content"], place)
-            if start < 0:
-                return [], []  # the template changed the content: nothing to go by
-            place = start + len(message["content"])
-            role_of_char[start:place] = [message["role"]] * (place - start)
         return encoded["input_ids"], [
             role_of_char[start] if end > start else None for start, end in encoded["offset_mapping"]
         ]
 
     def _clean(self, text: str) -> str:
-        for token in special_tokens(self.tokenizer).values():
-            text = text.replace(token, "")
+        # Again and again: taking one out may put another together.
+        while (shorter := re.sub(self.special_pattern, "", text)) != text:
+            text = shorter
         return text.strip()
 
 
@@ -111,9 +113,12 @@ def windows(document: Document, template: Template, seq_len: int, limit: int | N
         ids, roles = template.chat(document)
         room = seq_len - max(map(len, template.turn_prefix.values()))
     if room < 4:
+        instead = (
+            " or set corpus.chat_prefix: false" if isinstance(document, str) and len(template.prose_prefix) > 1 else ""
+        )
         raise ValueError(
-            f"corpus.seq_len {seq_len} leaves {room} tokens after the chat template's prefix of {seq_len - room};"
-            " raise it, or set corpus.chat_prefix: false"
+            f"corpus.seq_len {seq_len} leaves {max(room, 0)} tokens after the template's prefix of {seq_len - room};"
+            f" raise it{instead}"
         )
     first = next((i for i, role in enumerate(roles) if role), 0)
     length = len(ids) - first
@@ -167,7 +172,7 @@ def build_corpus(
     """
     tokenizer = load_tokenizer(model_folder)
     template = Template(tokenizer, chat_prefix)
-    pools: dict[tuple[str, str], list[Window]] = {(s, n): [] for s in sequences for n in sources}
+    pools: Pools = {(s, n): [] for s in sequences for n in sources}
     seen_documents: set[int] = set()
     for name in sources:
         table = read_table(documents[name], DOCUMENTS)
@@ -178,21 +183,10 @@ def build_corpus(
                 seen_documents.add(fingerprint)
                 split = _split_of(fingerprint, sequences, seed)
                 pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
-    seen: set[int] = set()
+    chosen = _choose(pools, sources, sequences)
     fingerprint_of_tokenizer = tokenizer_fingerprint(tokenizer)
     for split, n in sequences.items():
-        rows: list[tuple[str, Window]] = []
-        counts = shares(n, {name: source["ratio"] for name, source in sources.items()})
-        for name, count in counts.items():
-            chosen = _distinct(sorted(pools[split, name], key=lambda w: w.order), count, seen)
-            if len(chosen) < count:
-                most = int(len(chosen) / sources[name]["ratio"])
-                raise ValueError(
-                    f"corpus.sources.{name} is exhausted: it can give {len(chosen)} sequences to split {split},"
-                    f" {count} are wanted. Lower corpus.sequences.{split} to {most}, lower its ratio, or give it"
-                    " more documents"
-                )
-            rows += [(name, window) for window in chosen]
+        rows = [(name, window) for name in sources for window in chosen[split, name]]
         order = generator(seed, "order", split).permutation(len(rows))
         evidence = [len(window.ids) for _, window in rows]
         metadata = {
@@ -205,12 +199,36 @@ def build_corpus(
             schema=CORPUS.with_metadata(metadata),
         )
         write_table(table, outputs[split])
-        logger.info(
-            "%s: %d sequences (%s)",
-            split,
-            n,
-            ", ".join(f"{k} {v}" for k, v in counts.items()),
-        )
+        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in sources)
+        logger.info("%s: %d sequences (%s)", split, n, counts)
+
+
+Pools = dict[tuple[str, str], list[Window]]  # by split and source
+
+
+def _choose(pools: Pools, sources: dict[str, dict[str, Any]], sequences: dict[str, int]) -> Pools:
+    """Each source's share of each split, no sequence twice. Raises ValueError where a source is exhausted."""
+    seen: set[int] = set()
+    chosen: Pools = {}
+    shortest, worst = 1.0, None
+    for split, n in sequences.items():
+        for name, count in shares(n, {name: source["ratio"] for name, source in sources.items()}).items():
+            found = _distinct(sorted(pools[split, name], key=lambda w: w.order), count, seen)
+            chosen[split, name] = found
+            if len(found) < shortest * count:
+                shortest, worst = len(found) / count, (name, split, len(found), count)
+    if worst is None:
+        return chosen
+    name, split, found_n, count = worst
+    # All splits by one factor, since documents are divided in their proportion; and a little less, as that rounds.
+    fewer = {split: int(0.9 * shortest * n) for split, n in sequences.items()}
+    advice = f"Lower its ratio, or give it more {'documents' if found_n else 'or longer documents'}"
+    if min(fewer.values()) > 0:
+        advice += "; or lower corpus.sequences: " + ", ".join(f"{s} to {n}" for s, n in fewer.items())
+    raise ValueError(
+        f"corpus.sources.{name} is exhausted: it can give {found_n} sequences to split {split}, {count} are wanted."
+        f" {advice}"
+    )
 
 
 def _split_of(fingerprint: int, sequences: dict[str, int], seed: int) -> str:
@@ -224,15 +242,15 @@ def _split_of(fingerprint: int, sequences: dict[str, int], seed: int) -> str:
 
 def _distinct(candidates: list[Window], count: int, seen: set[int]) -> list[Window]:
     """The first `count` windows whose tokens were not seen before."""
-    chosen: list[Window] = []
+    found: list[Window] = []
     for window in candidates:
-        if len(chosen) == count:
+        if len(found) == count:
             break
         fingerprint = key(window.ids)
         if fingerprint not in seen:
             seen.add(fingerprint)
-            chosen.append(window)
-    return chosen
+            found.append(window)
+    return found
 
 
 def _row(seq_id: int, source: str, window: Window) -> dict[str, Any]:
