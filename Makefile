@@ -42,10 +42,12 @@ docs: .venv/ready
 .venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) requirements.lock
+# install, not sync: the index's torch brings CUDA packages that the lock, made for any build, does not name.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) -r requirements.lock
 	touch .venv/ready
 
 lock:
+	rm -f requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --no-annotate --quiet --output-file requirements.lock
 	sed -i 's/+cpu$$//' requirements.lock
 

@@ -328,7 +328,7 @@ def test_prompt_shows_the_exemplars_drawn_in_their_order(prepared, tables, token
     texts = tables[2]
     for c in prepared():
         if c.prompt:
-            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n")[1]
+            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n", 1)[1]
             places = []
             assert user.startswith(c.sign)
             for rank in c.ranks:
@@ -344,7 +344,7 @@ def test_negative_sign_is_highlighted_where_it_is_most_negative(prepared, tables
     for c in prepared(n_candidates=10):
         if c.sign == "negative":
             threshold = next(t for t in (19.5, 17.5, 15.5, 12.5, 10.5) if sum(20 - r >= t for r in c.ranks) >= 3)
-            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n")[1]
+            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n", 1)[1]
             expected = [
                 tokenizer.decode([texts[(c.neuron + 7 * r + 1) % 40].evidence[r]]).strip()
                 for r in c.ranks

@@ -145,6 +145,18 @@ def test_stop_within_a_token_ends_the_answer(client, prompts, greedy, tokenizer)
     assert answer.finished
 
 
+def test_first_of_two_stops_within_a_token_ends_the_answer(client, prompts, greedy, tokenizer):
+    word = tokenizer.decode(greedy[3:4])
+    (answer,) = client(1e-6, 8, (word[3:], word[2:3])).answer([Request(prompts[1], 0, 0)])
+    assert answer.text == tokenizer.decode(greedy[:3]) + word[:2]
+
+
+def test_nothing_after_the_end_counts(client, greedy, tokenizer):
+    """Padding may be a token like any other."""
+    answer = client()._read([*greedy[:3], tokenizer.eos_token_id, *greedy[3:]])
+    assert (answer.text, answer.tokens, answer.finished) == (tokenizer.decode(greedy[:3]), 3, True)
+
+
 def test_stop_in_the_prompt_does_not_count(client, prompts):
     (answer,) = client(1e-6, 2, ("small",)).answer([Request(prompts[1], 0, 0)])
     assert (answer.tokens, answer.finished) == (2, False)

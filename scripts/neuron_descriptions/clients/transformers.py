@@ -101,11 +101,14 @@ class TransformersClient:
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
         end = next((i for i, token in enumerate(ids) if token in ends), None)
-        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        kept = ids[:end]
+        text = self._text(kept)
         stops = [text.index(stop) for stop in self.stop if stop in text]
-        finished = end is not None or bool(stops)
-        return Answer(
-            text[: min(stops)] if stops else text,
-            end if end is not None else len(ids),
-            finished,
-        )
+        if stops:
+            # What follows the stop is padding: no token of the answer.
+            kept = next(kept[:n] for n in range(len(kept) + 1) if any(s in self._text(kept[:n]) for s in self.stop))
+            text = text[: min(stops)]
+        return Answer(text, len(kept), finished=end is not None or bool(stops))
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
