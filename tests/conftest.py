@@ -163,6 +163,6 @@ def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
         *sections, key = path.split("__")
         place = config
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[key] = value
     return config

@@ -40,13 +40,21 @@ TEMPLATE = SimulatorTemplate(
 )
 
 
+def first_special(text, special):
+    return next(i for i, token in enumerate(text.evidence) if token in special)
+
+
 @pytest.fixture(scope="module")
 def texts(corpus, tokenizer):
     """Real sequences, among them a chat's with special tokens in its evidence, and very short ones."""
     found = list(read_texts(corpus["valid"], set(range(40))).values())
     special = set(tokenizer.all_special_ids)
-    chat = next(t for t in found if set(t.evidence) & special)
+    chat = min((t for t in found if set(t.evidence) & special), key=lambda t: first_special(t, special))
     prose = next(t for t in found if not set(t.evidence) & special)
+    chat, prose = (
+        replace(t, input_ids=t.input_ids[: t.prefix_len + n])
+        for t, n in ((chat, first_special(chat, special) + 4), (prose, 12))
+    )
     one = Text("made", tokenizer("Hi")["input_ids"][:1], 0)
     return [chat, prose, replace(prose, input_ids=prose.input_ids[: prose.prefix_len + 3]), one]
 
@@ -227,10 +235,10 @@ def test_project_prompt_can_be_read(prompted, tokenizer, tasks):
 # --- the fine-tuned simulator's format ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_tokens", [100, 8192])
-def test_finetuned_simulator_equals_the_slow_way(model, tokenizer, tasks, batch_tokens):
-    tasks = [tasks[0], tasks[2], tasks[3], tasks[4]]
-    expected = []
+@pytest.fixture(scope="module")
+def finetuned(model, tokenizer, tasks):
+    """(tasks, what they should give): one sequence at a time, all logits."""
+    tasks, expected = [tasks[0], tasks[2], tasks[3], tasks[4]], []
     for task in tasks:
         ids = tokenizer(f"## Neuron Description: {task.description}\n\n ## Input: ")["input_ids"]
         with torch.inference_mode():
@@ -238,6 +246,12 @@ def test_finetuned_simulator_equals_the_slow_way(model, tokenizer, tasks, batch_
         shares = logits[len(ids) + task.text.prefix_len :, :11].double().softmax(1)
         expected.append([sum(n * share for n, share in enumerate(row)) for row in shares.tolist()])
         assert len(expected[-1]) == len(task.text.evidence)
+    return tasks, expected
+
+
+@pytest.mark.parametrize("batch_tokens", [100, 8192])
+def test_finetuned_simulator_equals_the_slow_way(model, tokenizer, finetuned, batch_tokens):
+    tasks, expected = finetuned
     found = FinetunedSimulator(model, tokenizer, batch_tokens).simulate(tasks)
     close(found, expected)
     assert all(0 <= v <= 10 for row in found for v in row)

@@ -104,7 +104,7 @@ def test_a_neuron_outside_the_selection_has_its_page_too(finished):
     assert planned["harvest"] == 3 and "build_corpus" not in planned
     done = finished.run(tiny_config(), "--dry-run", "results/tiny/neurons/layer-30/neuron-1.html", check=False)
     assert done.returncode != 0
-    assert "layer 30, neuron 1 is out of range; the subject has layers 0..29" in done.stderr
+    assert "layer 30, neuron 1 is out of range; the subject has layers 0..29" in done.stdout + done.stderr
 
 
 def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path):
@@ -128,7 +128,7 @@ def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path
                 pq.read_table(path)  # nothing half-written under a final name
         project.run(config, "--unlock")
     planned = project.planned(config)
-    assert "build_corpus" not in planned and planned.get("merge_exemplars", 0) == 0
+    assert not {"build_corpus", "harvest"} & set(planned)
     project.run(config)
     for kind in KINDS:
         assert tables(project, kind).equals(tables(finished, kind)), kind

@@ -59,7 +59,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
     ("file", "old", "new", "rerun"),
     [
         ("scripts/neuron_descriptions/scoring.py", r"np\.corrcoef\(p, t\)\[0, 1\]", "np.corrcoef(t, p)[0, 1]", SCORES),
-        ("scripts/neuron_descriptions/explaining.py", r"\+ 1\), n_available", "+ 2), n_available", DESCRIPTIONS),
+        ("scripts/neuron_descriptions/explaining.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
         ("scripts/neuron_descriptions/exemplars.py", r"np\.maximum\(square", "np.fmax(square", EXEMPLARS - {"harvest"}),
         ("scripts/neuron_descriptions/activations.py", r"% 32 == 0", "% 16 == 0", EXEMPLARS),
         ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
