@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def fetch_model(spec: dict[str, Any], folder: str) -> None:
                 local_dir=part,
                 allow_patterns=patterns,
             )
+            shutil.rmtree(part / ".cache", ignore_errors=True)
             if not (part / "config.json").exists():
                 raise ValueError(f"{spec['repo']} has no config.json at {spec['revision']}")
         else:
