@@ -73,7 +73,7 @@ def _imports(path: Path, scripts: Path) -> list[Path]:
 
 @cache
 def _dump(path: Path, mtime_ns: int) -> str:
-    tree = ast.parse(path.read_text())
+    tree = _tree(path, mtime_ns)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
