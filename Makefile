@@ -36,7 +36,7 @@ format: .venv/ready
 	$(BIN)/snakefmt Snakefile rules
 
 docs: .venv/ready
-	cd scripts && ../$(BIN)/python -m neuron_descriptions.config
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.config_reference
 	$(BIN)/python tests/rule_graph.py
 
 .venv/ready: requirements.lock

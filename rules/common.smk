@@ -7,9 +7,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
-from neuron_descriptions.config import load_config, select_neurons, spec_key
+from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
+from neuron_descriptions.selection import select_neurons
 
 try:
     CFG = load_config(config)

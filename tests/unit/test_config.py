@@ -20,8 +20,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, changed, demo_config
-from neuron_descriptions import config as configuration
-from neuron_descriptions.config import Config, Section, load_config, select_neurons, spec_key
+from neuron_descriptions import config_reference
+from neuron_descriptions.config import Config, Section, load_config, spec_key
+from neuron_descriptions.selection import select_neurons
 
 PAIRS = [[3, 64], [0, 7], [3, 2], [29, 1535]]
 RUNS = sorted(p for p in (ROOT / "config").glob("*.yaml") if p.name != "null-descriptions.yaml")
@@ -212,7 +213,8 @@ def test_index_out_of_range(indices):
 def test_huge_range_is_out_of_range_not_out_of_memory():
     code = """
 import resource, sys, yaml
-from neuron_descriptions.config import load_config, select_neurons
+from neuron_descriptions.config import load_config
+from neuron_descriptions.selection import select_neurons
 config = yaml.safe_load(open(sys.argv[1])) | {"neurons": {"indices": ["0-9999999999"]}}
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**29,) * 2)
@@ -410,15 +412,15 @@ def test_llama_run_covers_every_neuron():
 
 
 def test_readme_is_generated():
-    assert (ROOT / "config/README.md").read_text() == configuration.documentation()
+    assert (ROOT / "config/README.md").read_text() == config_reference.documentation()
 
 
 def test_schema_is_generated():
-    assert (ROOT / "config/schemas/config.schema.json").read_text() == configuration.schema()
+    assert (ROOT / "config/schemas/config.schema.json").read_text() == config_reference.schema()
 
 
 def test_schema_knows_every_section():
-    schema = json.loads(configuration.schema())
+    schema = json.loads(config_reference.schema())
     assert set(schema["properties"]) == set(Config.model_fields)
     assert schema["additionalProperties"] is False
     assert all(not part["additionalProperties"] for part in schema["$defs"].values())

@@ -285,7 +285,7 @@ HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib",
 def test_parsing_the_workflow_loads_nothing_heavy():
     lines = (ROOT / "rules/common.smk").read_text().splitlines()
     code = [line for line in lines if line.startswith("from neuron_descriptions")]
-    assert len(code) == 3
+    assert len(code) == 4
     modules = loaded("\n".join(code))
     assert "neuron_descriptions" in modules
     assert modules & HEAVY == set()
@@ -295,7 +295,8 @@ def test_planning_the_demo_loads_nothing_heavy():
     code = f"""
 import os, yaml
 os.chdir({str(ROOT)!r})
-from neuron_descriptions.config import load_config, select_neurons
+from neuron_descriptions.config import load_config
+from neuron_descriptions.selection import select_neurons
 from neuron_descriptions.provenance import SCRIPTS, digest
 select_neurons(load_config(yaml.safe_load(open("config/demo.yaml"))))
 [digest(path.name) for path in SCRIPTS.glob("*.py")]

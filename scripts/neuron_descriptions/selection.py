@@ -1,0 +1,93 @@
+"""Which neurons a run describes."""
+
+import re
+from pathlib import Path
+
+from .config import Config
+
+
+def select_neurons(config: Config) -> dict[int, list[int]]:
+    """Selected neurons: layer -> ascending indices.
+
+    Raises ValueError for indices out of range, duplicates, an unreadable or an empty file.
+    """
+    n_layers, n_neurons = config.subject.layers, config.subject.neurons_per_layer
+    if config.neurons.file is not None:
+        where, pairs = (
+            f"neurons.file {config.neurons.file}",
+            _read_pairs(config.neurons.file),
+        )
+    else:
+        where = "neurons.indices"
+        indices = (
+            range(n_neurons)
+            if config.neurons.indices == "all"
+            else [i for item in config.neurons.indices for i in _expand(item, n_neurons)]
+        )
+        layers = range(n_layers) if config.neurons.layers == "all" else config.neurons.layers
+        pairs = [(layer, neuron) for layer in layers for neuron in indices]
+    selected: dict[int, set[int]] = {}
+    for layer, neuron in pairs:
+        if not (0 <= layer < n_layers and 0 <= neuron < n_neurons):
+            raise ValueError(
+                f"{where}: layer {layer}, neuron {neuron} is out of range; the subject has layers"
+                f" 0..{n_layers - 1} of neurons 0..{n_neurons - 1}"
+            )
+        if neuron in selected.setdefault(layer, set()):
+            raise ValueError(f"{where}: layer {layer}, neuron {neuron} is named twice; name it once")
+        selected[layer].add(neuron)
+    if not selected:
+        raise ValueError(f"{where}: no neuron is selected")
+    return {layer: sorted(neurons) for layer, neurons in sorted(selected.items())}
+
+
+def _expand(item: int | str, n_neurons: int) -> range:
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
+    if not match:
+        raise ValueError(f'neurons.indices: {item!r} is neither an index nor a range such as "0-99"')
+    first, last = int(match[1]), int(match[2] or match[1])
+    if last < first:
+        raise ValueError(f"neurons.indices: range {item!r} ends before it starts")
+    if last >= n_neurons:
+        raise ValueError(
+            f"neurons.indices: {item!r} is out of range; the subject has neurons 0..{n_neurons - 1} in a layer"
+        )
+    return range(first, last + 1)
+
+
+def _read_pairs(file: str) -> list[tuple[int, int]]:
+    """Pairs (layer, neuron) of a .npy, .csv or .parquet file."""
+    path = Path(file)
+    if not path.exists():
+        raise ValueError(f"neurons.file: {file} does not exist")
+    try:
+        if path.suffix == ".npy":
+            import numpy as np
+
+            array = np.load(path, allow_pickle=False)
+            if array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind not in "iu":
+                raise ValueError(f"shape {array.shape}, dtype {array.dtype} are not integer (n, 2)")
+            rows = array.tolist()
+        elif path.suffix == ".csv":
+            import csv
+
+            with path.open(newline="") as f:
+                rows = [[int(row["layer"]), int(row["neuron"])] for row in csv.DictReader(f)]
+        elif path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            schema = pq.read_schema(path)
+            for name in ("layer", "neuron"):
+                if not pa.types.is_integer(schema.field(name).type):
+                    raise ValueError(f"column {name} does not hold integers")
+            columns = pq.read_table(path, columns=["layer", "neuron"]).to_pydict()
+            rows = list(map(list, zip(columns["layer"], columns["neuron"])))
+        else:
+            raise ValueError("is neither .npy, .csv nor .parquet")
+    except KeyError as error:
+        missing = next(name for name in ("layer", "neuron") if name in str(error))
+        raise ValueError(f"neurons.file {file}: no column {missing!r}") from None
+    except Exception as error:
+        raise ValueError(f"neurons.file {file}: {error}") from None
+    return [(layer, neuron) for layer, neuron in rows]
