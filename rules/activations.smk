@@ -40,7 +40,8 @@ rule harvest:
         subject=HARVEST["subject"],
         settings=HARVEST["settings"],
         seed=HARVEST["seed"],
-        shards=CFG.exemplars.shards,
+        shards=lambda wildcards: n_shards(wildcards.split),
+        device_map=CFG.subject.device_map,
         neurons=neurons_of_block,
     message:
         "Harvesting activations: {wildcards.split}, shard {wildcards.shard}, {wildcards.block}"

@@ -10,11 +10,12 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
-from neuron_descriptions.selection import select_neurons
+from neuron_descriptions.selection import check_plan, select_neurons
 
 try:
     CFG = load_config(config)
     SELECTED = select_neurons(CFG)  # layer -> neurons
+    check_plan(CFG, SELECTED)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -78,6 +79,12 @@ def layer_blocks():
     return [layers[i : i + size] for i in range(0, len(layers), size)]
 
 
+def n_shards(split):
+    """Jobs that share a split's sequences."""
+    sequences = getattr(CFG.corpus.sequences, split)
+    return -(-sequences // CFG.exemplars.shard_sequences)
+
+
 def chunks(layer):
     """Names of a layer's chunks."""
     size = CFG.neurons.chunk_size
@@ -131,7 +138,7 @@ def shards_of_part(split):
             )
         return [
             f"<results>/activations/{split}/shard-{shard}/{block}.safetensors"
-            for shard in range(CFG.exemplars.shards)
+            for shard in range(n_shards(split))
         ]
 
     return files

@@ -11,6 +11,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         **snakemake.params.settings,
         shard=int(snakemake.wildcards.shard),
         shards=snakemake.params.shards,
+        device_map=snakemake.params.device_map,
         seed=snakemake.params.seed,
         threads=snakemake.threads,
         output=snakemake.output.state,

@@ -1,12 +1,16 @@
-"""The harvest: one forward pass serves every wanted layer; per neuron and sign a running best is kept.
+"""The harvest: one forward pass serves every wanted layer; per neuron and side a running best is kept.
 
-B sequences of a batch, T tokens, E evidence tokens (those after the prefix), I neurons, K kept,
-R random sequences, P (sequence, neuron) pairs, H bins of the tail histogram.
+A neuron has two sides, upwards and downwards, and each has a row of its own in what is kept: all neurons' upper
+sides, then all their lower ones.
+
+B sequences of a batch, T tokens, E evidence tokens (those after the prefix), I neurons, S = 2I sides, K kept,
+R random sequences, P (sequence, side) pairs, N a batch's evidence tokens in a row, H bins of the tail histogram in
+O octaves of M.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,86 +19,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .features import FeatureSource, MlpNeurons, Tap
 from .logs import logger, progress
+from .memory import N_BINS, check_memory, state_bytes
 from .models import check_folder, load_model
 from .random_streams import uniforms
-from .records import SIGNS, TAILS, Sign
+from .records import SIGNS, TAILS
 from .sequences import corpus_facts
 from .storage import whole
 
-# --- where the neurons are ---------------------------------------------------------------------------
-
-
-def down_projections(model: nn.Module, n_layers: int, n_neurons: int, pattern: str | None = None) -> list[nn.Module]:
-    """Each layer's MLP down projection, whose input is the neurons' activations.
-
-    Found by its shape, (neurons) -> (hidden), in the model's stack of layers; or by name, where `pattern`
-    (such as "layers.{layer}.mlp.down_proj") is given. Raises ValueError that lists what was seen.
-    """
-    if pattern is not None:
-        return [_named(model, pattern.format(layer=layer), n_neurons) for layer in range(n_layers)]
-    stacks = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1}
-    stack = next((m for m in stacks.values() if len(m) == n_layers), None)
-    if stack is None:
-        lengths = ", ".join(f"{name}: {len(m)}" for name, m in stacks.items()) or "none"
-        raise ValueError(f"the model has no stack of {n_layers} layers (stacks: {lengths}); correct subject.layers")
-    found = []
-    for layer, block in enumerate(stack):
-        shapes = {name: _shape(module) for name, module in block.named_modules()}
-        outputs = {shape[0] for shape in shapes.values() if shape}  # what the layer's projections read
-        fits = [n for n, s in shapes.items() if s and s[0] == n_neurons and s[1] in outputs - {n_neurons}]
-        if len(fits) != 1:
-            seen = ", ".join(f"{n} {s[0]}->{s[1]}" for n, s in shapes.items() if s)
-            raise ValueError(
-                f"layer {layer} has {len(fits)} modules that could be the down projection of {n_neurons} neurons."
-                f" Seen: {seen}. Correct subject.neurons_per_layer, or name it as subject.module"
-            )
-        found.append(block.get_submodule(fits[0]))
-    return found
-
-
-def _named(model: nn.Module, name: str, n_neurons: int) -> nn.Module:
-    # A name as in the full model also holds without its head, where the first part is missing.
-    for candidate in (name, name.partition(".")[2]):
-        try:
-            module = model.get_submodule(candidate) if candidate else None
-        except AttributeError:
-            continue
-        if module is not None:
-            shape = _shape(module)
-            if not shape or shape[0] != n_neurons:
-                raise ValueError(f"subject.module: {name} has shape {shape}, not {n_neurons} inputs")
-            return module
-    raise ValueError(f"subject.module: the model has no module {name}")
-
-
-def _shape(module: nn.Module) -> tuple[int, int] | None:
-    """(inputs, outputs) of a projection: torch's Linear, or GPT-2's Conv1D with its transposed weight."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    if type(module).__name__ == "Conv1D":
-        inputs, outputs = module.get_parameter("weight").shape
-        return inputs, outputs
-    return None
-
-
-def check_architecture(folder: str, n_layers: int) -> None:
-    """Raises ValueError where the config's number of layers is not the model's: known before it is loaded."""
-    from transformers import AutoConfig
-
-    check_folder(folder)
-    text = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-    if text.num_hidden_layers != n_layers:
-        raise ValueError(f"subject.layers is {n_layers}, but {folder} has {text.num_hidden_layers} layers; correct it")
-
-
-class _Stop(Exception):
-    """Ends a forward pass after the deepest wanted layer."""
-
-
 # --- keys: value and position in one integer -----------------------------------------------------------
 
-EMPTY = torch.iinfo(torch.int64).min
+ABSENT = torch.iinfo(torch.int64).min  # below any key, and below any empty slot
 _LOW = 0xFFFFFFFF
 
 
@@ -115,50 +51,124 @@ def decode_keys(keys: Tensor) -> tuple[Tensor, Tensor]:
     return bits.view(torch.float32), _LOW - (keys & _LOW)
 
 
+# --- batches -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Batch:
+    """Sequences first..first+B-1, padded on the right."""
+
+    first: int
+    input_ids_BT: Tensor
+    evidence_N: Tensor  # the evidence tokens' places among the B * T; beyond a sequence's end, its last one's
+    valid_BE: Tensor | None  # None: all are
+    valid_V: Tensor | None  # the valid ones' places among the B * E
+
+    def to(self, device: Any) -> "Batch":
+        """The same on a device."""
+        tensors = self.input_ids_BT, self.evidence_N, self.valid_BE, self.valid_V
+        return Batch(self.first, *(tensor if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
+
+
+def make_batch(first: int, input_ids: list[list[int]], prefix_len: np.ndarray, longest: int) -> Batch:
+    """A batch of sequences, E = longest."""
+    lengths = np.array([len(ids) for ids in input_ids])
+    input_ids_BT = np.zeros((len(input_ids), lengths.max()), dtype=np.int64)
+    for b, ids in enumerate(input_ids):
+        input_ids_BT[b, : len(ids)] = ids
+    positions_BE = prefix_len[:, None] + np.arange(longest)
+    valid_BE = positions_BE < lengths[:, None]
+    rows_B1 = np.arange(len(input_ids))[:, None]
+    evidence_BE = rows_B1 * input_ids_BT.shape[1] + np.minimum(positions_BE, lengths[:, None] - 1)
+    valid = (None, None) if valid_BE.all() else (valid_BE, valid_BE.ravel().nonzero()[0])
+    tensors = input_ids_BT, evidence_BE.ravel(), *valid
+    return Batch(first, *(array if array is None else torch.from_numpy(array) for array in tensors))  # type: ignore[arg-type]
+
+
 # --- what is kept ------------------------------------------------------------------------------------
 
 
+class Evidence:
+    """A batch's activations, and the windows of them that are asked for."""
+
+    def __init__(self, acts_BEI: Tensor, valid_BE: Tensor | None):
+        """acts_BEI: beyond a sequence's end its last is repeated, and valid_BE false there; None: all are valid."""
+        self.acts_BEI, self.valid_BE = acts_BEI, valid_BE
+
+    def windows(self, b_P: Tensor, side_P: Tensor) -> Tensor:
+        """Signed activations (P, E) of pairs of sequence and side; zero beyond a sequence's end."""
+        window_PE = self.acts_BEI[b_P, :, side_P % self.acts_BEI.shape[2]]
+        return window_PE if self.valid_BE is None else window_PE.masked_fill_(~self.valid_BE[b_P], 0)
+
+
+def _zeros(*shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros; in main memory from numpy, which takes huge pages where the system lends them: a fault per 2 MiB, not per
+    4 KiB, and none for what stays untouched."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
+
+
 class TopK:
-    """Per neuron, the K sequences with the highest peak and their windows; ties go to the earlier sequence."""
+    """Per side, the K sequences with the highest peak and their windows; ties go to the earlier sequence."""
 
-    def __init__(self, n: int, k: int, longest: int, dtype: torch.dtype, device: torch.device):
-        self.key_IK = torch.full((n, k), EMPTY, dtype=torch.int64, device=device)
-        self.window_IKE = torch.zeros(n, k, longest, dtype=dtype, device=device)
+    def __init__(self, n_sides: int, k: int, longest: int, dtype: torch.dtype, device: torch.device):
+        # Empty slots are all different and below any key, so that exactly K of any row's keys are its K best.
+        self.key_SK = (ABSENT + 1 + torch.arange(k, device=device)).repeat(n_sides, 1)
+        self.window_SKE = _zeros(n_sides, k, longest, dtype=dtype, device=device)
+        self.least_S = self.key_SK[:, 0].clone()
+        self.value_S = torch.full((n_sides,), -torch.inf, device=device)  # the K-th best peak
 
-    def update(self, peak_BI: Tensor, acts_BEI: Tensor, seq_ids_B: Tensor) -> None:
-        """Take in a batch. peak_BI: this side's peaks, positive upwards; acts_BEI: signed activations."""
-        k = self.key_IK.shape[1]
-        key_IB = encode_keys(peak_BI.T, seq_ids_B)
-        rows = (key_IB.amax(1) > self.key_IK.amin(1)).nonzero()[:, 0]
-        if not len(rows):
+    def update(self, b_P: Tensor, side_P: Tensor, key_P: Tensor, batch: int, evidence: Evidence) -> None:
+        """Take in pairs of a batch's sequences (0..batch-1) and sides, each at most once."""
+        enters_P = key_P > self.least_S[side_P]
+        b_P, side_P, key_P = b_P[enters_P], side_P[enters_P], key_P[enters_P]
+        if not len(key_P):
             return
-        both = torch.cat([self.key_IK[rows], key_IB[rows]], 1)
-        kept = torch.zeros_like(both, dtype=torch.bool)
-        kept.scatter_(1, both.topk(k, sorted=False).indices, True)
+        touched_S = torch.zeros(len(self.least_S), dtype=torch.bool, device=key_P.device)
+        touched_S[side_P] = True
+        side_X = touched_S.nonzero()[:, 0]
+        new_XB = torch.full((len(side_X), batch), ABSENT, device=key_P.device)
+        new_XB[(touched_S.cumsum(0) - 1)[side_P], b_P] = key_P
+        both = torch.cat([self.key_SK[side_X], new_XB], 1)
+        k = self.key_SK.shape[1]
+        least_X = _kth_largest(both, k)
+        kept = both >= least_X[:, None]
         # As many enter a row as are evicted from it; both lists are in row order, so they pair up.
         entering, evicted = kept[:, k:].nonzero(), (~kept[:, :k]).nonzero()
-        neuron, slot, b = rows[entering[:, 0]], evicted[:, 1], entering[:, 1]
-        self.key_IK[neuron, slot] = key_IB[neuron, b]
-        self.window_IKE[neuron, slot, : acts_BEI.shape[1]] = acts_BEI[b, :, neuron]
+        row, slot, b = entering[:, 0], evicted[:, 1], entering[:, 1]
+        side = side_X[row]
+        self.key_SK[side, slot] = new_XB[row, b]
+        window = evidence.windows(b, side)
+        self.window_SKE[side, slot, : window.shape[1]] = window
+        self.least_S[side_X] = least_X
+        full = least_X > ABSENT + k
+        self.value_S[side_X[full]] = decode_keys(least_X[full])[0]
 
 
-# Histogram of |activation|: 32 bins per octave from 2**-14 to 2**16, so a bin's edges differ by at most 1/32.
-_MANTISSA, _LOWEST, _OCTAVES = 5, -14, 30
-N_BINS = _OCTAVES << _MANTISSA
+def _kth_largest(rows_XY: Tensor, k: int) -> Tensor:
+    """K-th largest of each row of int64."""
+    if rows_XY.is_cuda:
+        return rows_XY.topk(k, sorted=False).values.amin(1)
+    place = rows_XY.shape[1] - k  # numpy's selection takes a fifth of the time of torch's on a CPU
+    return torch.from_numpy(np.partition(rows_XY.numpy(), place, axis=1)[:, place].copy())
+
+
+# Histogram of |activation|: 128 bins per octave from 2**-14 to 2**16, so that a bin holds one bfloat16 value.
+_MANTISSA, _LOWEST = 7, -14
+_OCTAVES, _LOW_BITS = N_BINS >> _MANTISSA, (1 << _MANTISSA) - 1
 QUANTILE_ERROR = 2.0**-_MANTISSA
 _FIRST = (127 + _LOWEST) << _MANTISSA
 
 
 def bin_of(values: Tensor) -> Tensor:
-    """Bin of each non-negative value, int64; what is below the range falls in the first, above in the last."""
+    """Bin of each positive value, int64; what is below the range falls in the first, above in the last."""
     return ((values.float().view(torch.int32) >> (23 - _MANTISSA)) - _FIRST).clamp(0, N_BINS - 1).long()
 
 
 def bin_edges() -> np.ndarray:
-    """Lower edges of the bins, float32; the first bin's is 0."""
-    edges = ((np.arange(N_BINS, dtype=np.int32) + _FIRST) << (23 - _MANTISSA)).view(np.float32).copy()
-    edges[0] = 0.0
-    return edges
+    """Lower edges of the bins, float32; each is the only bfloat16 value of its bin."""
+    return ((np.arange(N_BINS, dtype=np.int32) + _FIRST) << (23 - _MANTISSA)).view(np.float32)
 
 
 def tail_rank(tokens: int, tail: float) -> int:
@@ -167,34 +177,73 @@ def tail_rank(tokens: int, tail: float) -> int:
 
 
 class Tail:
-    """Per neuron, token counts of one side's tail by size: exact in every bin that the quantiles can fall in.
+    """Per side, token counts of the tail by size: exact in every bin that the quantiles can fall in.
 
     Bins below the deepest quantile's are given up as soon as enough tokens lie above them, in this shard alone
     already; so the bins that count are complete in every shard, and shards add up.
     """
 
-    def __init__(self, n: int, tokens: int, device: torch.device):
+    def __init__(self, n_sides: int, tokens: int, dtype: torch.dtype, device: torch.device):
         """tokens: of the whole split."""
-        self.count_IH = torch.zeros(n, N_BINS, dtype=torch.int32, device=device)
-        self.floor_I = torch.zeros(n, dtype=torch.int64, device=device)
+        # Octave by octave, since few are ever touched: memory that is not costs nothing in main memory.
+        self.count_OSM = _zeros(_OCTAVES, n_sides, N_BINS // _OCTAVES, dtype=torch.int32, device=device)
+        self.floor_S = torch.zeros(n_sides, dtype=torch.int64, device=device)
+        self.edges_H = torch.from_numpy(bin_edges()).to(dtype).to(device)
+        self.edge_S = self.edges_H[self.floor_S]
         self.rank = tail_rank(tokens, TAILS[-1])
         self.updates = 0
 
-    def update(self, peak_BI: Tensor, acts_BEI: Tensor, valid_BE: Tensor | None) -> None:
-        """Take in a batch; acts_BEI: this side upwards. valid_BE: false where a short sequence has ended."""
-        b, neuron = ((peak_BI > 0) & (bin_of(peak_BI.clamp(min=0)) >= self.floor_I)).nonzero(as_tuple=True)
-        acts_PE = acts_BEI[b, :, neuron]
-        bin_PE = bin_of(acts_PE.clamp(min=0))
-        counted = (acts_PE > 0) & (bin_PE >= self.floor_I[neuron, None])
-        if valid_BE is not None:
-            counted &= valid_BE[b]
-        flat = (neuron[:, None] * N_BINS + bin_PE)[counted]
-        self.count_IH.view(-1).index_add_(0, flat, torch.ones_like(flat, dtype=torch.int32))
+    def update(self, b_P: Tensor, side_P: Tensor, evidence: Evidence) -> None:
+        """Take in pairs of a batch: all whose peak reaches the side's `edge_S`, each once."""
+        upwards_PE = evidence.windows(b_P, side_P)
+        upwards_PE[side_P >= evidence.acts_BEI.shape[2]] *= -1
+        p, e = (upwards_PE >= self.edge_S[side_P, None]).nonzero(as_tuple=True)
+        bins = bin_of(upwards_PE[p, e])
+        flat = (((bins >> _MANTISSA) * self.count_OSM.shape[1] + side_P[p]) << _MANTISSA) + (bins & _LOW_BITS)
+        self.count_OSM.view(-1).index_add_(0, flat, torch.ones_like(flat, dtype=torch.int32))
         self.updates += 1
-        # Raising the floor costs a pass over the bins and only saves work: often at first, then rarely.
-        if self.updates & (self.updates - 1) == 0 or self.updates % 32 == 0:
-            above_IH = self.count_IH.flip(1).cumsum(1).flip(1)
-            self.floor_I = ((above_IH >= self.rank).sum(1) - 1).clamp(min=0)
+
+    def due(self) -> bool:
+        """Whether to raise the floor now: it only saves work and costs a pass; often at first, then rarely."""
+        return self.updates & (self.updates - 1) == 0 or self.updates % 64 == 0
+
+    def raise_floor(self, top: TopK, peak_BS: Tensor) -> None:
+        """Give up bins that `rank` tokens are known to lie above: by the peaks of as many sequences, kept or (first of
+        all) of this batch, or by what was counted."""
+        k = top.key_SK.shape[1]
+        if self.updates == 0:
+            if self.rank > len(peak_BS):
+                return
+            floor_S = bin_of(peak_BS.sort(0, descending=True).values[self.rank - 1].clamp(min=0))
+        elif self.rank <= k:
+            key_S = _kth_largest(top.key_SK, self.rank)
+            floor_S = bin_of(torch.where(key_S > ABSENT + k, decode_keys(key_S)[0], 0).clamp(min=0))
+        else:
+            floor_S = self._bin_of_rank()
+        self.floor_S = torch.maximum(self.floor_S, floor_S)
+        self.edge_S = self.edges_H[self.floor_S]
+
+    def _bin_of_rank(self) -> Tensor:
+        """The highest bin that, with those above it, holds at least `rank` tokens; 0 where none does."""
+        above_SO = self.count_OSM.sum(2, dtype=torch.int32).T.flip(1).cumsum(1).flip(1)
+        octave_S = ((above_SO >= self.rank).sum(1) - 1).clamp(min=0)
+        rows_S = torch.arange(len(octave_S), device=octave_S.device)
+        inside_SM = self.count_OSM[octave_S, rows_S].flip(1).cumsum(1).flip(1)
+        higher_S = above_SO[rows_S, octave_S] - inside_SM[:, 0]
+        place_S = ((inside_SM + higher_S[:, None] >= self.rank).sum(1) - 1).clamp(min=0)
+        return (octave_S << _MANTISSA) + place_S
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The counts from the floor upwards, row by row: `start` (S + 1) int64 into `bin` int16, `count` int32."""
+        octave, side, place = self.count_OSM.nonzero(as_tuple=True)
+        bins, count = (octave << _MANTISSA) + place, self.count_OSM[octave, side, place]
+        kept = bins >= self.floor_S[side]
+        order = side[kept].argsort(stable=True)
+        start = torch.cat([self.floor_S.new_zeros(1), side[kept].bincount(minlength=len(self.floor_S)).cumsum(0)])
+        return {"start": start, "bin": bins[kept][order].to(torch.int16), "count": count[kept][order]}
+
+
+_PART = 256  # tokens
 
 
 class Moments:
@@ -210,17 +259,17 @@ class Moments:
         self.sums_I4 = torch.zeros(n, 4, dtype=torch.int64, device=device)
         self.range_I2 = torch.tensor([torch.inf, -torch.inf], device=device).repeat(n, 1)
 
-    def update(self, acts_BEI: Tensor, valid_BE: Tensor | None, low_BI: Tensor, high_BI: Tensor) -> None:
-        """Take in a batch, all neurons of the layer, and the wanted ones' lowest and highest per sequence."""
-        if valid_BE is not None:
-            acts_BEI = acts_BEI.masked_fill(~valid_BE[:, :, None], 0)
-        acts = acts_BEI.flatten(0, 1)
-        sums = (
-            acts.sum(0, dtype=torch.float32),
-            torch.linalg.vector_norm(acts, dim=0, dtype=torch.float32) ** 2,
-        )
-        for column, total in zip((0, 2), sums):
-            total_I = total[self.columns_I].double()
+    def update(self, acts_NI: Tensor, places: Tensor | None, low_BI: Tensor, high_BI: Tensor) -> None:
+        """Take in a batch: its tokens (of them those at `places`; None: all), all neurons of the layer; the wanted
+        ones' extremes of each sequence."""
+        sum_I, square_I = acts_NI.new_zeros(2, acts_NI.shape[1], dtype=torch.float32)
+        # In parts that stay in a processor's cache: twice as fast there as the whole at once.
+        for part in (acts_NI if places is None else places).split(_PART if acts_NI.is_cpu else len(acts_NI)):
+            acts_VI = (part if places is None else acts_NI.index_select(0, part)).to(torch.float32, copy=True)
+            sum_I += acts_VI.sum(0)
+            square_I += acts_VI.square_().sum(0)
+        for column, total_I in ((0, sum_I), (2, square_I)):
+            total_I = total_I[self.columns_I].double()
             whole_I = total_I.floor()
             self.sums_I4[:, column] += whole_I.long()
             self.sums_I4[:, column + 1] += ((total_I - whole_I) * 2.0**40).round().long()
@@ -234,6 +283,25 @@ def random_sequences(neurons: np.ndarray, n_sequences: int, count: int, *what: o
     first = np.arange(count) * n_sequences // count
     size = (np.arange(count) + 1) * n_sequences // count - first
     return first + (uniforms(neurons, count, "random", *what) * size).astype(np.int64)
+
+
+class Drawn:
+    """Per side, the windows of sequences drawn beforehand."""
+
+    def __init__(self, ids_SR: np.ndarray, longest: int, dtype: torch.dtype, device: torch.device):
+        self.window_SRE = _zeros(*ids_SR.shape, longest, dtype=dtype, device=device)
+        self._order = np.argsort(ids_SR.ravel(), kind="stable")
+        self._ids = ids_SR.ravel()[self._order]
+
+    def update(self, first: int, batch: int, evidence: Evidence) -> None:
+        """Take in the sequences first..first+batch-1."""
+        low, high = np.searchsorted(self._ids, [first, first + batch])
+        if low == high:
+            return
+        device, drawn = self.window_SRE.device, self.window_SRE.shape[1]
+        place = torch.from_numpy(self._order[low:high]).to(device)
+        window = evidence.windows(torch.from_numpy(self._ids[low:high] - first).to(device), place // drawn)
+        self.window_SRE[place // drawn, place % drawn, : window.shape[1]] = window
 
 
 @dataclass(slots=True)
@@ -258,84 +326,59 @@ class LayerState:
         k: int,
         n_random: int,
         dtype: torch.dtype,
-        device: Any,
+        device: torch.device,
     ):
-        n = len(neurons)
+        n_sides = 2 * len(neurons)
         self.neurons_I = torch.tensor(neurons, device=device)
-        self.top = {sign: TopK(n, k, split.longest, dtype, device) for sign in SIGNS}
-        self.tail = {sign: Tail(n, split.tokens, device) for sign in SIGNS}
+        self.top = TopK(n_sides, k, split.longest, dtype, device)
+        self.tail = Tail(n_sides, split.tokens, dtype, device)
         self.moments = Moments(self.neurons_I)
-        self.random_IRE = {sign: torch.zeros(n, n_random, split.longest, dtype=dtype, device=device) for sign in SIGNS}
-        self._places: dict[Sign, tuple[np.ndarray, np.ndarray]] = {}
-        for sign in SIGNS:
-            ids_IR = random_sequences(
-                np.array(neurons),
-                split.sequences,
-                n_random,
-                split.seed,
-                split.name,
-                layer,
-                sign,
-            )
-            order = np.argsort(ids_IR.ravel(), kind="stable")
-            self._places[sign] = ids_IR.ravel()[order], order
+        what = (split.seed, split.name, layer)
+        ids = [random_sequences(np.array(neurons), split.sequences, n_random, *what, sign) for sign in SIGNS]
+        self.random = Drawn(np.concatenate(ids), split.longest, dtype, device)
 
-    def update(self, acts_BEI: Tensor, valid_BE: Tensor | None, first: int) -> None:
-        """Take in the activations of sequences first..first+B-1, all neurons of the layer; beyond a sequence's end
-        its last is repeated."""
-        all_BEI = acts_BEI
-        if len(self.neurons_I) < acts_BEI.shape[2]:
+    def update(self, acts_NI: Tensor, batch: Batch) -> None:
+        """Take in a batch's activations at its evidence tokens, all neurons of the layer."""
+        first, n_sequences, valid_BE = batch.first, len(batch.input_ids_BT), batch.valid_BE
+        acts_BEI = acts_NI.view(n_sequences, -1, acts_NI.shape[1])
+        if len(self.neurons_I) < acts_NI.shape[1]:
             acts_BEI = acts_BEI.index_select(2, self.neurons_I)
         high_BI, low_BI = acts_BEI.amax(1), acts_BEI.amin(1)
-        seq_ids_B = torch.arange(first, first + len(acts_BEI), device=acts_BEI.device)
-        self.moments.update(all_BEI, valid_BE, low_BI, high_BI)
-        stored = acts_BEI if valid_BE is None else acts_BEI.masked_fill(~valid_BE[:, :, None], 0)
-        sides: tuple[tuple[Sign, Tensor, Tensor], ...] = (
-            ("positive", high_BI, acts_BEI),
-            ("negative", -low_BI, -acts_BEI),
-        )
-        for sign, peak_BI, upwards in sides:
-            self.top[sign].update(peak_BI, stored, seq_ids_B)
-            self.tail[sign].update(peak_BI, upwards, valid_BE)
-            self._keep_random(sign, stored, first)
-
-    def _keep_random(self, sign: Sign, acts_BEI: Tensor, first: int) -> None:
-        ids, order = self._places[sign]
-        low, high = np.searchsorted(ids, [first, first + len(acts_BEI)])
-        if low == high:
-            return
-        windows = self.random_IRE[sign]
-        place = torch.from_numpy(order[low:high]).to(windows.device)
-        b = torch.from_numpy(ids[low:high] - first).to(windows.device)
-        neuron = place // windows.shape[1]
-        windows[neuron, place % windows.shape[1], : acts_BEI.shape[1]] = acts_BEI[b, :, neuron]
+        self.moments.update(acts_NI, batch.valid_V, low_BI, high_BI)
+        evidence = Evidence(acts_BEI, valid_BE)
+        peak_BS = torch.cat([high_BI, -low_BI], 1)
+        if self.tail.due():
+            self.tail.raise_floor(self.top, peak_BS)
+        b_P, side_P = (peak_BS >= torch.minimum(self.top.value_S, self.tail.edge_S)).nonzero(as_tuple=True)
+        peak_P = peak_BS[b_P, side_P]
+        self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
+        tail_P = peak_P >= self.tail.edge_S[side_P]
+        self.tail.update(b_P[tail_P], side_P[tail_P], evidence)
+        self.random.update(first, n_sequences, evidence)
 
     def tensors(self) -> dict[str, Tensor]:
-        """State to save, by name."""
+        """State to save, by name; rows of sides as (2, I, ...)."""
         named = {"sums": self.moments.sums_I4, "range": self.moments.range_I2}
-        for sign in SIGNS:
-            named[f"{sign}.key"] = self.top[sign].key_IK
-            named[f"{sign}.window"] = self.top[sign].window_IKE
-            named[f"{sign}.random"] = self.random_IRE[sign]
-            named[f"{sign}.tail"] = self.tail[sign].count_IH
-        return named
+        for name, rows in (
+            ("key", self.top.key_SK),
+            ("window", self.top.window_SKE),
+            ("random", self.random.window_SRE),
+        ):
+            named[name] = rows.view(2, -1, *rows.shape[1:])
+        return named | {f"tail_{name}": tensor for name, tensor in self.tail.tensors().items()}
 
 
 # --- the pass ----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Batch:
-    """Sequences first..first+B-1, padded on the right."""
+def check_architecture(folder: str, n_layers: int) -> None:
+    """Raises ValueError where the config's number of layers is not the model's: known before it is loaded."""
+    from transformers import AutoConfig
 
-    first: int
-    input_ids_BT: Tensor
-    evidence_BE: Tensor  # positions of the evidence tokens; beyond the end, of the last one
-    valid_BE: Tensor | None  # None: all are
-
-    def tokens(self) -> int:
-        """Tokens of the batch, prefixes and padding included."""
-        return self.input_ids_BT.numel()
+    check_folder(folder)
+    text = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    if text.num_hidden_layers != n_layers:
+        raise ValueError(f"subject.layers is {n_layers}, but {folder} has {text.num_hidden_layers} layers; correct it")
 
 
 def read_batches(corpus: str, first: int, last: int, batch_size: int, longest: int) -> Iterator[Batch]:
@@ -343,43 +386,36 @@ def read_batches(corpus: str, first: int, last: int, batch_size: int, longest: i
     table = pq.read_table(corpus, columns=["input_ids", "prefix_len"]).slice(first, last - first)
     for start in range(0, len(table), batch_size):
         rows = table.slice(start, batch_size)
-        ids, prefixes = rows["input_ids"].to_pylist(), np.array(rows["prefix_len"])
-        lengths = np.array([len(i) for i in ids])
-        input_ids_BT = np.zeros((len(ids), lengths.max()), dtype=np.int64)
-        for b, row in enumerate(ids):
-            input_ids_BT[b, : len(row)] = row
-        positions_BE = prefixes[:, None] + np.arange(longest)
-        valid_BE = positions_BE < lengths[:, None]
-        yield Batch(
-            first + start,
-            torch.from_numpy(input_ids_BT),
-            torch.from_numpy(np.minimum(positions_BE, lengths[:, None] - 1)),
-            None if valid_BE.all() else torch.from_numpy(valid_BE),
-        )
+        yield make_batch(first + start, rows["input_ids"].to_pylist(), np.array(rows["prefix_len"]), longest)
+
+
+class _Stop(Exception):
+    """Ends a forward pass after the deepest wanted layer."""
 
 
 @torch.inference_mode()
 def run_layers(
-    model: nn.Module,
-    modules: dict[int, nn.Module],
-    batches: Iterator[Batch],
-    take: Callable[[int, Tensor, Batch], None],
+    model: nn.Module, taps: dict[int, Tap], batches: Iterable[Batch], take: Callable[[int, Tensor, Batch], None]
 ) -> None:
-    """Run the model up to its deepest module of `modules` (layer -> down projection) and hand each one's input
-    (B, T, all neurons) to `take`, once per batch."""
-    deepest = max(modules)
+    """Run the model up to its deepest tap of `taps` (by layer) and hand what each one sees, (B, T, D), to `take`,
+    once per batch."""
+    deepest, device = max(taps), next(model.parameters()).device
     current: Batch
 
-    def hook(layer: int) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def pre_hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            take(layer, args[0], current)
-            if layer == deepest:
-                raise _Stop
+    def seen(layer: int, seen_BTD: Tensor) -> None:
+        take(layer, seen_BTD, current)
+        if layer == deepest:
+            raise _Stop
 
-        return pre_hook
-
-    handles = [module.register_forward_pre_hook(hook(layer)) for layer, module in modules.items()]
-    device = next(model.parameters()).device
+    handles = []
+    for layer, tap in taps.items():
+        if tap.side == "input":
+            hook = tap.module.register_forward_pre_hook(lambda module, args, layer=layer: seen(layer, args[0]))
+        else:
+            hook = tap.module.register_forward_hook(
+                lambda module, args, out, layer=layer: seen(layer, out[0] if isinstance(out, tuple) else out)
+            )
+        handles.append(hook)
     try:
         for current in batches:
             with suppress(_Stop):
@@ -394,6 +430,45 @@ def shard_range(n_sequences: int, shard: int, shards: int, batch_size: int) -> t
     n_batches = -(-n_sequences // batch_size)
     first, last = (s * n_batches // shards * batch_size for s in (shard, shard + 1))
     return min(first, n_sequences), min(last, n_sequences)
+
+
+@dataclass(slots=True)
+class Harvest:
+    """A shard's running best, layer by layer; each layer's is kept on the device that its activations come from."""
+
+    source: FeatureSource
+    neurons: dict[int, list[int]]  # by layer
+    split: Split
+    k: int
+    n_random: int
+    dtype: str
+    states: dict[int, LayerState] = field(default_factory=dict)
+
+    def take(self, layer: int, seen_BTD: Tensor, batch: Batch) -> None:
+        """Take in what a layer's tap saw of a batch."""
+        acts_BTI = self.source.features(layer, seen_BTD)
+        if layer not in self.states:
+            self.states[layer] = self._new_state(layer, acts_BTI.device)
+        here = batch.to(acts_BTI.device)
+        acts_NI = acts_BTI.flatten(0, 1).index_select(0, here.evidence_N)
+        self.states[layer].update(acts_NI, here)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State to save, on the CPU, by layer and name. Raises ValueError where an activation was not finite."""
+        for layer, state in self.states.items():
+            if not state.moments.range_I2.isfinite().all():
+                raise ValueError(f"layer {layer} has activations that are not finite in {self.dtype}")
+        for layer in self.neurons.keys() - self.states.keys():  # a shard without a sequence
+            self.states[layer] = self._new_state(layer, torch.device("cpu"))
+        return {
+            f"{layer}.{name}": tensor.contiguous().cpu()
+            for layer, state in self.states.items()
+            for name, tensor in state.tensors().items()
+        }
+
+    def _new_state(self, layer: int, device: torch.device) -> LayerState:
+        kept = self.split, self.k, self.n_random, getattr(torch, self.dtype)
+        return LayerState(layer, self.neurons[layer], *kept, device)
 
 
 def harvest(
@@ -413,51 +488,32 @@ def harvest(
     seed: int,
     threads: int,
     output: str,
+    device_map: str | None = None,
 ) -> None:
     """Run one shard of a split through the subject and save the state of the wanted layers' neurons.
 
-    Raises ValueError where the model is not what the config says, or an activation is not finite.
+    Raises ValueError where the model is not what the config says, the state cannot fit into memory, or an activation
+    is not finite.
     """
     facts = corpus_facts(corpus)
     check_architecture(model_folder, n_layers)
-    model = load_model(model_folder, dtype, head=False, threads=threads)
-    projections = down_projections(model, n_layers, n_neurons, module)
-    device = next(model.parameters()).device
+    state = state_bytes(sum(map(len, neurons.values())), k, n_random, facts.longest, dtype)
+    model = load_model(model_folder, dtype, head=False, threads=threads, device_map=device_map, reserve=state)
+    check_memory(state)
+    source = MlpNeurons(n_layers, n_neurons, module)
+    taps = source.taps(model)
     split_facts = Split(split, facts.sequences, facts.tokens, facts.longest, seed)
-    states = {
-        layer: LayerState(layer, wanted, split_facts, k, n_random, getattr(torch, dtype), device)
-        for layer, wanted in neurons.items()
-    }
+    kept = Harvest(source, neurons, split_facts, k, n_random, dtype)
     first, last = shard_range(facts.sequences, shard, shards, batch_size)
-
-    def take(layer: int, acts_BTI: Tensor, batch: Batch) -> None:
-        rows_B1 = torch.arange(len(acts_BTI), device=device)[:, None]
-        acts_BEI = acts_BTI[rows_B1, batch.evidence_BE.to(device)]
-        valid_BE = None if batch.valid_BE is None else batch.valid_BE.to(device)
-        states[layer].update(acts_BEI, valid_BE, batch.first)
-
+    logger.info("%s, sequences %d to %d, layers %s", split, first, last - 1, ", ".join(map(str, neurons)))
     batches = read_batches(corpus, first, last, batch_size, facts.longest)
-    width = facts.longest * (last - first)
-    logger.info(
-        "%s, sequences %d to %d, layers %s",
-        split,
-        first,
-        last - 1,
-        ", ".join(map(str, neurons)),
-    )
+    total = facts.longest * (last - first)
     run_layers(
         model,
-        {layer: projections[layer] for layer in neurons},
-        progress(batches, width, "tokens", size=lambda b: b.evidence_BE.numel()),
-        take,
+        {layer: taps[layer] for layer in neurons},
+        progress(batches, total, "tokens", size=lambda batch: batch.evidence_N.numel()),
+        kept.take,
     )
-    tensors = {f"{layer}.{n}": t for layer, s in states.items() for n, t in s.tensors().items()}
-    for name, tensor in tensors.items():
-        if name.endswith(".range") and first < last and not tensor.isfinite().all():
-            raise ValueError(f"layer {name.split('.')[0]} has activations that are not finite in {dtype}")
+    tensors = kept.tensors()
     with whole(output) as part:
-        save_file(
-            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
-            part,
-            metadata={"first": str(first), "last": str(last)},
-        )
+        save_file(tensors, part, metadata={"first": str(first), "last": str(last)})

@@ -140,6 +140,9 @@ class Subject(Section):
     module: str | None = None
     """Down projection of a layer's MLP, such as `model.layers.{layer}.mlp.down_proj`; found by its
     shape when not given."""
+    device_map: Literal["auto"] | None = None
+    """`auto`: for a subject larger than one GPU, spread over all GPUs that the job has, then main memory and disk.
+    null: the first GPU, or the processor."""
 
 
 class Sequences(Section):
@@ -195,10 +198,14 @@ class Exemplars(Section):
     """Sequences with the most extreme activation, per sign and split."""
     random: PositiveInt = 10
     """Random sequences, per sign and split."""
-    shards: PositiveInt = 1
-    """Jobs that share a split's sequences; also the unit of recovery. Never changes a result."""
+    shard_sequences: PositiveInt = 250_000
+    """Sequences of a split that one job takes: the most that is lost when a job dies, by default about 40 minutes of an
+    A100 for an 8B model. Never changes a result."""
     layers_per_job: PositiveInt = 128
-    """Layers harvested in one forward pass, bounded by memory. Never changes a result."""
+    """Layers harvested in one forward pass, bounded by `state_gb`. Never changes a result."""
+    state_gb: PositiveFloat = 40
+    """Memory that a job may keep exemplars in, beside the model's weights. A neuron takes 2 x (8 k + (k + random) x
+    seq_len x bytes of `subject.dtype` + 15,360) + 128 bytes; a plan that needs more is an error."""
     batch_size: PositiveInt = 32
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
 

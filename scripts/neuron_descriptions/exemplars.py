@@ -3,6 +3,8 @@
 I neurons of a chunk, K kept, R random sequences, E evidence tokens, H histogram bins, S shards.
 """
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -17,6 +19,7 @@ from .activations import (
     tail_rank,
 )
 from .logs import logger
+from .memory import N_BINS
 from .records import CORPUS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
 from .sequences import CorpusFacts, corpus_facts
 from .storage import read_table, write_table
@@ -30,34 +33,54 @@ class Shard:
         self.layer, self.rows = layer, rows
         self.first, self.last = (int(self.file.metadata()[name]) for name in ("first", "last"))
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self.file.get_slice(f"{self.layer}.{name}")[self.rows]
+    def neurons(self, name: str) -> Tensor:
+        """The wanted neurons' rows."""
+        return self._slice(name)[self.rows]
+
+    def sides(self, name: str, side: int) -> Tensor:
+        """The wanted neurons' rows of one side: 0 upper, 1 lower."""
+        return self._slice(name)[side, self.rows]
+
+    def tail(self, side: int) -> np.ndarray:
+        """The wanted neurons' counts (I, H) of one side's tail."""
+        start = self._slice("tail_start")
+        n_neurons = (start.get_shape()[0] - 1) // 2
+        first = side * n_neurons + self.rows.start
+        starts = start[first : first + self.rows.stop - self.rows.start + 1].numpy()
+        counts = np.zeros((len(starts) - 1, N_BINS), dtype=np.int64)
+        rows = np.repeat(np.arange(len(counts)), np.diff(starts))
+        here = slice(int(starts[0]), int(starts[-1]))
+        counts[rows, self._slice("tail_bin")[here].numpy()] = self._slice("tail_count")[here].numpy()
+        return counts
+
+    def _slice(self, name: str) -> Any:
+        return self.file.get_slice(f"{self.layer}.{name}")
 
 
-def merge_top(shards: list[Shard], sign: str) -> tuple[Tensor, Tensor, Tensor]:
+def merge_top(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor]:
     """(values IK upwards, seq_ids IK, windows IKE) of the K best over all shards, best first."""
-    key_IX = torch.cat([shard[f"{sign}.key"] for shard in shards], 1)
+    key_IX = torch.cat([shard.sides("key", side) for shard in shards], 1)
     key_IK, place_IK = key_IX.topk(key_IX.shape[1] // len(shards), sorted=True)
-    window_IXE = torch.cat([shard[f"{sign}.window"] for shard in shards], 1)
+    window_IXE = torch.cat([shard.sides("window", side) for shard in shards], 1)
     window_IKE = window_IXE.gather(1, place_IK[:, :, None].expand(-1, -1, window_IXE.shape[2]))
     return *decode_keys(key_IK), window_IKE
 
 
-def merge_random(shards: list[Shard], sign: str, ids_IR: Tensor) -> Tensor:
+def merge_random(shards: list[Shard], side: int, ids_IR: Tensor) -> Tensor:
     """Windows (I, R, E) of the random sequences: each from the shard that ran it."""
-    window_IRE = torch.zeros_like(shards[0][f"{sign}.random"])
+    window_IRE = torch.zeros_like(shards[0].sides("random", side))
     for shard in shards:
         here_IR = (ids_IR >= shard.first) & (ids_IR < shard.last)
-        window_IRE[here_IR] = shard[f"{sign}.random"][here_IR]
+        window_IRE[here_IR] = shard.sides("random", side)[here_IR]
     return window_IRE
 
 
 def tail_quantiles(count_IH: np.ndarray, extreme_I: np.ndarray, tokens: int) -> np.ndarray:
     """Quantiles (I, len(TAILS)) of one side, upwards, float32.
 
-    The nearest-rank quantile: the value of rank `tail_rank` from the extreme. Exact for rank 1, else the lower
-    edge of its bin: at most QUANTILE_ERROR relatively (2**-14 absolutely) below the exact value, never above.
-    0 where fewer tokens than that are on this side of zero.
+    The nearest-rank quantile: the value of rank `tail_rank` from the extreme. Exact for bfloat16 activations and
+    for rank 1, else the lower edge of its bin: at most QUANTILE_ERROR relatively below the exact value, never above;
+    0 (or the extreme, where that is on the other side) where fewer tokens are beyond 2**-14 on this side of zero.
     """
     above_IH = count_IH[:, ::-1].cumsum(1)[:, ::-1]
     edges_H = bin_edges()
@@ -73,11 +96,11 @@ def tail_quantiles(count_IH: np.ndarray, extreme_I: np.ndarray, tokens: int) -> 
 
 def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[int], facts: CorpusFacts) -> pa.Table:
     """One row of STATISTICS per neuron."""
-    sums_I4 = torch.stack([shard["sums"] for shard in shards]).sum(0).numpy()
+    sums_I4 = torch.stack([shard.neurons("sums") for shard in shards]).sum(0).numpy()
     mean_I, square_I = (
         (sums_I4[:, c].astype(np.float64) + sums_I4[:, c + 1] * 2.0**-40) / facts.tokens for c in (0, 2)
     )
-    range_SI2 = torch.stack([shard["range"] for shard in shards])
+    range_SI2 = torch.stack([shard.neurons("range") for shard in shards])
     low_I, high_I = (
         range_SI2[:, :, 0].amin(0).numpy(),
         range_SI2[:, :, 1].amax(0).numpy(),
@@ -92,14 +115,11 @@ def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[
         "min": low_I,
         "max": high_I,
     }
-    for sign, direction, extreme_I in (
-        ("positive", 1, high_I),
-        ("negative", -1, -low_I),
-    ):
-        count_IH = torch.stack([shard[f"{sign}.tail"] for shard in shards]).long().sum(0).numpy()
+    for side, direction, extreme_I in ((0, 1, high_I), (1, -1, -low_I)):
+        count_IH = np.sum([shard.tail(side) for shard in shards], axis=0)
         quantiles = direction * tail_quantiles(count_IH, extreme_I, facts.tokens)
         for column, tail in enumerate(TAILS):
-            columns[quantile_column(tail, sign)] = quantiles[:, column]  # type: ignore[arg-type]
+            columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]  # type: ignore[arg-type]
     return pa.table(columns, schema=STATISTICS)
 
 
@@ -125,7 +145,7 @@ def merge(
         lengths = _evidence_lengths(corpus[split])
         opened = [Shard(file, layer, rows) for file in files]
         statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
-        for sign in SIGNS:
+        for side, sign in enumerate(SIGNS):
             direction = 1 if sign == "positive" else -1
             ids_IR = torch.from_numpy(
                 random_sequences(
@@ -138,8 +158,8 @@ def merge(
                     sign,
                 )
             )
-            value_IK, top_IK, window_IKE = merge_top(opened, sign)
-            random_IRE = merge_random(opened, sign, ids_IR)
+            value_IK, top_IK, window_IKE = merge_top(opened, side)
+            random_IRE = merge_random(opened, side, ids_IR)
             # Rank random sequences like the top ones.
             valid_IRE = torch.arange(random_IRE.shape[2]) < torch.from_numpy(lengths[ids_IR.numpy()])[:, :, None]
             peak_IR = (direction * random_IRE.float()).masked_fill(~valid_IRE, -torch.inf).amax(2)

@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from .logs import logger
@@ -25,10 +26,14 @@ def load_tokenizer(folder: str) -> Any:
     return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
-def load_model(folder: str, dtype: str, head: bool, threads: int) -> Any:
+def load_model(
+    folder: str, dtype: str, head: bool, threads: int, device_map: str | None = None, reserve: int = 0
+) -> Any:
     """Load a model for inference on the GPU, where there is one, else the CPU.
 
-    `head`: with the language-model head. Raises ValueError where the folder holds no model.
+    `head`: with the language-model head. `device_map`: "auto" spreads it over all GPUs and, where they are too
+    small, main memory and disk (accelerate), leaving `reserve` bytes free on the GPUs together. Raises ValueError
+    where the folder holds no model.
     """
     import torch
     from transformers import AutoModel, AutoModelForCausalLM
@@ -36,10 +41,27 @@ def load_model(folder: str, dtype: str, head: bool, threads: int) -> Any:
     check_folder(folder)
     torch.set_num_threads(threads)
     kind = AutoModelForCausalLM if head else AutoModel
-    model = kind.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True}
+    if device_map is not None:
+        spilled = TemporaryDirectory()
+        settings |= {"device_map": device_map, "max_memory": _room(reserve), "offload_folder": spilled.name}
+        model = kind.from_pretrained(folder, **settings).eval()
+        model.spilled = spilled  # lives as long as the model
+        logger.info("loaded %s as %s on %s", folder, dtype, model.hf_device_map)
+        return model
+    model = kind.from_pretrained(folder, **settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     logger.info("loaded %s as %s on %s", folder, dtype, device)
     return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def _room(reserve: int) -> dict[int | str, int]:
+    """Bytes that weights may take on each device, `reserve` left free: shared out among the GPUs, if there are any."""
+    from accelerate.utils import get_max_memory
+
+    room = get_max_memory()
+    share = [device for device in room if device != "cpu"] or ["cpu"]
+    return {device: max(free - reserve // len(share) * (device in share), 0) for device, free in room.items()}
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

@@ -1,9 +1,10 @@
-"""Which neurons a run describes."""
+"""Which neurons a run describes, and whether a harvest job can hold them."""
 
 import re
 from pathlib import Path
 
 from .config import Config
+from .memory import state_bytes
 
 
 def select_neurons(config: Config) -> dict[int, list[int]]:
@@ -39,6 +40,28 @@ def select_neurons(config: Config) -> dict[int, list[int]]:
     if not selected:
         raise ValueError(f"{where}: no neuron is selected")
     return {layer: sorted(neurons) for layer, neurons in sorted(selected.items())}
+
+
+def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
+    """Raises ValueError, with what to set, where a harvest job's state would pass `exemplars.state_gb`."""
+    exemplars = config.exemplars
+    neurons = [len(indices) for indices in selected.values()]  # jobs take layers in this order
+    one_gb = state_bytes(1, exemplars.k, exemplars.random, config.corpus.seq_len, config.subject.dtype) / 1e9
+
+    def largest_gb(layers: int) -> float:
+        return max(sum(neurons[i : i + layers]) for i in range(0, len(neurons), layers)) * one_gb
+
+    asked = min(exemplars.layers_per_job, len(neurons))
+    if largest_gb(asked) <= exemplars.state_gb:
+        return
+    fits = next((layers for layers in range(asked, 0, -1) if largest_gb(layers) <= exemplars.state_gb), None)
+    remedy = (
+        f"lower exemplars.layers_per_job to {fits}" if fits else "lower exemplars.k or select fewer neurons of a layer"
+    )
+    raise ValueError(
+        f"exemplars.state_gb: a harvest job of {asked} layers keeps {largest_gb(asked):.1f} GB, more than the"
+        f" {exemplars.state_gb:g} allowed: {remedy}, or raise it where there is more memory"
+    )
 
 
 def _expand(item: int | str, n_neurons: int) -> range:

@@ -74,7 +74,7 @@ def test_running_again_has_nothing_to_do_and_temporary_files_are_gone(finished):
 
 
 def test_shards_chunks_and_layers_per_job_never_change_a_result(finished, tmp_path):
-    config = changed(tiny_config(), neurons__chunk_size=1, exemplars__shards=2, exemplars__layers_per_job=1)
+    config = changed(tiny_config(), neurons__chunk_size=1, exemplars__shard_sequences=36, exemplars__layers_per_job=1)
     other = Project(tmp_path / "other")
     other.run(config, "--set-threads", "harvest=1", "describe=1", "score=1")
     for kind in KINDS:
@@ -109,7 +109,7 @@ def test_a_neuron_outside_the_selection_has_its_page_too(finished):
 
 def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path):
     project = Project(tmp_path / "killed")
-    config = changed(tiny_config(), exemplars__shards=2)
+    config = changed(tiny_config(), exemplars__shard_sequences=36)
     (project.folder / "run.yaml").write_text(json.dumps(config))
     for seconds_after, watched in ((1.0, "activations"), (3.0, "descriptions")):
         main = subprocess.Popen(

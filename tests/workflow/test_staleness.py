@@ -96,5 +96,5 @@ def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
 
 
 def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project):
-    assert set(project.planned(changed(tiny_config(), exemplars__shards=2))) <= EXEMPLARS
+    assert set(project.planned(changed(tiny_config(), exemplars__shard_sequences=36))) <= EXEMPLARS
     assert "build_corpus" not in project.planned(changed(tiny_config(), neurons__chunk_size=1))
