@@ -12,7 +12,9 @@ CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
 THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
 BIN := .venv/bin
 
-.PHONY: demo test lint format docs lock clean
+SECTIONS ?=
+
+.PHONY: demo test bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -22,6 +24,9 @@ demo: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/pytest
+
+bench: .venv/ready
+	$(BIN)/python tests/bench/run.py $(SECTIONS)
 
 lint: .venv/ready
 	$(BIN)/ruff check scripts tests

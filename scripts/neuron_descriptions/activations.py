@@ -514,6 +514,11 @@ def harvest(
         progress(batches, total, "tokens", size=lambda batch: batch.evidence_N.numel()),
         kept.take,
     )
+    save(kept, first, last, output)
+
+
+def save(kept: Harvest, first: int, last: int, output: str) -> None:
+    """Write the state of a shard that ran the sequences first..last-1. Raises as `Harvest.tensors` does."""
     tensors = kept.tensors()
     with whole(output) as part:
         save_file(tensors, part, metadata={"first": str(first), "last": str(last)})

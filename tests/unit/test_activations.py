@@ -142,7 +142,9 @@ def test_statistics_equal_brute_force_and_leave_out_prefix_and_padding(harvested
                 for tail in TAILS:
                     exact = np.sort(upwards)[-tail_rank(len(values), tail)]
                     found = table.loc[row.Index, quantile_column(tail, sign)] * (1 if sign == "positive" else -1)
-                    assert found == (exact if exact >= 2**-14 else min(0, upwards.max()))  # bfloat16: a bin holds one value
+                    assert found == (
+                        exact if exact >= 2**-14 else min(0, upwards.max())
+                    )  # bfloat16: a bin holds one value
 
 
 def test_activations_equal_a_plain_forward_of_each_sequence_alone(smollm2, corpus, tmp_path, model):

@@ -1,0 +1,71 @@
+"""`make bench`: measures each section of this folder in turn (or those named), prints a table, and writes
+results/bench/bench.json. Sections that were not run keep their last figures there.
+
+Speeds are ratios of processor time measured side by side in one run, so that a busy machine changes them little.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results/bench/bench.json"
+
+
+def sections() -> dict[str, str]:
+    """Section -> module, by the module's SECTION or its name."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("run", "common"))
+    return {getattr(importlib.import_module(name), "SECTION", name): name for name in names}
+
+
+def main(wanted: list[str]) -> None:
+    """Measure the wanted sections, all by default."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests"), str(Path(__file__).parent)]
+    known = sections()
+    if unknown := set(wanted) - known.keys():
+        sys.exit(f"no section {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    for section in wanted or known:
+        print(f"\n{section}", flush=True)
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as scratch:
+            figures = importlib.import_module(known[section]).measure(Path(scratch))
+        figures["seconds"] = time.monotonic() - start
+        for name, value in figures.items():
+            print(f"  {name:45s} {_shown(value)}", flush=True)
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        kept |= {section: figures, "machine": machine()}
+        RESULTS.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+    print(f"\nWritten to {RESULTS.relative_to(ROOT)}")
+
+
+def _shown(value: object) -> str:
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 10_000
+        else f"{value:,.0f}"
+        if isinstance(value, int | float)
+        else str(value)
+    )
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    import torch
+
+    cpus = Path("/proc/cpuinfo")
+    models = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cpu = models[0] if models else platform.processor()
+    return {"cpu": cpu, "cores": os.cpu_count(), "gpu": gpu, "torch": torch.__version__, "date": str(date.today())}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
