@@ -10,8 +10,11 @@ HARVEST = {
         "dtype": CFG.subject.dtype,
     },
     "settings": {
-        "k": CFG.exemplars.k,
-        "n_random": CFG.exemplars.random,
+        "keep": {
+            "top": CFG.exemplars.k,
+            "middle": CFG.exemplars.middle,
+            "random": CFG.exemplars.random,
+        },
         "batch_size": CFG.exemplars.batch_size,
     },
     "seed": CFG.seed,

@@ -9,7 +9,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         layer=int(snakemake.wildcards.layer),
         neurons=snakemake.params.neurons,
         rows=slice(*snakemake.params.rows),
-        n_random=snakemake.params.settings["n_random"],
         seed=snakemake.params.seed,
         exemplars=snakemake.output.exemplars,
         statistics=snakemake.output.statistics,

@@ -3,9 +3,9 @@
 A neuron has two sides, upwards and downwards, and each has a row of its own in what is kept: all neurons' upper
 sides, then all their lower ones.
 
-B sequences of a batch, T tokens, E evidence tokens (those after the prefix), I neurons, S = 2I sides, K kept,
-R random sequences, P (sequence, side) pairs, N a batch's evidence tokens in a row, H bins of the tail histogram in
-O octaves of M.
+B sequences of a batch, T tokens, E evidence tokens (those after the prefix), I neurons, S = 2I sides, K kept, R random
+sequences, M strata of the middle, P (sequence, side) pairs, N a batch's evidence tokens in a row, V the valid ones of
+them, H bins of the tail histogram: O octaves of M each.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from .features import FeatureSource, MlpNeurons, Tap
 from .logs import logger, progress
-from .memory import N_BINS, check_memory, state_bytes
+from .memory import N_BINS, Keep, check_memory, state_bytes
 from .models import check_folder, load_model
-from .random_streams import uniforms
+from .random_streams import generator, uniforms
 from .records import SIGNS, TAILS
 from .sequences import corpus_facts
 from .storage import whole
@@ -102,9 +102,8 @@ class Evidence:
 
 
 def _zeros(*shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros; in main memory from numpy, which takes huge pages where the system lends them: a fault per 2 MiB, not per
-    4 KiB, and none for what stays untouched."""
-    if device.type != "cpu":
+    """Zeros; in main memory from numpy, whose zeros cost nothing until they are touched."""
+    if device.type != "cpu" or 0 in shape:
         return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
 
@@ -304,6 +303,41 @@ class Drawn:
         self.window_SRE[place // drawn, place % drawn, : window.shape[1]] = window
 
 
+def middle_sequences(n_sequences: int, strata: int, k: int, *what: object) -> list[np.ndarray]:
+    """Distinct sequences, ascending, for each stratum of the middle: the best of so many is what a stratum keeps.
+
+    The best of n random sequences has an expected rank of one in n + 1: from n = 2 up to one in k, in even steps of
+    the logarithm, these cover what lies between the random sequences and the k top ones, whatever the neuron's
+    distribution; deciles of it are what random sequences cover already, and say nothing of a rare feature's range.
+    """
+    sizes = np.geomspace(2, max(n_sequences / k, 2), strata).astype(int)
+    if sizes.sum() > n_sequences:
+        sizes[:] = max(n_sequences // max(strata, 1), 1)
+    drawn = random_sequences(np.zeros(1), n_sequences, int(sizes.sum()), "middle", *what)[0]
+    shares = np.split(generator("middle", *what).permutation(drawn), sizes.cumsum())[:strata]
+    return [np.sort(share) for share in shares]
+
+
+class Middle:
+    """Per side, the best sequence of each stratum, and its window. The strata's sequences are all neurons' alike."""
+
+    def __init__(self, n_sides: int, strata: list[np.ndarray], longest: int, dtype: torch.dtype, device: torch.device):
+        self.key_SM = torch.full((n_sides, len(strata)), ABSENT, device=device)
+        self.window_SME = _zeros(n_sides, len(strata), longest, dtype=dtype, device=device)
+        self._strata = strata
+
+    def update(self, peak_BS: Tensor, first: int, evidence: Evidence) -> None:
+        """Take in the sequences first..first+B-1."""
+        for stratum, ids in enumerate(self._strata):
+            low, high = np.searchsorted(ids, [first, first + len(peak_BS)])
+            for seq_id in ids[low:high].tolist():
+                key_S = encode_keys(peak_BS[seq_id - first], torch.tensor(seq_id, device=peak_BS.device))
+                side = (key_S > self.key_SM[:, stratum]).nonzero()[:, 0]
+                self.key_SM[side, stratum] = key_S[side]
+                window = evidence.windows(torch.full_like(side, seq_id - first), side)
+                self.window_SME[side, stratum, : window.shape[1]] = window
+
+
 @dataclass(slots=True)
 class Split:
     """A split as the harvest sees it."""
@@ -323,18 +357,19 @@ class LayerState:
         layer: int,
         neurons: list[int],
         split: Split,
-        k: int,
-        n_random: int,
+        keep: Keep,
         dtype: torch.dtype,
         device: torch.device,
     ):
         n_sides = 2 * len(neurons)
         self.neurons_I = torch.tensor(neurons, device=device)
-        self.top = TopK(n_sides, k, split.longest, dtype, device)
+        self.top = TopK(n_sides, keep.top, split.longest, dtype, device)
         self.tail = Tail(n_sides, split.tokens, dtype, device)
         self.moments = Moments(self.neurons_I)
+        strata = middle_sequences(split.sequences, keep.middle, keep.top, split.seed, split.name)
+        self.middle = Middle(n_sides, strata, split.longest, dtype, device)
         what = (split.seed, split.name, layer)
-        ids = [random_sequences(np.array(neurons), split.sequences, n_random, *what, sign) for sign in SIGNS]
+        ids = [random_sequences(np.array(neurons), split.sequences, keep.random, *what, sign) for sign in SIGNS]
         self.random = Drawn(np.concatenate(ids), split.longest, dtype, device)
 
     def update(self, acts_NI: Tensor, batch: Batch) -> None:
@@ -354,6 +389,7 @@ class LayerState:
         self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
         tail_P = peak_P >= self.tail.edge_S[side_P]
         self.tail.update(b_P[tail_P], side_P[tail_P], evidence)
+        self.middle.update(peak_BS, first, evidence)
         self.random.update(first, n_sequences, evidence)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -362,6 +398,8 @@ class LayerState:
         for name, rows in (
             ("key", self.top.key_SK),
             ("window", self.top.window_SKE),
+            ("middle_key", self.middle.key_SM),
+            ("middle", self.middle.window_SME),
             ("random", self.random.window_SRE),
         ):
             named[name] = rows.view(2, -1, *rows.shape[1:])
@@ -439,8 +477,7 @@ class Harvest:
     source: FeatureSource
     neurons: dict[int, list[int]]  # by layer
     split: Split
-    k: int
-    n_random: int
+    keep: Keep
     dtype: str
     states: dict[int, LayerState] = field(default_factory=dict)
 
@@ -467,8 +504,7 @@ class Harvest:
         }
 
     def _new_state(self, layer: int, device: torch.device) -> LayerState:
-        kept = self.split, self.k, self.n_random, getattr(torch, self.dtype)
-        return LayerState(layer, self.neurons[layer], *kept, device)
+        return LayerState(layer, self.neurons[layer], self.split, self.keep, getattr(torch, self.dtype), device)
 
 
 def harvest(
@@ -480,8 +516,7 @@ def harvest(
     n_neurons: int,
     module: str | None,
     dtype: str,
-    k: int,
-    n_random: int,
+    keep: dict[str, int],
     shard: int,
     shards: int,
     batch_size: int,
@@ -497,13 +532,13 @@ def harvest(
     """
     facts = corpus_facts(corpus)
     check_architecture(model_folder, n_layers)
-    state = state_bytes(sum(map(len, neurons.values())), k, n_random, facts.longest, dtype)
+    state = state_bytes(sum(map(len, neurons.values())), Keep(**keep), facts.longest, dtype)
     model = load_model(model_folder, dtype, head=False, threads=threads, device_map=device_map, reserve=state)
     check_memory(state)
     source = MlpNeurons(n_layers, n_neurons, module)
     taps = source.taps(model)
     split_facts = Split(split, facts.sequences, facts.tokens, facts.longest, seed)
-    kept = Harvest(source, neurons, split_facts, k, n_random, dtype)
+    kept = Harvest(source, neurons, split_facts, Keep(**keep), dtype)
     first, last = shard_range(facts.sequences, shard, shards, batch_size)
     logger.info("%s, sequences %d to %d, layers %s", split, first, last - 1, ", ".join(map(str, neurons)))
     batches = read_batches(corpus, first, last, batch_size, facts.longest)

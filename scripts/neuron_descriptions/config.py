@@ -196,6 +196,9 @@ class Exemplars(Section):
 
     k: PositiveInt = 100
     """Sequences with the most extreme activation, per sign and split."""
+    middle: NonNegativeInt = 10
+    """Sequences from between the random ones and the top k, spread evenly over the logarithm of the rank, per sign and
+    split."""
     random: PositiveInt = 10
     """Random sequences, per sign and split."""
     shard_sequences: PositiveInt = 250_000
@@ -204,8 +207,9 @@ class Exemplars(Section):
     layers_per_job: PositiveInt = 128
     """Layers harvested in one forward pass, bounded by `state_gb`. Never changes a result."""
     state_gb: PositiveFloat = 40
-    """Memory that a job may keep exemplars in, beside the model's weights. A neuron takes 2 x (8 k + (k + random) x
-    seq_len x bytes of `subject.dtype` + 15,360) + 128 bytes; a plan that needs more is an error."""
+    """Memory that a job may keep exemplars in, beside the model's weights. A neuron takes 2 x (8 (k + middle) +
+    (k + middle + random) x seq_len x bytes of `subject.dtype` + 15,360) + 128 bytes; a plan
+    that needs more is an error."""
     batch_size: PositiveInt = 32
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
 
@@ -336,6 +340,7 @@ class Config(Section):
                 fewest,
                 "the smallest split's sequences",
             ),
+            ("exemplars.middle", self.exemplars.middle, fewest, "the smallest split's sequences"),
             (
                 "descriptions.pool",
                 self.descriptions.pool,

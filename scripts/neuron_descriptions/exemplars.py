@@ -94,6 +94,17 @@ def tail_quantiles(count_IH: np.ndarray, extreme_I: np.ndarray, tokens: int) -> 
     return np.minimum(quantiles, extreme_I[:, None])
 
 
+def merge_middle(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(values IM upwards, seq_ids IM, windows IME) of each stratum's best over all shards, best first."""
+    key_XIM = torch.stack([shard.sides("middle_key", side) for shard in shards])
+    best_IM = key_XIM.argmax(0)
+    key_IM = key_XIM.gather(0, best_IM[None])[0]
+    window_IME = torch.stack([shard.sides("middle", side) for shard in shards])
+    rows, strata = torch.meshgrid(*map(torch.arange, best_IM.shape), indexing="ij")
+    key_IM, order_IM = key_IM.sort(1, descending=True)
+    return *decode_keys(key_IM), window_IME[best_IM, rows, strata][rows, order_IM]
+
+
 def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[int], facts: CorpusFacts) -> pa.Table:
     """One row of STATISTICS per neuron."""
     sums_I4 = torch.stack([shard.neurons("sums") for shard in shards]).sum(0).numpy()
@@ -129,7 +140,6 @@ def merge(
     layer: int,
     neurons: list[int],
     rows: slice,
-    n_random: int,
     seed: int,
     exemplars: str,
     statistics: str,
@@ -151,7 +161,7 @@ def merge(
                 random_sequences(
                     np.array(neurons),
                     facts.sequences,
-                    n_random,
+                    opened[0].sides("random", side).shape[1],
                     seed,
                     split,
                     layer,
@@ -167,6 +177,7 @@ def merge(
             random_IRE = random_IRE.gather(1, order_IR[:, :, None].expand_as(random_IRE))
             for kind, value_IN, ids_IN, window_INE in (
                 ("top", value_IK, top_IK, window_IKE),
+                ("middle", *merge_middle(opened, side)),
                 (
                     "random",
                     peak_IR.gather(1, order_IR),

@@ -1,13 +1,25 @@
 """How much memory a harvest's running best takes, and whether it fits. Planning imports it: nothing heavy on top."""
 
+from dataclasses import dataclass
+
 N_BINS = 30 * 128  # of a tail's histogram: see activations.py
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def state_bytes(neurons: int, k: int, n_random: int, evidence: int, dtype: str) -> int:
-    """Bytes of a harvest's state: per neuron two sides, each with `k` keys of 8 bytes, `k + n_random` windows of
-    `evidence` tokens and a histogram of N_BINS counts of 4 bytes; and 128 bytes of sums, ranges and bounds."""
-    side = 8 * k + (k + n_random) * evidence * _BYTES[dtype] + 4 * N_BINS
+@dataclass(slots=True, frozen=True)
+class Keep:
+    """How many sequences are kept, per neuron, sign and split."""
+
+    top: int
+    middle: int
+    random: int
+
+
+def state_bytes(neurons: int, keep: Keep, evidence: int, dtype: str) -> int:
+    """Bytes of a harvest's state: per neuron two sides, each with windows of `evidence` tokens, a key of 8 bytes for
+    each but the random ones, and a histogram of N_BINS counts of 4 bytes; and 128 bytes of sums, ranges and bounds."""
+    windows = keep.top + keep.middle + keep.random
+    side = 8 * (keep.top + keep.middle) + windows * evidence * _BYTES[dtype] + 4 * N_BINS
     return neurons * (2 * side + 128)
 
 

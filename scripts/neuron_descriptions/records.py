@@ -52,7 +52,7 @@ EXEMPLARS = pa.schema(
         ("split", pa.string()),
         *_NEURON,
         ("sign", pa.string()),
-        ("kind", pa.string()),  # "top" | "random"
+        ("kind", pa.string()),  # "top" | "middle" (between them) | "random"
         ("rank", pa.int16()),
         ("seq_id", pa.int64()),
         ("peak", pa.float32()),  # the most extreme activation on this side; signed

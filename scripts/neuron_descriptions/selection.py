@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from .config import Config
-from .memory import state_bytes
+from .memory import Keep, state_bytes
 
 
 def select_neurons(config: Config) -> dict[int, list[int]]:
@@ -46,7 +46,8 @@ def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
     """Raises ValueError, with what to set, where a harvest job's state would pass `exemplars.state_gb`."""
     exemplars = config.exemplars
     neurons = [len(indices) for indices in selected.values()]  # jobs take layers in this order
-    one_gb = state_bytes(1, exemplars.k, exemplars.random, config.corpus.seq_len, config.subject.dtype) / 1e9
+    keep = Keep(exemplars.k, exemplars.middle, exemplars.random)
+    one_gb = state_bytes(1, keep, config.corpus.seq_len, config.subject.dtype) / 1e9
 
     def largest_gb(layers: int) -> float:
         return max(sum(neurons[i : i + layers]) for i in range(0, len(neurons), layers)) * one_gb

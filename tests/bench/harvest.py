@@ -26,6 +26,7 @@ from neuron_descriptions.activations import (
 )
 from neuron_descriptions.exemplars import Shard, merge, tail_quantiles
 from neuron_descriptions.features import MlpNeurons
+from neuron_descriptions.memory import Keep
 from neuron_descriptions.models import load_model, load_tokenizer
 from neuron_descriptions.records import TAILS
 from neuron_descriptions.sequences import corpus_facts
@@ -63,7 +64,7 @@ def against_forward(folder: str, corpus: str, dtype: str) -> tuple[dict[str, flo
     facts = corpus_facts(corpus)
     split = Split("train", facts.sequences, facts.tokens, facts.longest, 0)
     everything = {layer: list(range(NEURONS)) for layer in range(LAYERS)}
-    harvests = {k: Harvest(source, everything, split, k, 10, dtype) for k in (20, 100)}
+    harvests = {k: Harvest(source, everything, split, Keep(k, 10, 10), dtype) for k in (20, 100)}
     clocks = {k: Clock() for k in harvests}
     passes, bare, beside = Clock(), Clock(), Clock()
 
@@ -123,15 +124,13 @@ def published_seconds(folder: str, corpus: str, k: int = 20) -> float:
 
 
 def size(kept: Harvest, corpus: str, scratch: Path) -> dict[str, float]:
-    """Bytes per neuron of all that is kept of three splits, k = 100 and 10 random sequences a sign, in bfloat16."""
+    """Bytes per neuron of all that is kept of three splits, k = 100, 10 of the middle and 10 random sequences a sign, in bfloat16."""
     state, tables = str(scratch / "state.safetensors"), [scratch / name for name in ("exemplars", "statistics")]
     neurons, layer = 448, LAYERS // 2
     kept.states = {layer: kept.states[layer]}
     kept.neurons = {layer: kept.neurons[layer]}
     save(kept, 0, kept.split.sequences, state)
-    merge(
-        {"train": [state]}, {"train": corpus}, layer, list(range(neurons)), slice(0, neurons), 10, 0, *map(str, tables)
-    )
+    merge({"train": [state]}, {"train": corpus}, layer, list(range(neurons)), slice(0, neurons), 0, *map(str, tables))
     bytes_per_neuron = 3 * sum(table.stat().st_size for table in tables) / neurons
     rows = pq.read_table(tables[0], columns=["activations"])["activations"].combine_chunks()
     return {
@@ -152,7 +151,8 @@ def quantiles(folder: str, dtype: str, tokens: int, scratch: Path, shards: int =
     tokens = n_batches * length * batch
     split = Split("train", n_batches * batch, tokens, length, 0)
     states = [
-        LayerState(0, neurons, split, 20, 1, getattr(torch, dtype), torch.device("cpu")) for _ in range(shards + 1)
+        LayerState(0, neurons, split, Keep(20, 0, 1), getattr(torch, dtype), torch.device("cpu"))
+        for _ in range(shards + 1)
     ]
     acts_NI = torch.empty(tokens, len(neurons), dtype=getattr(torch, dtype))
 
@@ -171,7 +171,7 @@ def quantiles(folder: str, dtype: str, tokens: int, scratch: Path, shards: int =
     run_layers(model, taps, batches, take)
     files = []
     for i, state in enumerate(states):
-        kept = Harvest(source, {0: neurons}, split, 20, 1, dtype, {0: state})
+        kept = Harvest(source, {0: neurons}, split, Keep(20, 0, 1), dtype, {0: state})
         files.append(str(scratch / f"{dtype}-{i}.safetensors"))
         save(kept, 0, 0, files[-1])
     opened = [Shard(file, 0, slice(0, len(neurons))) for file in files]

@@ -20,19 +20,21 @@ from neuron_descriptions.activations import (
     decode_keys,
     encode_keys,
     harvest,
+    middle_sequences,
     random_sequences,
     shard_range,
     tail_rank,
 )
 from neuron_descriptions.exemplars import Shard, merge, tail_quantiles
 from neuron_descriptions.features import MlpNeurons, down_projections
-from neuron_descriptions.memory import N_BINS
+from neuron_descriptions.memory import N_BINS, Keep
 from neuron_descriptions.models import load_model
 from neuron_descriptions.records import TAILS, quantile_column
 
 LAYERS = (1, 3)
-K, RANDOM, BATCH = 12, 4, 8
+K, MIDDLE, RANDOM, BATCH = 12, 5, 4, 8
 NEURONS = list(range(0, 1536, 3))
+KEEP = {"top": 2, "middle": 2, "random": 1}
 SPLITS = ("train", "valid", "test")
 
 
@@ -43,7 +45,7 @@ def run(smollm2, corpus, folder, dtype="bfloat16", shards=1, layer_sets=(LAYERS,
         output = folder / f"{split}-{shard}-{layers[0]}.safetensors"
         harvest(
             model_folder=smollm2, corpus=corpus[split], split=split, neurons=dict.fromkeys(layers, neurons),
-            n_layers=30, n_neurons=1536, module=None, dtype=dtype, k=K, n_random=RANDOM, shard=shard, shards=shards,
+            n_layers=30, n_neurons=1536, module=None, dtype=dtype, keep={"top": K, "middle": MIDDLE, "random": RANDOM}, shard=shard, shards=shards,
             batch_size=BATCH, seed=0, threads=2, output=str(output),
         )  # fmt: skip
         for layer in layers:
@@ -55,7 +57,7 @@ def run(smollm2, corpus, folder, dtype="bfloat16", shards=1, layer_sets=(LAYERS,
         for c, first in enumerate(range(0, len(neurons), size)):
             outputs = [folder / f"{kind}-{layer}-{c}.parquet" for kind in ("exemplars", "statistics")]
             part = neurons[first : first + size]
-            merge(files[layer], corpus, layer, part, slice(first, first + len(part)), RANDOM, 0, *map(str, outputs))
+            merge(files[layer], corpus, layer, part, slice(first, first + len(part)), 0, *map(str, outputs))
             for kept, path in zip(results[layer], outputs):
                 kept.append(path)
     return results
@@ -127,6 +129,32 @@ def test_random_exemplars_are_the_drawn_sequences_with_their_activations(harvest
             assert ranked == sorted(ranked, reverse=True)
             for row in rows.itertuples():
                 assert np.array_equal(row.activations, sequences[row.seq_id])
+
+
+def test_middle_exemplars_are_the_best_of_each_strata(harvested, brute):
+    for layer in LAYERS:
+        table = pq.read_table(harvested[layer][0][0]).to_pandas()
+        table = table[(table.kind == "middle") & table.neuron.isin(NEURONS[:40])]
+        for (split, neuron, sign), rows in table.groupby(["split", "neuron", "sign"]):
+            sequences = evidence(brute, split, layer, neuron)
+            direction = 1 if sign == "positive" else -1
+            peaks = [(direction * acts).max() for acts in sequences]
+            strata = middle_sequences(len(sequences), MIDDLE, K, 0, split)
+            best = [max(stratum.tolist(), key=lambda i: (peaks[i], -i)) for stratum in strata]
+            assert rows.sort_values("rank").seq_id.tolist() == sorted(best, key=lambda i: (-peaks[i], i))
+            for row in rows.itertuples():
+                assert row.peak == direction * peaks[row.seq_id]
+                assert np.array_equal(row.activations, sequences[row.seq_id])
+
+
+def test_the_middles_strata_are_disjoint_and_reach_from_the_median_to_the_top():
+    for n, strata, k in ((1_000_000, 10, 100), (1280, 10, 20), (40, 5, 12), (12, 10, 12), (5, 0, 2)):
+        drawn = middle_sequences(n, strata, k, 0, "train")
+        ids = np.concatenate([*drawn, np.zeros(0)])
+        assert len(drawn) == strata and len(set(ids)) == len(ids) and all(ids >= 0) and all(ids < n)
+    sizes = [len(stratum) for stratum in middle_sequences(1_000_000, 10, 100, 0, "train")]
+    assert sizes[0] == 2 and sizes[-1] == 10_000
+    assert all(2 < b / a < 3.5 for a, b in itertools.pairwise(sizes[1:]))
 
 
 def test_statistics_equal_brute_force_and_leave_out_prefix_and_padding(harvested, brute):
@@ -218,7 +246,7 @@ def test_tail_counts_survive_any_sharding_and_order(k, dtype, tmp_path):
         files = []
         for shard, batches in enumerate(shards):
             split = Split("train", 4000, tokens, 30, 0)
-            state = harvesting.LayerState(0, [0, 1, 2], split, k, 1, dtype, torch.device("cpu"))
+            state = harvesting.LayerState(0, [0, 1, 2], split, Keep(k, 2, 1), dtype, torch.device("cpu"))
             for first, part in batches:
                 places = np.zeros(len(part), dtype=int)
                 batch = harvesting.make_batch(first, [[0] * 30] * len(part), places, 30)
@@ -285,7 +313,7 @@ def test_the_pass_stops_after_the_deepest_wanted_layer_and_runs_no_head(model, c
 
 def test_wrong_facts_about_the_model_are_errors_that_say_what_it_has(smollm2, corpus, tmp_path, model):
     with pytest.raises(ValueError, match=r"subject.layers is 31, but .* has 30 layers"):
-        harvest(smollm2, corpus["test"], "test", {1: [0]}, 31, 1536, None, "float32", 2, 1, 0, 1, 8, 0, 2, "unused")
+        harvest(smollm2, corpus["test"], "test", {1: [0]}, 31, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2, "unused")
     with pytest.raises(ValueError, match=r"0 modules .* of 1500 neurons.*mlp.down_proj 1536->576.*neurons_per_layer"):
         down_projections(model.model, 30, 1500)
     with pytest.raises(ValueError, match=r"no module layers.0.mlp.nothing"):
@@ -293,7 +321,7 @@ def test_wrong_facts_about_the_model_are_errors_that_say_what_it_has(smollm2, co
     named = down_projections(model.model, 30, 1536, "model.layers.{layer}.mlp.down_proj")
     assert named == down_projections(model.model, 30, 1536)
     with pytest.raises(ValueError, match="holds no model"):
-        harvest(str(tmp_path), corpus["test"], "test", {1: [0]}, 30, 1536, None, "float32", 2, 1, 0, 1, 8, 0, 2, "x")
+        harvest(str(tmp_path), corpus["test"], "test", {1: [0]}, 30, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2, "x")
 
 
 def test_an_activation_that_is_not_finite_is_an_error_and_leaves_no_file(smollm2, corpus, tmp_path):
@@ -309,7 +337,7 @@ def test_an_activation_that_is_not_finite_is_an_error_and_leaves_no_file(smollm2
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="layer 1 has activations that are not finite in float32"):
         harvest(
-            str(broken), corpus["test"], "test", {1: [7]}, 30, 1536, None, "float32", 2, 1, 0, 1, 8, 0, 2,
+            str(broken), corpus["test"], "test", {1: [7]}, 30, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2,
             str(tmp_path / "state.safetensors"),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == [broken]

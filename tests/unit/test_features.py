@@ -14,10 +14,12 @@ from transformers import AutoModel
 from neuron_descriptions import activations
 from neuron_descriptions.exemplars import merge
 from neuron_descriptions.features import MlpNeurons, Tap, down_projections
+from neuron_descriptions.memory import Keep
 from neuron_descriptions.models import load_model
 from neuron_descriptions.sequences import corpus_facts
 
 LAYERS, NEURONS, HIDDEN = 3, 48, 32
+KEEP = {"top": 5, "middle": 3, "random": 2}
 COMMON = {
     "hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4, "intermediate_size": NEURONS,
     "vocab_size": 49_152, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
@@ -57,7 +59,7 @@ def random_model(family, folder: Path) -> nn.Module:
 
 def harvested(folder, corpus, layers, output, **options) -> None:
     wanted = {layer: list(range(NEURONS)) for layer in layers}
-    settings = {"dtype": "float32", "k": 5, "n_random": 2, "shard": 0, "shards": 1, "batch_size": 8, "seed": 0}
+    settings = {"dtype": "float32", "keep": KEEP, "shard": 0, "shards": 1, "batch_size": 8, "seed": 0}
     activations.harvest(
         str(folder), corpus, "test", wanted, LAYERS, NEURONS, None, **settings, threads=2, output=str(output), **options
     )
@@ -71,7 +73,7 @@ def test_the_down_projection_is_found_and_its_input_is_harvested(family, corpus,
     assert found == [FAMILIES[family][2].format(layer) for layer in range(LAYERS)]
 
     harvested(tmp_path / "model", corpus["test"], [1], tmp_path / "state.safetensors")
-    merge({"test": [str(tmp_path / "state.safetensors")]}, corpus, 1, list(range(NEURONS)), slice(0, NEURONS), 2, 0,
+    merge({"test": [str(tmp_path / "state.safetensors")]}, corpus, 1, list(range(NEURONS)), slice(0, NEURONS), 0,
           str(tmp_path / "exemplars.parquet"), str(tmp_path / "statistics.parquet"))  # fmt: skip
     seen = []
     model.get_submodule(found[1]).register_forward_hook(lambda module, args, out: seen.append(args[0][0]))
@@ -80,7 +82,7 @@ def test_the_down_projection_is_found_and_its_input_is_harvested(family, corpus,
         for row in rows:
             model(torch.tensor([row["input_ids"]]))
     table = pq.read_table(tmp_path / "exemplars.parquet").to_pandas()
-    assert len(table) == NEURONS * 2 * 7
+    assert len(table) == NEURONS * 2 * 10
     for row in table.itertuples():
         expected = seen[row.seq_id][rows[row.seq_id]["prefix_len"] :, row.neuron].numpy()
         np.testing.assert_allclose(row.activations, expected, rtol=1e-4, atol=1e-6)
@@ -116,7 +118,7 @@ def test_a_subject_larger_than_memory_gives_the_same_state(family, corpus, tmp_p
     assert "disk" in loaded.hf_device_map.values()
     harvested(tmp_path / "model", corpus["test"], [0, 2], tmp_path / "spilled.safetensors", device_map="auto")
     whole, spilled = (load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "spilled"))
-    assert whole.keys() == spilled.keys() and len(whole) == 16
+    assert whole.keys() == spilled.keys() and len(whole) == 20
     assert all(torch.equal(whole[name], spilled[name]) for name in whole)
 
 
@@ -140,12 +142,12 @@ def test_latents_of_an_autoencoder_need_no_change_of_a_later_stage(corpus, tmp_p
     source = Latents([nn.Linear(HIDDEN, latents) for _ in range(LAYERS)])
     facts = corpus_facts(corpus["test"])
     split = activations.Split("test", facts.sequences, facts.tokens, facts.longest, 0)
-    kept = activations.Harvest(source, {1: list(range(latents))}, split, 5, 2, "float32")
+    kept = activations.Harvest(source, {1: list(range(latents))}, split, Keep(**KEEP), "float32")
     batches = activations.read_batches(corpus["test"], 0, facts.sequences, 8, facts.longest)
     activations.run_layers(model, {1: source.taps(model)[1]}, batches, kept.take)
     state = str(tmp_path / "state.safetensors")
     activations.save(kept, 0, facts.sequences, state)
-    merge({"test": [state]}, corpus, 1, list(range(latents)), slice(0, latents), 2, 0,
+    merge({"test": [state]}, corpus, 1, list(range(latents)), slice(0, latents), 0,
           str(tmp_path / "exemplars.parquet"), str(tmp_path / "statistics.parquet"))  # fmt: skip
     rows = pq.read_table(corpus["test"]).to_pylist()
     peaks = []

@@ -7,7 +7,7 @@ from conftest import changed, demo_config
 from neuron_descriptions import memory
 from neuron_descriptions.activations import LayerState, Split
 from neuron_descriptions.config import load_config
-from neuron_descriptions.memory import check_memory, state_bytes
+from neuron_descriptions.memory import Keep, check_memory, state_bytes
 from neuron_descriptions.selection import check_plan, select_neurons
 
 
@@ -23,12 +23,12 @@ def holds(member) -> bool:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(("neurons", "k", "n_random", "evidence"), [(1536, 20, 10, 40), (64, 100, 10, 95)])
-def test_formula_is_what_a_layer_holds(dtype, neurons, k, n_random, evidence):
+@pytest.mark.parametrize(("neurons", "keep", "evidence"), [(1536, Keep(20, 10, 10), 40), (64, Keep(100, 0, 5), 95)])
+def test_formula_is_what_a_layer_holds(dtype, neurons, keep, evidence):
     split = Split("train", 1000, 1000 * evidence, evidence, 0)
-    state = LayerState(0, list(range(neurons)), split, k, n_random, getattr(torch, dtype), torch.device("cpu"))
+    state = LayerState(0, list(range(neurons)), split, keep, getattr(torch, dtype), torch.device("cpu"))
     held = sum(tensor.nbytes for tensor in tensors_of(state))
-    assert held == pytest.approx(state_bytes(neurons, k, n_random, evidence, dtype), rel=0.02)
+    assert held == pytest.approx(state_bytes(neurons, keep, evidence, dtype), rel=0.02)
 
 
 def published(**changes):
@@ -43,9 +43,9 @@ def published(**changes):
 def test_the_published_run_fits_as_one_job_and_a_smaller_limit_is_an_error_with_the_number_to_set():
     check_plan(*published())
     config, selected = published(exemplars__state_gb=10)
-    with pytest.raises(ValueError, match=r"32 layers keeps 34\.\d GB, more than the 10 allowed: lower .*job to 9,"):
+    with pytest.raises(ValueError, match=r"32 layers keeps 35\.9 GB, more than the 10 allowed: lower .*job to 8,"):
         check_plan(config, selected)
-    check_plan(*published(exemplars__state_gb=10, exemplars__layers_per_job=9))
+    check_plan(*published(exemplars__state_gb=10, exemplars__layers_per_job=8))
     with pytest.raises(ValueError, match=r"1 layers? keeps .*lower exemplars\.k or select fewer neurons"):
         check_plan(*published(exemplars__state_gb=1, exemplars__layers_per_job=1))
 
