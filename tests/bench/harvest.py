@@ -124,7 +124,7 @@ def published_seconds(folder: str, corpus: str, k: int = 20) -> float:
 
 
 def size(kept: Harvest, corpus: str, scratch: Path) -> dict[str, float]:
-    """Bytes per neuron of all that is kept of three splits, k = 100, 10 of the middle and 10 random sequences a sign, in bfloat16."""
+    """Bytes per neuron of all that is kept of three splits: k = 100, 10 middle, 10 random sequences a sign, bfloat16."""
     state, tables = str(scratch / "state.safetensors"), [scratch / name for name in ("exemplars", "statistics")]
     neurons, layer = 448, LAYERS // 2
     kept.states = {layer: kept.states[layer]}

@@ -34,6 +34,7 @@ from neuron_descriptions.records import TAILS, quantile_column
 LAYERS = (1, 3)
 K, MIDDLE, RANDOM, BATCH = 12, 5, 4, 8
 NEURONS = list(range(0, 1536, 3))
+ALL = {"top": K, "middle": MIDDLE, "random": RANDOM}
 KEEP = {"top": 2, "middle": 2, "random": 1}
 SPLITS = ("train", "valid", "test")
 
@@ -45,7 +46,7 @@ def run(smollm2, corpus, folder, dtype="bfloat16", shards=1, layer_sets=(LAYERS,
         output = folder / f"{split}-{shard}-{layers[0]}.safetensors"
         harvest(
             model_folder=smollm2, corpus=corpus[split], split=split, neurons=dict.fromkeys(layers, neurons),
-            n_layers=30, n_neurons=1536, module=None, dtype=dtype, keep={"top": K, "middle": MIDDLE, "random": RANDOM}, shard=shard, shards=shards,
+            n_layers=30, n_neurons=1536, module=None, dtype=dtype, keep=ALL, shard=shard, shards=shards,
             batch_size=BATCH, seed=0, threads=2, output=str(output),
         )  # fmt: skip
         for layer in layers:
