@@ -402,7 +402,7 @@ class LayerState:
             ("middle", self.middle.window_SME),
             ("random", self.random.window_SRE),
         ):
-            named[name] = rows.view(2, -1, *rows.shape[1:])
+            named[name] = rows.view(2, len(self.neurons_I), *rows.shape[1:])
         return named | {f"tail_{name}": tensor for name, tensor in self.tail.tensors().items()}
 
 

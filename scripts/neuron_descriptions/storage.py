@@ -50,7 +50,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
             part,
             compression="zstd",
             compression_level=3,
-            row_group_size=16_384,
+            row_group_size=4_096,
             use_dictionary=[f.name for f in table.schema if pa.types.is_string(f.type)],
             column_encoding={_leaf(table.schema, name): "BYTE_STREAM_SPLIT" for name in floats} or None,
         )

@@ -44,11 +44,13 @@ def measure(scratch: Path) -> dict[str, float]:
     for dtype in ("float32", "bfloat16"):
         ratios, kept, seconds = against_forward(folder, corpus["train"], dtype)
         figures |= ratios
+        print(f"  {dtype}: {ratios}", flush=True)  # the rest takes minutes
         if dtype == "float32":
             per_layer = published_seconds(folder, corpus["train"])
             figures["speedup_over_per_layer"] = LAYERS * per_layer / seconds
+    print(f"  over one pass per layer: {figures['speedup_over_per_layer']:.1f}", flush=True)
     figures |= size(kept, corpus["train"], scratch)
-    for dtype, tokens in (("bfloat16", QUANTILE_TOKENS), ("float32", QUANTILE_TOKENS // 10)):
+    for dtype, tokens in (("bfloat16", QUANTILE_TOKENS), ("float32", QUANTILE_TOKENS // 20)):
         figures |= quantiles(folder, dtype, tokens, scratch)
     return figures
 
@@ -124,7 +126,7 @@ def published_seconds(folder: str, corpus: str, k: int = 20) -> float:
 
 
 def size(kept: Harvest, corpus: str, scratch: Path) -> dict[str, float]:
-    """Bytes per neuron of all that is kept of three splits: k = 100, 10 middle, 10 random sequences a sign, bfloat16."""
+    """Bytes per neuron of what is kept of three splits: k = 100, 10 middle, 10 random sequences a sign; bfloat16."""
     state, tables = str(scratch / "state.safetensors"), [scratch / name for name in ("exemplars", "statistics")]
     neurons, layer = 448, LAYERS // 2
     kept.states = {layer: kept.states[layer]}

@@ -1,9 +1,11 @@
 """The harvest and the merge against an independent brute force: a plain forward pass of the whole model, every
 activation kept, everything sorted."""
 
+import io
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -342,3 +344,23 @@ def test_an_activation_that_is_not_finite_is_an_error_and_leaves_no_file(smollm2
             str(tmp_path / "state.safetensors"),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == [broken]
+
+
+class CountingFile(io.FileIO):
+    """A file that counts the bytes read of it."""
+
+    total = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        CountingFile.total += len(data)
+        return data
+
+
+def test_reading_one_neuron_does_not_read_the_rest(harvested):
+    file = harvested[1][0][0]
+    with CountingFile(file) as counted:
+        source = pa.PythonFile(counted, mode="r")
+        rows = pq.read_table(source, filters=[("neuron", "=", NEURONS[100])], pre_buffer=False)
+    assert len(rows) == len(SPLITS) * 2 * (K + MIDDLE + RANDOM)
+    assert CountingFile.total < 0.15 * file.stat().st_size

@@ -142,7 +142,7 @@ def test_latents_of_an_autoencoder_need_no_change_of_a_later_stage(corpus, tmp_p
     source = Latents([nn.Linear(HIDDEN, latents) for _ in range(LAYERS)])
     facts = corpus_facts(corpus["test"])
     split = activations.Split("test", facts.sequences, facts.tokens, facts.longest, 0)
-    kept = activations.Harvest(source, {1: list(range(latents))}, split, Keep(**KEEP), "float32")
+    kept = activations.Harvest(source, {1: list(range(latents))}, split, Keep(5, 0, 2), "float32")
     batches = activations.read_batches(corpus["test"], 0, facts.sequences, 8, facts.longest)
     activations.run_layers(model, {1: source.taps(model)[1]}, batches, kept.take)
     state = str(tmp_path / "state.safetensors")
