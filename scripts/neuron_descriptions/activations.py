@@ -134,9 +134,11 @@ class TopK:
         least_X = _kth_largest(both, k)
         kept = both >= least_X[:, None]
         # As many enter a row as are evicted from it; both lists are in row order, so they pair up.
-        entering, evicted = kept[:, k:].nonzero(), (~kept[:, :k]).nonzero()
-        row, slot, b = entering[:, 0], evicted[:, 1], entering[:, 1]
-        side = side_X[row]
+        slot_XB = torch.full_like(new_XB, -1)
+        slot_XB[kept[:, k:]] = (~kept[:, :k]).nonzero()[:, 1]
+        # Sequence by sequence, so that neighbouring neurons' windows are read from the same lines of memory.
+        b, row = (slot_XB.T >= 0).nonzero(as_tuple=True)
+        side, slot = side_X[row], slot_XB[row, b]
         self.key_SK[side, slot] = new_XB[row, b]
         window = evidence.windows(b, side)
         self.window_SKE[side, slot, : window.shape[1]] = window
@@ -195,7 +197,7 @@ class Tail:
     def update(self, b_P: Tensor, side_P: Tensor, evidence: Evidence) -> None:
         """Take in pairs of a batch: all whose peak reaches the side's `edge_S`, each once."""
         upwards_PE = evidence.windows(b_P, side_P)
-        upwards_PE[side_P >= evidence.acts_BEI.shape[2]] *= -1
+        upwards_PE *= torch.where(side_P < evidence.acts_BEI.shape[2], 1, -1)[:, None]
         p, e = (upwards_PE >= self.edge_S[side_P, None]).nonzero(as_tuple=True)
         bins = bin_of(upwards_PE[p, e])
         flat = (((bins >> _MANTISSA) * self.count_OSM.shape[1] + side_P[p]) << _MANTISSA) + (bins & _LOW_BITS)
@@ -384,7 +386,8 @@ class LayerState:
         peak_BS = torch.cat([high_BI, -low_BI], 1)
         if self.tail.due():
             self.tail.raise_floor(self.top, peak_BS)
-        b_P, side_P = (peak_BS >= torch.minimum(self.top.value_S, self.tail.edge_S)).nonzero(as_tuple=True)
+        least_S = torch.minimum(self.top.value_S.to(peak_BS.dtype), self.tail.edge_S)  # both are values of that type
+        b_P, side_P = (peak_BS >= least_S).nonzero(as_tuple=True)
         peak_P = peak_BS[b_P, side_P]
         self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
         tail_P = peak_P >= self.tail.edge_S[side_P]
