@@ -57,6 +57,7 @@ rule write_atlas_page:
     input:
         **CORPUS,
         atlas="<results>/atlas/atlas.parquet",
+        accounts="<results>/atlas/accounting.parquet",
         pages=PAGES,
     output:
         page=report(

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from neuron_descriptions.config import load_config, spec_key
+from neuron_descriptions.prompts import read_explainer_template
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
 from neuron_descriptions.selection import check_plan, select_neurons
@@ -68,6 +69,49 @@ def simulator_prompt():
     if simulator.kind == "finetuned":
         return {}
     return {"prompt": project_file(simulator.prompt, "scores.simulator.prompt")}
+
+
+# --- the explainer, by its client ---
+
+EXPLAINER = CFG.descriptions.explainer
+REMOTE = EXPLAINER.client in ("openai", "anthropic")
+EXPLAINER_ENV = {
+    "transformers": "models",
+    "vllm": "vllm-cpu" if getattr(EXPLAINER, "build", "") == "cpu" else "vllm",
+}.get(EXPLAINER.client, "endpoints")
+# Of these, each run's descriptions depend on one.
+OTHER_CLIENTS = {"transformers", "vllm", "openai", "anthropic"} - {EXPLAINER.client}
+
+
+def explainer_folder():
+    """Weights of a local explainer, the tokenizer of a remote one that is sent token ids."""
+    name = getattr(EXPLAINER, "tokenizer", None) if REMOTE else EXPLAINER.model
+    return {"explainer": model_folder(name)} if name else {}
+
+
+def explainer_prompt():
+    """The explainer's prompt file, tried out before any job starts."""
+    path = project_file(CFG.descriptions.prompt, "descriptions.prompt")
+    few_shot, begins = CFG.descriptions.few_shot, bool(explainer_folder())
+    try:
+        read_explainer_template(path, few_shot.model_dump(), begins)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    return path
+
+
+# What no description depends on.
+ACCESS_KEYS = {"limits", "prices", "memory"}
+ACCESS = {
+    "requests": f"results/{CFG.run}/requests",
+    "prices": None,
+    **EXPLAINER.model_dump(include=ACCESS_KEYS),
+}
+
+
+def untracked(value):
+    """A param that reruns nothing when it changes: Snakemake does not compare what is made from `threads`."""
+    return lambda wildcards, threads: value
 
 
 # --- layers, blocks of them, chunks of neurons ---
@@ -179,10 +223,11 @@ TABLES = {
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
+ACCOUNTING = "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
 ABOUT = {
     "run": CFG.run,
     "subject": CFG.subject.model,
-    "explainer": CFG.descriptions.explainer.model,
+    "explainer": EXPLAINER.model,
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
 }
 PAGES = [

@@ -1,34 +1,67 @@
 # Candidate descriptions: the explainer reads train exemplars, per layer and chunk.
 
+if REMOTE:
+    # One machine asks: a cluster's nodes often have no network, and its keys stay here.
+
+    localrules:
+        describe,
+
 
 rule describe:
     input:
+        **explainer_folder(),
         corpus=CORPUS["train"],
         exemplars=part_table(TABLES["exemplars"]),
         statistics=part_table(TABLES["statistics"]),
         subject=model_folder(CFG.subject.model),
-        explainer=model_folder(CFG.descriptions.explainer.model),
-        prompt=project_file(CFG.descriptions.prompt, "descriptions.prompt"),
+        prompt=explainer_prompt(),
     output:
         descriptions=TABLES["descriptions"],
+        accounting=ACCOUNTING,
     log:
         "<logs>/describe/layer-{layer}/{part}.log",
     benchmark:
         "<benchmarks>/describe/layer-{layer}/{part}.tsv"
     conda:
-        "../envs/models.yaml"
-    threads: 4
+        f"../envs/{EXPLAINER_ENV}.yaml"
+    threads: 1 if REMOTE else 4
     resources:
-        mem_mb=16_000,
+        mem_mb=4_000 if REMOTE else 16_000,
         runtime=240,
-        gpu=1,
+        gpu=0 if REMOTE else getattr(EXPLAINER, "devices", 1),
+        endpoint=int(REMOTE),
     params:
-        code=digest("describe.py"),
+        code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part,
-        explainer=CFG.descriptions.explainer.model_dump(),
+        explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
         settings=CFG.descriptions.model_dump(exclude={"explainer", "prompt"}),
+        access=untracked(ACCESS),
         seed=CFG.seed,
     message:
         "Describing: layer {wildcards.layer}, {wildcards.part}"
     script:
         "../scripts/describe.py"
+
+
+rule account:
+    input:
+        parts=all_chunks(ACCOUNTING),
+    output:
+        accounts="<results>/atlas/accounting.parquet",
+    log:
+        "<logs>/account.log",
+    benchmark:
+        "<benchmarks>/account.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        code=digest("account.py"),
+        prices=ACCESS["prices"],
+    message:
+        "Adding up what the descriptions took"
+    script:
+        "../scripts/account.py"

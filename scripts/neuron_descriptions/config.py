@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -214,15 +217,148 @@ class Exemplars(Section):
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
 
 
-class Explainer(Section):
-    """The model that writes descriptions."""
+class TransformersExplainer(Section):
+    """A transformers model in the job itself, on the GPU where there is one."""
 
     client: Literal["transformers"] = "transformers"
-    """How it is run."""
+    """`transformers`: the default; runs anywhere."""
     model: str
     """Its name under `models`."""
     dtype: Dtype = "bfloat16"
     """Precision."""
+    batch_tokens: PositiveInt = 65_536
+    """Prompt tokens per batch at most, which bounds memory. Part of the numerics: another size may round
+    differently."""
+
+
+class VllmExplainer(Section):
+    """A vLLM engine in the job itself. It needs an environment of its own: run Snakemake with --sdm conda."""
+
+    client: Literal["vllm"]
+    """`vllm`: the fastest on GPUs."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+    build: Literal["cuda", "cpu"] = "cuda"
+    """Environment: envs/vllm.yaml or envs/vllm-cpu.yaml."""
+    max_model_len: PositiveInt = 8192
+    """Longest prompt and answer together, in tokens."""
+    devices: PositiveInt = 1
+    """GPUs that share the model (tensor parallelism)."""
+    eager: bool = False
+    """Do not compile the model: starts faster, generates slower. Best on for the CPU build."""
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of the GPU's memory that the engine takes. Never changes a result."""
+
+
+class Limits(Section):
+    """How an endpoint is asked. None of these reruns anything that is made."""
+
+    concurrency: PositiveInt = 32
+    """Requests on their way at once."""
+    requests_per_minute: PositiveInt | None = None
+    """At most; null: no limit."""
+    tokens_per_minute: PositiveInt | None = None
+    """At most, about: prompt (a token for 4 bytes) and longest answer; null: no limit."""
+    timeout: PositiveFloat = 120.0
+    """Seconds for one request."""
+    tries: PositiveInt = 8
+    """For one request, with growing pauses, or those that the endpoint asks for; then the job fails."""
+    budget: NonNegativeFloat | None = None
+    """Dollars that all of the run's requests may cost, at `prices`: the job stops before it would be passed. Counted
+    at most: a request that was on its way when a job was killed counts as paid."""
+
+
+class Prices(Section):
+    """Dollars for a million tokens."""
+
+    prompt: NonNegativeFloat
+    """For a million prompt tokens."""
+    completion: NonNegativeFloat
+    """For a million completion tokens."""
+
+
+class Endpoint(Section):
+    """A model behind a network interface."""
+
+    model: str
+    """Its name at the endpoint."""
+    body: dict[str, Any] = {}
+    """Further fields of a request, as the endpoint documents them; null leaves out one that is sent by default, such
+    as `{max_tokens: null, max_completion_tokens: 400}`. Nothing secret: it is kept with the results."""
+    limits: Limits = Limits()
+    """How it is asked."""
+    prices: Prices | None = None
+    """What it costs; null: it costs nothing, or nobody counts."""
+
+    @field_validator("body")
+    @classmethod
+    def _body(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if taken := {"model", "messages", "prompt", "system", "n", "stream"} & set(body):
+            raise ValueError(f"{', '.join(sorted(taken))}: set by the client; leave it out")
+        return body
+
+    @field_validator("base_url", check_fields=False)
+    @classmethod
+    def _base_url(cls, url: str) -> str:
+        if not url.startswith(("https://", "http://")) or "@" in url:
+            raise ValueError("not an http(s) address without a user and password in it")
+        return url
+
+    @model_validator(mode="after")
+    def _priced(self) -> "Endpoint":
+        if self.limits.budget is not None and self.prices is None:
+            raise ValueError("limits.budget needs prices: say what a token costs")
+        return self
+
+
+class OpenaiExplainer(Endpoint):
+    """Any endpoint that speaks OpenAI's interface: OpenAI, OpenRouter, a vLLM server."""
+
+    client: Literal["openai"]
+    """`openai`: any OpenAI-compatible endpoint."""
+    base_url: str = "https://api.openai.com/v1"
+    """Its address."""
+    key_variable: str | None = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; null: no key is needed."""
+    tokenizer: str | None = None
+    """Name under `models` of the model that the endpoint serves: prompts then go as token ids, with the answer begun
+    (a vLLM server; needed for the published fine-tuned explainer). null: as chat messages."""
+
+
+class AnthropicExplainer(Endpoint):
+    """Anthropic's endpoint."""
+
+    client: Literal["anthropic"]
+    """`anthropic`: Anthropic's endpoint."""
+    base_url: str = "https://api.anthropic.com"
+    """Its address."""
+    key_variable: str = "ANTHROPIC_API_KEY"
+    """Name of the environment variable that holds the key."""
+
+
+def _default_client(raw: Any) -> Any:
+    return {"client": "transformers", **raw} if isinstance(raw, dict) else raw
+
+
+Explainer = Annotated[
+    Annotated[
+        TransformersExplainer | VllmExplainer | OpenaiExplainer | AnthropicExplainer, Field(discriminator="client")
+    ],
+    BeforeValidator(_default_client),
+]
+
+
+class FewShot(Section):
+    """Solved examples, which a prompt file can have."""
+
+    place: Literal["none", "system", "turns"] = "turns"
+    """Left out, in the system prompt, or as turns of the conversation."""
+    count: NonNegativeInt | None = None
+    """How many; null: all that the file has."""
+    order: Literal["fixed", "permuted"] = "fixed"
+    """The file's first ones in its order, or drawn and ordered anew for each candidate."""
 
 
 class Descriptions(Section):
@@ -231,7 +367,9 @@ class Descriptions(Section):
     explainer: Explainer
     """The explainer."""
     prompt: str = "config/prompts/short.yaml"
-    """Prompt template file."""
+    """Prompt file: one of config/prompts/, or your own."""
+    few_shot: FewShot = FewShot()
+    """The prompt file's examples."""
     candidates: PositiveInt = 5
     """Candidates per neuron and sign."""
     pool: PositiveInt = 20
@@ -244,8 +382,8 @@ class Descriptions(Section):
     """Highlighted places wanted over one candidate's excerpts; thresholds loosen until reached."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature."""
-    max_tokens: PositiveInt = 60
-    """Longest answer."""
+    max_tokens: PositiveInt | None = None
+    """Longest answer; null: the prompt file's."""
     attempts: PositiveInt = 3
     """Tries for one candidate when an answer is refused or cannot be parsed."""
 
@@ -324,12 +462,14 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _references(self) -> "Config":
+        explainer = self.descriptions.explainer
         for key, model in (
             ("subject.model", self.subject.model),
-            ("descriptions.explainer.model", self.descriptions.explainer.model),
+            ("descriptions.explainer.model", None if isinstance(explainer, Endpoint) else explainer.model),
+            ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
             ("scores.simulator.model", self.scores.simulator.model),
         ):
-            if model not in self.models:
+            if model is not None and model not in self.models:
                 raise ValueError(f"{key}: {model!r} is not one of models ({', '.join(self.models)})")
         fewest = min(getattr(self.corpus.sequences, split) for split in SPLITS)
         for key, wanted, limit, of in (
@@ -378,6 +518,8 @@ def load_config(raw: dict[str, Any]) -> Config:
         for e in error.errors():
             where = ".".join(_written(e["loc"]))
             message = e["msg"].removeprefix("Value error, ")
+            if e["type"] == "union_tag_invalid":
+                where += "." + e["ctx"]["discriminator"].strip("'")
             if e["type"] == "extra_forbidden":
                 message = "unknown key; see config/README.md for the known ones"
             lines.append(f"  {where or 'config'}: {message}")
@@ -387,7 +529,8 @@ def load_config(raw: dict[str, Any]) -> Config:
 def _written(location: tuple[int | str, ...]) -> list[str]:
     """An error's location as the keys that the user wrote: a union of sources adds its tag after the name."""
     keys = [str(key) for key in location]
-    tag = 2 if keys[:1] == ["models"] else 3 if keys[:2] == ["corpus", "sources"] else len(keys)
+    unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2}
+    tag = next((place for union, place in unions.items() if keys[: len(union)] == [*union]), len(keys))
     return keys[:tag] + keys[tag + 1 :]
 
 

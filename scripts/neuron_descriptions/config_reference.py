@@ -21,7 +21,7 @@ def _reference(section: type[BaseModel], path: str = "") -> list[str]:
         rows.append(f"| `{key}` | {default} | {' '.join((field.description or '').split())} |")
         mapping = "dict" in str(field.annotation)
         for t in nested:
-            tag = t.model_fields.get("source")
+            tag = t.model_fields.get("source") or t.model_fields.get("client")
             note = f" ({get_args(tag.annotation)[0]})" if tag is not None else ""
             prefix = f"{key}{'.<name>' if mapping else ''}{note}."
             rows += _reference(t, prefix)

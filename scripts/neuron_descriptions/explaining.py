@@ -1,25 +1,23 @@
 """Candidate descriptions: evidence drawn per candidate, prompts, answers, what became of them."""
 
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from .clients.base import Client, Request
-from .logs import logger
+from .clients.base import Answer, Client, Prompt, Request, cost
+from .clients.journal import Journal, open_ledger
+from .logs import Progress, logger
 from .models import load_tokenizer
-from .prompts import (
-    MARKER,
-    ExplainerTemplate,
-    excerpts,
-    explainer_prompt,
-    read_template,
-)
+from .prompts import MARKER, Example, Excerpt, ExplainerTemplate, excerpts, read_explainer_template
 from .random_streams import generator, key
 from .records import (
+    ACCOUNTING,
     DESCRIPTIONS,
     EXEMPLARS,
     SIGNS,
@@ -28,7 +26,7 @@ from .records import (
     Sign,
     quantile_column,
 )
-from .sequences import read_texts
+from .sequences import Text, read_texts
 from .storage import read_table, write_table
 
 # At an answer's start: a description may speak of such words.
@@ -49,12 +47,21 @@ class Candidate:
     sign: Sign
     candidate: int
     ranks: list[int] = field(default_factory=list)
-    prompt: list[int] = field(default_factory=list)
+    prompt: Prompt | None = None
     description: str | None = None
     status: str = "no_activation"
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+    def take(self, answer: Answer, begun: str) -> None:
+        """Read an answer to its prompt."""
+        self.description, self.status = parse_answer(begun, answer.text, answer.finished)
+        if answer.refused:
+            self.description, self.status = None, "refused"
+        self.attempts += 1
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
 
     def identity(self) -> tuple[int, int, str, int]:
         """What everything random about it is a function of, besides the seed."""
@@ -69,15 +76,28 @@ def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: obj
     return random.permutation(n_available)[:count].tolist()
 
 
+def draw_examples(examples: tuple[Example, ...], few_shot: dict[str, Any], seed: int, *what: object) -> list[Example]:
+    """Solved examples of one candidate's prompt, in their order; few_shot: the config's `descriptions.few_shot`."""
+    if few_shot["place"] == "none":
+        return []
+    order = list(range(len(examples)))
+    if few_shot["order"] == "permuted":
+        order = generator(seed, "examples", *what).permutation(len(examples)).tolist()
+    return [examples[i] for i in order[: few_shot["count"]]]
+
+
 def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str]:
-    """(description, status) of an answer that the prompt has begun: what follows the last marker; its first line;
-    an unfinished one up to its last full sentence, where it has one."""
+    """(description, status) of an answer that began with `begun`, where the client could begin it: what follows the
+    last marker; its first line; an unfinished one up to its last full sentence, where it has one."""
+    if MARKER not in begun + text:
+        return None, "refused" if _REFUSAL.match(text) else "unparsed"
     answered = text.rpartition(MARKER)[2].strip()
     if not re.search(r"\w", answered):
         return None, "unparsed"
     if _REFUSAL.match(answered):
         return None, "refused"
-    line = (begun + text).rpartition(MARKER)[2].strip().splitlines()[0].strip()
+    line = (begun + text).rpartition(MARKER)[2].strip()
+    line = line.removeprefix("**").strip().splitlines()[0].strip()  # of a marker in bold
     if not finished and (ends := list(_SENTENCE_END.finditer(line))):
         line = line[: ends[-1].end()]
     if line.count('"') == 2 and line[0] == line[-1] == '"':
@@ -85,25 +105,74 @@ def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str
     return (line, "ok") if re.search(r"\w", line) else (None, "unparsed")
 
 
-def ask(candidates: list[Candidate], client: Client, begun: str, seed: int, attempts: int) -> None:
-    """Have the client describe the candidates, in place; refused and unparsable answers are asked for again, with
-    a new seed, up to `attempts` times in all. Each keeps its own evidence. begun: the answer's beginning, with which
-    every prompt ends."""
+@dataclass(slots=True)
+class Tally:
+    """What asking took so far; prices: of the config, or None."""
+
+    prices: dict[str, float] | None = None
+    answers: int = 0
+    refused: int = 0
+    unparsed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    fresh_prompt_tokens: int = 0
+    fresh_completion_tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, answer: Answer, status: str, fresh: bool) -> None:
+        """Count an answer."""
+        self.answers += 1
+        self.refused += status == "refused"
+        self.unparsed += status == "unparsed"
+        self.prompt_tokens += answer.prompt_tokens
+        self.completion_tokens += answer.completion_tokens
+        self.fresh_prompt_tokens += answer.prompt_tokens * fresh
+        self.fresh_completion_tokens += answer.completion_tokens * fresh
+
+    def __str__(self) -> str:
+        dollars = cost(self.prompt_tokens, self.completion_tokens, self.prices)
+        tokens = f"{self.prompt_tokens:,} + {self.completion_tokens:,} tokens"
+        return tokens if dollars is None else f"{tokens}, ${dollars:.4f}"
+
+    def row(self, layer: int, explainer: str, candidates: list[Candidate]) -> dict[str, Any]:
+        """A row of ACCOUNTING."""
+        return {
+            "layer": layer,
+            "explainer": explainer,
+            "candidates": sum(c.prompt is not None for c in candidates),
+            "described": sum(c.status == "ok" for c in candidates),
+            **{name: getattr(self, name) for name in self.__slots__ if name != "prices"},
+        }
+
+
+# Answers requests: (requests, what to do with answers as they come and whether they are fresh).
+Answering = Callable[[list[Request], Callable[[dict[int, Answer], bool], None]], None]
+
+
+def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int, attempts: int, tally: Tally) -> None:
+    """Have the candidates described, in place; refused and unparsable answers are asked for again, with a new seed, up
+    to `attempts` times in all. Each keeps its own evidence. begun: what every answer begins with already."""
     pending = [c for c in candidates if c.prompt]
-    for attempt in range(attempts):
-        requests = [Request(c.prompt, key(seed, "sample", *c.identity(), attempt), group=c.neuron) for c in pending]
-        for candidate, answer in zip(pending, client.answer(requests) if requests else []):
-            candidate.description, candidate.status = parse_answer(begun, answer.text, answer.finished)
-            candidate.attempts += 1
-            candidate.prompt_tokens += len(candidate.prompt)
-            candidate.completion_tokens += answer.tokens
-        pending = [c for c in pending if c.status != "ok"]
-    if pending:
-        logger.info(
-            "%d candidates have no description after %d attempts",
-            len(pending),
-            attempts,
+    start = time.monotonic()
+    for attempt in range(attempts if pending else 0):
+        progress = Progress(len(pending), "answers", every=10.0)
+        asked = pending
+
+        def done(answers: dict[int, Answer], fresh: bool, asked=asked, progress=progress) -> None:
+            for i, answer in answers.items():
+                asked[i].take(answer, begun)
+                tally.add(answer, asked[i].status, fresh)
+            progress.advance(len(answers), str(tally), free=not fresh)
+
+        answering(
+            [Request(c.prompt, key(seed, "sample", *c.identity(), attempt), c.neuron) for c in asked if c.prompt], done
         )
+        pending = [c for c in asked if c.status != "ok"]
+        if not pending:
+            break
+    tally.seconds += time.monotonic() - start
+    if pending:
+        logger.info("%d candidates have no description after %d attempts", len(pending), attempts)
 
 
 def prepare(
@@ -112,22 +181,19 @@ def prepare(
     corpus: str,
     exemplars: str,
     statistics: str,
-    subject_tokenizer: Any,
-    explainer_tokenizer: Any,
+    tokenizer: Any,
     template: ExplainerTemplate,
-    n_candidates: int,
-    pool: int,
-    evidence_min: int,
-    evidence_max: int,
-    min_highlights: int,
+    settings: dict[str, Any],
     seed: int,
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt."""
+    drives has candidates without a prompt. tokenizer: the subject's; settings: of the config's `descriptions`."""
+    few_shot = settings["few_shot"]
+    permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
     filters = [
         ("split", "=", "train"),
         ("kind", "=", "top"),
-        ("rank", "<", pool),
+        ("rank", "<", settings["pool"]),
         ("neuron", "in", neurons),
     ]
     rows: dict[tuple[int, str], list[dict]] = {}
@@ -142,59 +208,138 @@ def prepare(
             direction = 1 if sign == "positive" else -1
             shown = [r for r in rows[neuron, sign] if direction * r["peak"] > 0]
             ladder = [direction * stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
-            for number in range(n_candidates):
+            for number in range(settings["candidates"]):
                 candidate = Candidate(layer, neuron, sign, number)
                 if shown:
-                    ranks = draw_evidence(
+                    candidate.ranks = draw_evidence(
                         len(shown),
-                        evidence_min,
-                        evidence_max,
+                        settings["evidence_min"],
+                        settings["evidence_max"],
                         seed,
                         *candidate.identity(),
                     )
-                    shown_texts = excerpts(
-                        subject_tokenizer,
-                        [texts[shown[rank]["seq_id"]].evidence for rank in ranks],
-                        [direction * np.array(shown[rank]["activations"]) for rank in ranks],
-                        ladder,
-                        min_highlights,
-                    )
-                    candidate.ranks = ranks
-                    candidate.prompt = explainer_prompt(explainer_tokenizer, template, shown_texts, sign)
+                    evidence = _excerpts(
+                        tokenizer, template, [shown[rank] for rank in candidate.ranks], texts, ladder,
+                        settings["min_highlights"], direction,
+                    )  # fmt: skip
+                    examples = draw_examples(template.examples, few_shot, seed, *candidate.identity())
+                    messages = template.messages(evidence, sign, examples, few_shot["place"])
+                    # Permuted turns share the system prompt, permuted examples within it nothing.
+                    shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
+                    candidate.prompt = Prompt(messages, template.answer, int(shared))
                 found.append(candidate)
     return found
+
+
+def _excerpts(
+    tokenizer: Any,
+    template: ExplainerTemplate,
+    rows: list[dict],
+    texts: dict[int, Text],
+    ladder: list[float],
+    min_highlights: int,
+    direction: int,
+) -> list[Excerpt]:
+    """Exemplars (rows of EXEMPLARS) as the template wants them."""
+    return excerpts(
+        tokenizer,
+        [texts[row["seq_id"]].evidence for row in rows],
+        [direction * np.array(row["activations"]) for row in rows],
+        ladder,
+        min_highlights,
+        template.context,
+        template.scale,
+        template.decimals,
+    )
+
+
+@contextmanager
+def open_client(
+    explainer: dict[str, Any],
+    folder: str | None,
+    template: ExplainerTemplate,
+    temperature: float,
+    max_tokens: int,
+    access: dict[str, Any],
+    part: str,
+    threads: int,
+) -> Iterator[Client]:
+    """The client of the config's `descriptions.explainer`. folder: of its weights or its tokenizer, if it has one;
+    access: what no result depends on: limits, prices, memory, and the folder `requests`."""
+    kind = explainer["client"]
+    if kind == "transformers":
+        from .clients.transformers import TransformersClient
+        from .models import load_model
+
+        assert folder
+        model = load_model(folder, explainer["dtype"], head=True, threads=threads)
+        tokenizer = load_tokenizer(folder)
+        yield TransformersClient(model, tokenizer, temperature, max_tokens, template.stop, explainer["batch_tokens"])
+    elif kind == "vllm":
+        from .clients.vllm import VllmClient
+
+        assert folder
+        tokenizer = load_tokenizer(folder)
+        yield VllmClient(folder, tokenizer, explainer, temperature, max_tokens, template.stop, access["memory"])
+    else:
+        limits, prices = access["limits"], access["prices"]
+        with open_ledger(f"{access['requests']}/spending.sqlite", part, limits["budget"]) as ledger:
+            asked = (explainer, limits, prices, temperature, max_tokens, ledger if prices else None)
+            if kind == "openai":
+                from .clients.openai import OpenaiClient
+
+                tokenizer = load_tokenizer(folder) if folder else None
+                yield OpenaiClient(*asked, tokenizer=tokenizer, stop=template.stop)
+            else:
+                from .clients.anthropic import AnthropicClient
+
+                yield AnthropicClient(*asked)
 
 
 def describe(
     neurons: list[int],
     layer: int,
-    corpus: str,
-    exemplars: str,
-    statistics: str,
-    subject_folder: str,
-    explainer_folder: str,
+    part: str,
+    inputs: dict[str, str],
     explainer: dict[str, Any],
-    prompt: str,
     settings: dict[str, Any],
+    access: dict[str, Any],
+    code: str,
     seed: int,
     threads: int,
     output: str,
+    accounting: str,
 ) -> None:
-    """Describe a chunk's neurons and write the table. `settings`: the config's `descriptions`, the rest of it."""
-    from .clients.transformers import TransformersClient
-    from .models import load_model
+    """Describe a part's neurons and write the tables.
 
-    template = read_template(prompt, ExplainerTemplate)
-    tokenizer = load_tokenizer(explainer_folder)
+    inputs: corpus, exemplars, statistics, subject, prompt, and explainer, where it has a folder; settings: the config's
+    `descriptions`, the rest of it; access: see open_client; code: stands for the code that makes the answers.
+    """
+    template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins="explainer" in inputs)
+    max_tokens = settings["max_tokens"] or template.max_tokens
     candidates = prepare(
-        neurons, layer, corpus, exemplars, statistics, load_tokenizer(subject_folder), tokenizer, template,
-        settings["candidates"], settings["pool"], settings["evidence_min"], settings["evidence_max"],
-        settings["min_highlights"], seed,
+        neurons, layer, inputs["corpus"], inputs["exemplars"], inputs["statistics"], load_tokenizer(inputs["subject"]),
+        template, settings, seed,
     )  # fmt: skip
-    model = load_model(explainer_folder, explainer["dtype"], head=True, threads=threads)
-    client = TransformersClient(model, tokenizer, settings["temperature"], settings["max_tokens"], template.stop)
-    ask(candidates, client, template.answer, seed, settings["attempts"])
+    tally = Tally(access["prices"])
+    where = f"layer-{layer}/{part}"
+    with open_client(
+        explainer, inputs.get("explainer"), template, settings["temperature"], max_tokens, access, where, threads
+    ) as client:
+        # An endpoint's answers are paid for: they outlive the code and the job.
+        made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
+        journal = Journal(f"{access['requests']}/{where}.jsonl", set(neurons), made_by)
+
+        def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
+            journal.answer(client, requests, done)
+
+        ask(candidates, answering, template.answer if client.begins else "", seed, settings["attempts"], tally)
+    logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
+    row = tally.row(layer, explainer["model"], candidates)
+    write_table(pa.Table.from_pylist([row], schema=ACCOUNTING), accounting)
     write_table(descriptions_table(candidates, explainer["model"]), output)
+    if not client.keeps:
+        journal.remove()
 
 
 def descriptions_table(candidates: list[Candidate], explainer: str) -> pa.Table:
@@ -208,7 +353,7 @@ def descriptions_table(candidates: list[Candidate], explainer: str) -> pa.Table:
             "description": c.description,
             "exemplar_ranks": c.ranks,
             "explainer": explainer,
-            "prompt_sha256": sha256(np.array(c.prompt, dtype="<i4").tobytes()).hexdigest() if c.prompt else None,
+            "prompt_sha256": c.prompt.sha256() if c.prompt else None,
             "prompt_tokens": c.prompt_tokens,
             "completion_tokens": c.completion_tokens,
             "attempts": c.attempts,

@@ -61,6 +61,28 @@ def job_log(path: str, name: str) -> Iterator[None]:
                 raise SystemExit(1) from None
 
 
+class Progress:
+    """Every few seconds logs how far a job is, the rate and the time left."""
+
+    def __init__(self, total: int, unit: str, every: float):
+        self.total, self.unit, self.every, self.done = total, unit, every, 0
+        self.start = self.last = time.monotonic()
+        self.free = 0
+
+    def advance(self, count: int, note: str = "", free: bool = False) -> None:
+        """`count` more are done; free: they took no time, and say nothing about the rate."""
+        self.done += count
+        self.free += count if free else 0
+        now = time.monotonic()
+        if now - self.last >= self.every or self.done >= self.total:
+            self.last, rate = now, (self.done - self.free) / max(now - self.start, 1e-9)
+            left = (self.total - self.done) / rate if rate else 0.0
+            logger.info(
+                "%d/%d %s, %.1f %s/s, %s%s left",
+                self.done, self.total, self.unit, rate, self.unit, note and note + ", ", _span(left),
+            )  # fmt: skip
+
+
 def progress(
     items: Iterable[T],
     total: int,
@@ -68,25 +90,11 @@ def progress(
     size: Callable[[T], int] = lambda item: 1,
     every: float = 10.0,
 ) -> Iterator[T]:
-    """Pass items through; every few seconds log how far it is, the rate and the time left."""
-    start = last = time.monotonic()
-    done = 0
+    """Pass items through, with progress."""
+    shown = Progress(total, unit, every)
     for item in items:
         yield item
-        done += size(item)
-        now = time.monotonic()
-        if now - last >= every or done >= total:
-            last, rate = now, done / max(now - start, 1e-9)
-            left = (total - done) / rate if rate else 0.0
-            logger.info(
-                "%d/%d %s, %.1f %s/s, %s left",
-                done,
-                total,
-                unit,
-                rate,
-                unit,
-                _span(left),
-            )
+        shown.advance(size(item))
 
 
 def _span(seconds: float) -> str:

@@ -1,52 +1,53 @@
-"""Prompts: excerpts with highlights, template files, and the token ids that a model gets."""
+"""Prompts: what an explainer is shown of a neuron, template files, and the token ids that a local model gets."""
 
+import json
 import re
 from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import jinja2
 import numpy as np
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from .models import token_strings
+from .records import Message, Sign
 
 T = TypeVar("T")
 MARKER = "[DESCRIPTION]:"
 prompt_file = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
 
-@prompt_file
-class ExplainerTemplate:
-    """An explainer prompt file. `user` is a jinja2 template over `excerpts`, `marked` (the highlighted strings, each
-    once, in order) and `sign`; `answer` is how the answer begins, written for the model; an answer ends at the first
-    of `stop`."""
-
-    system: str
-    user: str
-    answer: str = MARKER
-    stop: tuple[str, ...] = ("\n",)
-
-    def render(self, excerpts: list[str], sign: str) -> str:
-        """The user message."""
-        marked = dict.fromkeys(m.strip() for e in excerpts for m in re.findall(r"\{\{(.+?)\}\}", e, re.DOTALL))
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        return environment.from_string(self.user).render(excerpts=excerpts, marked=list(marked), sign=sign).strip()
-
-
-def read_template(path: str, kind: type[T]) -> T:
-    """Read a prompt file as `kind`, a dataclass. Raises ValueError that names the file and the key."""
-    try:
-        return TypeAdapter(kind).validate_python(yaml.safe_load(Path(path).read_text()))
-    except (yaml.YAMLError, ValidationError) as error:
-        keys = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]
-        raise ValueError(f"{path} is not a prompt file with the keys {keys}: {error}") from None
-
-
 # --- excerpts ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """An exemplar as templates show it: its text with {{ }} around what is highlighted, and its tokens, pairs of a
+    text and a number as it is written."""
+
+    text: str
+    tokens: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def active(self) -> list[tuple[str, str]]:
+        """The tokens whose number is not zero."""
+        return [(token, number) for token, number in self.tokens if float(number) != 0]
+
+
+def whole_characters(strings: list[str], activations: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Tokens that hold only part of a character put together, with the largest of their activations; a character
+    that the window cuts off stands as "�". strings: as token_strings gives them, empty for the parts."""
+    ends = [i for i, string in enumerate(strings, 1) if string or i == len(strings)]
+    if not ends:
+        return [], activations
+    return [strings[end - 1] or "�" for end in ends], np.maximum.reduceat(activations, [0, *ends[:-1]])
 
 
 def n_places(marked: np.ndarray) -> int:
@@ -58,23 +59,26 @@ def highlight_threshold(activations: list[np.ndarray], ladder: list[float], min_
     """Activation from which a token is highlighted.
 
     The strictest quantile of `ladder` (strictest first) with at least `min_highlights` places over all excerpts,
-    repeats of a string counted; where even the loosest has fewer (a small corpus), the smallest of the excerpts'
-    peaks, so that every excerpt shows one. activations: one array per excerpt, this sign upwards.
+    repeats of a string counted. Where none has so many (a small corpus; a looser threshold can have fewer, since
+    neighbouring places merge), the one with most places, the strictest of equals; the smallest of the excerpts'
+    peaks, with which every excerpt shows one, is tried too. activations: one array per excerpt, this sign upwards.
     """
-    for threshold in ladder:
-        if sum(n_places((a >= threshold) & (a > 0)) for a in activations) >= min_highlights:
+    rungs = [*ladder, min(float(a.max()) for a in activations)]
+    places = [sum(n_places((a >= threshold) & (a > 0)) for a in activations) for threshold in rungs]
+    for threshold, n in zip(ladder, places):
+        if n >= min_highlights:
             return threshold
-    return min(float(a.max()) for a in activations)
+    return max(threshold for threshold, n in zip(rungs, places) if n == max(places))
 
 
 def highlight(strings: list[str], marked: np.ndarray) -> str:
-    """Tokens joined, runs of marked ones in {{ }}, spaces at a run's ends kept outside."""
+    """Tokens joined, runs of marked ones in {{ }}, spaces at a run's ends kept outside, unless it is all spaces."""
     text = ""
     for is_marked, run in groupby(zip(strings, marked), key=lambda pair: bool(pair[1])):
         joined = "".join(string for string, _ in run)
-        core = joined.strip()
-        if is_marked and core:
-            before, after = joined.split(core, 1)[0], joined[len(joined.rstrip()) :]
+        if is_marked:
+            core = joined.strip() or joined
+            before, after = joined.split(core, 1)[0], joined[len(joined.rstrip()) :] if core != joined else ""
             joined = f"{before}{{{{{core}}}}}{after}"
         text += joined
     return text
@@ -86,13 +90,138 @@ def excerpts(
     activations: list[np.ndarray],
     ladder: list[float],
     min_highlights: int,
-) -> list[str]:
-    """Excerpts of one prompt, highlighted with one threshold. ids, activations: of the evidence tokens."""
-    threshold = highlight_threshold(activations, ladder, min_highlights)
-    return [
-        highlight(token_strings(tokenizer, row), (acts >= threshold) & (acts > 0))
-        for row, acts in zip(ids, activations)
-    ]
+    context: int | None = None,
+    scale: float | None = 10.0,
+    decimals: int = 0,
+) -> list[Excerpt]:
+    """Excerpts of one prompt, highlighted with one threshold. ids, activations: of the evidence tokens, this sign
+    upwards; context, scale, decimals: see ExplainerTemplate."""
+    pairs = [whole_characters(token_strings(tokenizer, row), acts) for row, acts in zip(ids, activations)]
+    threshold = highlight_threshold([acts for _, acts in pairs], ladder, min_highlights)
+    peak = max(float(acts.max()) for _, acts in pairs)
+    factor = 1.0 if scale is None else scale / peak
+    shown = []
+    for strings, acts in pairs:
+        marked = (acts >= threshold) & (acts > 0)
+        if context is not None:
+            places = np.flatnonzero(marked) if marked.any() else np.array([acts.argmax()])
+            window = slice(max(0, int(places[0]) - context), int(places[-1]) + context + 1)
+            strings, acts, marked = strings[window], acts[window], marked[window]
+        numbers = [f"{max(0.0, float(a)) * factor:.{decimals}f}" for a in acts]
+        shown.append(Excerpt(highlight(strings, marked), tuple(zip(strings, numbers))))
+    return shown
+
+
+# --- template files ----------------------------------------------------------------------------------
+
+
+@prompt_file
+class Example:
+    """A solved example. An excerpt is a text with {{ }} in it, or a list of [token, number] pairs; `answer` is all that
+    the model should have written."""
+
+    excerpts: Annotated[tuple[str | tuple[tuple[str, float], ...], ...], Field(min_length=1)]
+    answer: Annotated[str, Field(pattern=re.escape(MARKER))]
+    sign: Sign = "positive"
+
+    def shown(self, decimals: int) -> list[Excerpt]:
+        """Its excerpts, as those of a neuron."""
+        return [Excerpt(e) if isinstance(e, str) else self._listed(e, decimals) for e in self.excerpts]
+
+    @staticmethod
+    def _listed(pairs: tuple[tuple[str, float], ...], decimals: int) -> Excerpt:
+        text = highlight([token for token, _ in pairs], np.array([number > 0 for _, number in pairs]))
+        return Excerpt(text, tuple((token, f"{number:.{decimals}f}") for token, number in pairs))
+
+
+@prompt_file
+class ExplainerTemplate:
+    """An explainer prompt file.
+
+    `user` is a jinja2 template over `excerpts` (each with `.text`, highlighted; `.tokens`, pairs of a token and a
+    number; `.active`, those that are not zero), `marked` (the highlighted strings, each once, in order), `share` (of
+    tokens whose number is not zero) and `sign`. `answer` is how the answer begins, written for the model where the
+    client can; an answer ends at the first of `stop`, or after `max_tokens`.
+
+    `context`: tokens shown before the first and after the last highlighted token of an excerpt; null: all. `scale`:
+    the number of the strongest activation shown; null: activations as they are. `decimals` of these numbers.
+    `examples`: solved ones; `example`, a jinja2 template over `number`, `question` and `answer`, is how one stands in
+    the system prompt.
+    """
+
+    system: str
+    user: str
+    answer: str = MARKER
+    stop: tuple[str, ...] = ("\n",)
+    max_tokens: PositiveInt = 60
+    context: NonNegativeInt | None = None
+    scale: PositiveFloat | None = 10.0
+    decimals: Annotated[int, Field(ge=0, le=6)] = 0
+    examples: tuple[Example, ...] = ()
+    example: str = "Example {{ number }}\n\n{{ question }}\n\n{{ answer }}"
+
+    def render(self, excerpts: list[Excerpt], sign: str) -> str:
+        """The user message."""
+        found = dict.fromkeys(m for e in excerpts for m in re.findall(r"\{\{(.+?)\}\}", e.text, re.DOTALL))
+        # Spaces alone would not be seen in a list.
+        marked = dict.fromkeys(m.strip() or json.dumps(m) for m in found)
+        tokens = sum(len(e.tokens) for e in excerpts)
+        share = sum(len(e.active) for e in excerpts) / tokens if tokens else 0.0
+        return _rendered(self.user, excerpts=excerpts, marked=list(marked), share=share, sign=sign)
+
+    def messages(
+        self,
+        excerpts: list[Excerpt],
+        sign: str,
+        examples: list[Example] | None = None,
+        place: Literal["none", "system", "turns"] = "none",
+    ) -> list[Message]:
+        """The conversation up to the answer, with the given examples at their place."""
+        system, turns = self.system.strip(), []
+        for number, example in enumerate(examples or [], 1):
+            question = self.render(example.shown(self.decimals), example.sign)
+            answer = example.answer.strip()
+            if place == "system":
+                system += "\n\n" + _rendered(self.example, number=number, question=question, answer=answer)
+            elif place == "turns":
+                turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        user = {"role": "user", "content": self.render(excerpts, sign)}
+        return [{"role": "system", "content": system}, *turns, user]
+
+
+def _rendered(template: str, **values: Any) -> str:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(**values).strip()
+
+
+def read_template(path: str, kind: type[T]) -> T:
+    """Read a prompt file as `kind`, a dataclass. Raises ValueError that names the file and the key."""
+    try:
+        return TypeAdapter(kind).validate_python(yaml.safe_load(Path(path).read_text()))
+    except (yaml.YAMLError, ValidationError) as error:
+        keys = ", ".join(field.name for field in fields(kind))  # type: ignore[arg-type]
+        raise ValueError(f"{path} is not a prompt file with the keys {keys}: {error}") from None
+
+
+def read_explainer_template(path: str, few_shot: dict[str, Any], begins: bool) -> ExplainerTemplate:
+    """Read an explainer's prompt file and try it; few_shot: the config's `descriptions.few_shot`; begins: whether the
+    client writes `answer` for the model. Raises ValueError that names the file and the key."""
+    template = read_template(path, ExplainerTemplate)
+    examples, place = list(template.examples), few_shot["place"]
+    if place != "none" and (few_shot["count"] or 0) > len(examples):
+        raise ValueError(f"descriptions.few_shot.count is {few_shot['count']}, but {path} has {len(examples)} examples")
+    excerpt = Excerpt("a {{b}}", (("a", "0"), (" b", "1")))
+    try:
+        messages = template.messages([excerpt], "positive", examples[: few_shot["count"]], place)
+    except jinja2.TemplateError as error:
+        raise ValueError(f"{path}: its templates do not render: {type(error).__name__}: {error}") from None
+    asked = [message["content"] for message in messages] + ([template.answer] if begins else [])
+    if not any(MARKER in text for text in asked):
+        raise ValueError(
+            f"{path} never mentions {MARKER}, which every answer must have before the description: ask for it in"
+            " `system` or `user`" + ("" if begins else "; `answer` does not reach the model of a chat endpoint")
+        )
+    return template
 
 
 # --- token ids ---------------------------------------------------------------------------------------
@@ -103,7 +232,7 @@ def plain_ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-def template_segments(tokenizer: Any, messages: list[dict[str, str]], marks: list[str]) -> list[list[int]]:
+def template_segments(tokenizer: Any, messages: list[Message], marks: list[str]) -> list[list[int]]:
     """Ids of a templated conversation around the given marks, which stand once each, in order, in the messages'
     contents; ends with the assistant's header. One begin-of-text token, where the template or the tokenizer has
     one."""
@@ -120,15 +249,3 @@ def template_segments(tokenizer: Any, messages: list[dict[str, str]], marks: lis
     segments.append(text)
     ids = [tokenizer(s, add_special_tokens=False)["input_ids"] if s else [] for s in segments]
     return [begin + ids[0], *ids[1:]]
-
-
-def explainer_prompt(tokenizer: Any, template: ExplainerTemplate, excerpts: list[str], sign: str) -> list[int]:
-    """Ids of the prompt for one candidate."""
-    mark = "\N{SYMBOL FOR SUBSTITUTE}"
-    messages = [
-        {"role": "system", "content": template.system.strip()},
-        {"role": "user", "content": mark},
-    ]
-    before, after = template_segments(tokenizer, messages, [mark])
-    user = plain_ids(tokenizer, template.render(excerpts, sign))
-    return before + user + after + plain_ids(tokenizer, template.answer)

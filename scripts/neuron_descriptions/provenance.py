@@ -7,6 +7,7 @@ every rule has `params: code=digest("<adapter>.py")`.
 import ast
 import importlib.metadata
 import json
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -20,20 +21,22 @@ PACKAGE = Path(__file__).parent.name
 PRESENTATION = frozenset({"logs.py"})
 
 
-def digest(adapter: str, scripts: Path = SCRIPTS) -> str:
+def digest(adapter: str, scripts: Path = SCRIPTS, without: Iterable[str] = ()) -> str:
     """Hash of an adapter and of the library modules it imports, directly or not: their syntax trees without
-    comments and docstrings. Raises FileNotFoundError for an unknown adapter."""
+    comments and docstrings. without: modules, such as "clients/vllm", that this run of it does not import. Raises
+    FileNotFoundError for an unknown adapter."""
     hasher = sha256()
-    for path in sorted(_closure(scripts / adapter, scripts)):
+    for path in sorted(_closure(scripts / adapter, scripts, {scripts / PACKAGE / f"{name}.py" for name in without})):
         hasher.update(f"{path.relative_to(scripts)}:{_meaning(path)}\n".encode())
     return hasher.hexdigest()[:16]
 
 
-def _closure(path: Path, scripts: Path) -> set[Path]:
-    seen, todo = set(), [path]
+def _closure(path: Path, scripts: Path, without: set[Path]) -> set[Path]:
+    seen: set[Path] = set()
+    todo = [path]
     while todo:
         path = todo.pop()
-        if path not in seen and path.name not in PRESENTATION:
+        if path not in seen | without and path.name not in PRESENTATION:
             seen.add(path)
             todo += _imports(path, scripts)
     return seen

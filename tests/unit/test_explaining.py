@@ -1,19 +1,22 @@
 """Candidates: evidence, answers and what becomes of them."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from neuron_descriptions.clients.base import Answer
+from neuron_descriptions.clients.base import Answer, Prompt
 from neuron_descriptions.explaining import (
     Candidate,
+    Tally,
     ask,
     descriptions_table,
     draw_evidence,
     parse_answer,
     prepare,
 )
-from neuron_descriptions.prompts import ExplainerTemplate
+from neuron_descriptions.prompts import Example, ExplainerTemplate
 from neuron_descriptions.records import DESCRIPTIONS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
 from neuron_descriptions.sequences import read_texts
 from neuron_descriptions.storage import write_table
@@ -156,30 +159,31 @@ class Scripted:
         self.answers = {prompt: iter(texts) for prompt, texts in answers.items()}
         self.rounds = []
 
-    def answer(self, requests):
+    def answer(self, requests, done):
         self.rounds.append(requests)
-        texts = [next(self.answers[tuple(request.prompt)]) for request in requests]
-        return [Answer(text, len(text), True) for text in texts]
+        texts = [next(self.answers[request.prompt.answer]) for request in requests]
+        for i, text in reversed(list(enumerate(texts))):  # in any order
+            done({i: Answer(text, 2, len(text), True)}, True)
 
 
 GOOD, BAD, REFUSED = " months", " ...", " I'm sorry."
 
 
 def candidates(n=4, neuron=7):
-    return [Candidate(3, neuron, "positive", i, ranks=[i, i + 1], prompt=[i, 50]) for i in range(n)]
+    return [Candidate(3, neuron, "positive", i, ranks=[i, i + 1], prompt=Prompt([], str(i))) for i in range(n)]
 
 
 def asked(*answers, attempts=3, seed=0):
     """(candidates, rounds of requests) after asking; one list of answers per candidate."""
     found = candidates(len(answers))
-    client = Scripted({tuple(c.prompt): texts for c, texts in zip(found, answers)})
-    ask(found, client, BEGUN, seed, attempts)
+    client = Scripted({c.prompt.answer: texts for c, texts in zip(found, answers)})
+    ask(found, client.answer, BEGUN, seed, attempts, Tally())
     return found, client.rounds
 
 
 def test_only_failing_candidates_are_asked_again():
     found, rounds = asked([GOOD], [BAD, REFUSED, GOOD], [" weeks"], [REFUSED, " years"])
-    assert [[r.prompt[0] for r in requests] for requests in rounds] == [[0, 1, 2, 3], [1, 3], [1]]
+    assert [[r.prompt.answer for r in requests] for requests in rounds] == [["0", "1", "2", "3"], ["1", "3"], ["1"]]
     assert [c.description for c in found] == ["months", "months", "weeks", "years"]
     assert [c.status for c in found] == ["ok"] * 4
     assert [c.attempts for c in found] == [1, 3, 1, 2]
@@ -218,18 +222,18 @@ def test_attempts_run_out():
 def test_candidates_without_a_prompt_are_not_asked():
     silent = Candidate(3, 7, "negative", 0)
     spoken = candidates(1)
-    client = Scripted({(0, 50): [GOOD]})
-    ask([silent, *spoken], client, BEGUN, 0, 3)
+    client = Scripted({"0": [GOOD]})
+    ask([silent, *spoken], client.answer, BEGUN, 0, 3, Tally())
     assert [len(requests) for requests in client.rounds] == [1]
     assert (silent.status, silent.attempts, silent.description) == ("no_activation", 0, None)
-    ask([silent], Scripted({}), BEGUN, 0, 3)
+    ask([silent], Scripted({}).answer, BEGUN, 0, 3, Tally())
     assert silent.attempts == 0
 
 
 def test_groups_are_neurons():
     found = [*candidates(2, neuron=7), *candidates(2, neuron=9)]
-    client = Scripted({(0, 50): [GOOD, GOOD], (1, 50): [GOOD, GOOD]})
-    ask(found, client, BEGUN, 0, 1)
+    client = Scripted({"0": [GOOD, GOOD], "1": [GOOD, GOOD]})
+    ask(found, client.answer, BEGUN, 0, 1, Tally())
     assert [r.group for r in client.rounds[0]] == [7, 7, 9, 9]
     assert len({r.seed for r in client.rounds[0]}) == 4
 
@@ -282,15 +286,21 @@ def tables(corpus, tmp_path_factory):
     return exemplars, stats, texts
 
 
+FEW_SHOT = {"place": "none", "count": None, "order": "fixed"}
+
+
 @pytest.fixture(scope="module")
 def prepared(tables, corpus, tokenizer):
-    def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5):
-        return prepare(
-            neurons, 1, corpus["train"], tables[0], tables[1], tokenizer, tokenizer, TEMPLATE,
-            n_candidates, POOL, 3, most, 3, seed,
-        )  # fmt: skip
+    def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, **few_shot):
+        settings = {"candidates": n_candidates, "pool": POOL, "evidence_min": 3, "evidence_max": most}
+        settings |= {"min_highlights": 3, "few_shot": FEW_SHOT | few_shot}
+        return prepare(neurons, 1, corpus["train"], tables[0], tables[1], tokenizer, template, settings, seed)
 
     return prepared
+
+
+def user_message(candidate):
+    return candidate.prompt.messages[-1]["content"]
 
 
 def test_candidates_come_by_neuron_sign_and_number(prepared):
@@ -300,7 +310,7 @@ def test_candidates_come_by_neuron_sign_and_number(prepared):
 
 def test_sign_that_no_train_token_drives_has_nothing_to_describe(prepared):
     silent = [c for c in prepared() if (c.neuron, c.sign) == (699, "positive")]
-    assert [(c.status, c.prompt, c.ranks) for c in silent] == [("no_activation", [], [])] * 3
+    assert [(c.status, c.prompt, c.ranks) for c in silent] == [("no_activation", None, [])] * 3
     table = descriptions_table(silent, "smollm2")
     assert table.schema.names == DESCRIPTIONS.names
     for row in table.to_pylist():
@@ -328,7 +338,7 @@ def test_prompt_shows_the_exemplars_drawn_in_their_order(prepared, tables, token
     texts = tables[2]
     for c in prepared():
         if c.prompt:
-            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n", 1)[1]
+            user = user_message(c)
             places = []
             assert user.startswith(c.sign)
             for rank in c.ranks:
@@ -344,14 +354,14 @@ def test_negative_sign_is_highlighted_where_it_is_most_negative(prepared, tables
     for c in prepared(n_candidates=10):
         if c.sign == "negative":
             threshold = next(t for t in (19.5, 17.5, 15.5, 12.5, 10.5) if sum(20 - r >= t for r in c.ranks) >= 3)
-            user = tokenizer.decode(c.prompt).split("<|im_start|>user\n", 1)[1]
+            user = user_message(c)
             expected = [
                 tokenizer.decode([texts[(c.neuron + 7 * r + 1) % 40].evidence[r]]).strip()
                 for r in c.ranks
                 if 20 - r >= threshold
             ]
             marked = [part.split("}}")[0] for part in user.split("{{")[1:]]
-            assert marked == [word for word in expected if word]
+            assert [m.strip() for m in marked] == expected
 
 
 def test_more_candidates_keep_the_first_ones(prepared):
@@ -368,3 +378,56 @@ def test_neurons_signs_candidates_and_seeds_draw_differently(prepared):
     ranks = [tuple(c.ranks) for seed in (0, 1) for c in prepared(n_candidates=4, seed=seed, most=8) if c.ranks]
     assert len(ranks) == 24
     assert len(set(ranks)) > 18
+
+
+# --- solved examples ---------------------------------------------------------------------------------
+
+EXAMPLES = tuple(Example((f"an {{{{{i}}}}}",), f"[DESCRIPTION]: number {i}") for i in range(4))
+SOLVED = ExplainerTemplate("S", "{{ excerpts | join('|') }}", examples=EXAMPLES)
+
+
+def solved(candidate):
+    return [
+        int(a) for m in candidate.prompt.messages[:-1] for a in re.findall(r"DESCRIPTION\]: number (\d)", m["content"])
+    ]
+
+
+@pytest.mark.parametrize("place", ["system", "turns"])
+def test_examples_in_fixed_order_are_the_first_ones(prepared, place):
+    for count, expected in ((None, [0, 1, 2, 3]), (2, [0, 1]), (0, [])):
+        found = [c for c in prepared(template=SOLVED, place=place, count=count) if c.prompt]
+        assert all(solved(c) == expected for c in found)
+        assert all(c.prompt.shared == len(c.prompt.messages) - 1 for c in found)
+        shared = {str(c.prompt.messages[: c.prompt.shared]) for c in found}
+        assert len(shared) == 1
+
+
+@pytest.mark.parametrize(("place", "shared"), [("system", 0), ("turns", 1)])
+def test_permuted_examples_are_drawn_for_each_candidate(prepared, place, shared):
+    settings = {"template": SOLVED, "place": place, "count": 3, "order": "permuted"}
+    found = {c.identity(): c for c in prepared(n_candidates=8, **settings) if c.prompt}
+    orders = {tuple(solved(c)) for c in found.values()}
+    assert all(len(set(order)) == 3 for order in orders) and len(orders) > 10
+    assert {c.prompt.shared for c in found.values()} == {shared}
+    for c in prepared(n_candidates=3, **settings):
+        assert not c.prompt or c == found[c.identity()]
+    for c in prepared(neurons=[699], n_candidates=3, **settings):
+        assert not c.prompt or c == found[c.identity()]
+
+
+# --- answers that think first ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [" a, b\nPattern: the names of months", "", " months"])
+def test_answer_that_never_reaches_the_marker_is_unparsed(text):
+    for finished in (True, False):
+        assert parse_answer("Marked:", text, finished) == (None, "unparsed")
+        assert parse_answer("", text, finished) == (None, "unparsed")
+
+
+def test_answer_that_thinks_first_is_what_follows_the_marker():
+    text = " a, b\nPattern: [DESCRIPTION]: is what I must write\n[DESCRIPTION]: names of months\nExcerpt 1: c"
+    assert parse_answer("Marked:", text, True) == ("names of months", "ok")
+    assert parse_answer("", "Sure.\n\n**[DESCRIPTION]:** names of months", True) == ("names of months", "ok")
+    assert parse_answer("", "I'm sorry, I can't tell.", True) == (None, "refused")
+    assert parse_answer("", "Marked: sorry\n[DESCRIPTION]: I'm sorry, but no", True) == (None, "refused")

@@ -1,20 +1,24 @@
 """Prompts as the model gets them: texts with highlights and token ids."""
 
 import copy
+import re
 
 import numpy as np
 import pytest
 
 from conftest import ROOT
+from neuron_descriptions.clients.base import Prompt
+from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.models import token_strings
 from neuron_descriptions.prompts import (
+    Excerpt,
     ExplainerTemplate,
     excerpts,
-    explainer_prompt,
     highlight,
     highlight_threshold,
     n_places,
     plain_ids,
+    read_explainer_template,
     read_template,
     template_segments,
 )
@@ -34,6 +38,17 @@ Excerpt {{ loop.index }}:{{ excerpt | replace("\n", " ") }}
 
 What are they? ({{ sign }})
 """
+
+
+def explainer_prompt(tokenizer, template, texts, sign, shared=1):
+    """Ids of a prompt over texts with highlights."""
+    messages = template.messages([Excerpt(text) for text in texts], sign)
+    head, rest = TokenIds(tokenizer).prompt(Prompt(messages, template.answer, shared))
+    return head + rest
+
+
+def texts(found):
+    return [excerpt.text for excerpt in found]
 
 
 def acts(*values):
@@ -90,10 +105,8 @@ def test_corpus_windows_read_as_their_text(tokenizer, corpus):
         (["a", "b"], "00", "ab"),
         (["a", "b", "c"], "010", "a{{b}}c"),
         (["x", " \n", "word", "\t ", "y"], "01110", "x \n{{word}}\t y"),
-        (["x", "  ", "\n", "y"], "0110", "x  \ny"),
-        (["x", " ", "y"], "010", "x y"),
-        (["", "", "😀", "!"], "1110", "{{😀}}!"),
-        (["", "x"], "10", "x"),
+        (["x", "  ", "\n", "y"], "0110", "x{{  \n}}y"),
+        (["x", " ", "y"], "010", "x{{ }}y"),
         ([" a", " a", " a"], "101", " {{a}} a {{a}}"),
         ([" a b a", "c"], "10", " {{a b a}}c"),
         (["{", "b}"], "01", "{{{b}}}"),
@@ -111,8 +124,7 @@ def test_highlights_change_nothing_but_the_braces(tokenizer, corpus):
         shown = highlight(strings, random.random(len(strings)) < 0.4)
         assert "{{" in shown
         assert shown.replace("{{", "").replace("}}", "") == "".join(strings)
-        assert "{{ " not in shown
-        assert " }}" not in shown
+        assert all(m.strip() in (m, "") for m in re.findall(r"\{\{(.+?)\}\}", shown, re.DOTALL))
 
 
 @pytest.mark.parametrize(
@@ -156,10 +168,9 @@ def test_quantile_of_zero_marks_no_silent_token():
 
 def test_neuron_on_one_word_keeps_the_strict_threshold(tokenizer):
     """Three places with one and the same string are three."""
-    texts = [" We paid the tax again.", " No tax is a good tax."]
-    ids = [tokenizer(t)["input_ids"] for t in texts]
+    ids = [tokenizer(t)["input_ids"] for t in (" We paid the tax again.", " No tax is a good tax.")]
     shown = [np.array([9.0 if s == " tax" else 1.0 for s in token_strings(tokenizer, row)]) for row in ids]
-    found = excerpts(tokenizer, ids, shown, LADDER, min_highlights=3)
+    found = texts(excerpts(tokenizer, ids, shown, LADDER, min_highlights=3))
     assert found == [" We paid the {{tax}} again.", " No {{tax}} is a good {{tax}}."]
 
 
@@ -169,33 +180,35 @@ def test_neuron_on_one_word_keeps_the_strict_threshold(tokenizer):
 def test_excerpts_share_one_threshold(tokenizer):
     ids = [tokenizer(t)["input_ids"] for t in ("one two three", "four five six")]
     shown = [acts(9, 5, 0), acts(3, 7, 1)]
-    assert excerpts(tokenizer, ids, shown, LADDER, 2) == ["{{one two}} three", "four {{five}} six"]
-    assert excerpts(tokenizer, ids, shown, LADDER, 1) == ["{{one}} two three", "four five six"]
+    assert texts(excerpts(tokenizer, ids, shown, LADDER, 2)) == ["{{one two}} three", "four {{five}} six"]
+    assert texts(excerpts(tokenizer, ids, shown, LADDER, 1)) == ["{{one}} two three", "four five six"]
 
 
 def test_excerpts_of_the_corpus_mark_what_reaches_the_threshold(tokenizer, corpus):
-    texts = list(read_texts(corpus["train"], set(range(12))).values())
+    rows = list(read_texts(corpus["train"], set(range(12))).values())
     random = np.random.default_rng(3)
-    shown = [random.normal(size=len(t.evidence)) for t in texts]
-    for text, excerpt, values in zip(
-        texts, excerpts(tokenizer, [t.evidence for t in texts], shown, [1, 0.5], 1), shown
-    ):
-        assert excerpt.replace("{{", "").replace("}}", "") == tokenizer.decode(text.evidence).rstrip("�")
-        strings = token_strings(tokenizer, text.evidence)
-        runs, inside = [], False
-        for string, value in zip(strings, values):
-            if value >= 1 and inside:
+    shown = [random.normal(size=len(row.evidence)) for row in rows]
+    found = excerpts(tokenizer, [row.evidence for row in rows], shown, [1, 0.5], 1)
+    for row, excerpt, values in zip(rows, found, shown):
+        plain = excerpt.text.replace("{{", "").replace("}}", "")
+        assert plain.rstrip("�") == tokenizer.decode(row.evidence).rstrip("�")
+        runs, inside, string, high = [], False, "", False
+        for part, value in zip(token_strings(tokenizer, row.evidence), values):
+            string, high = string + part, high or value >= 1
+            if not part:  # a character goes on
+                continue
+            if high and inside:
                 runs[-1] += string
-            elif value >= 1:
+            elif high:
                 runs.append(string)
-            inside = value >= 1
-        marked = [part.split("}}")[0] for part in excerpt.split("{{")[1:]]
-        assert marked == [run.strip() for run in runs if run.strip()]
+            inside, string, high = high, "", False
+        marked = [part.split("}}")[0] for part in excerpt.text.split("{{")[1:]]
+        assert [m.strip() for m in marked if m != "�"] == [run.strip() for run in runs]
 
 
 def test_small_corpus_excerpts_each_show_a_mark(tokenizer):
     ids = [tokenizer(t)["input_ids"] for t in ("one two three", "four five six")]
-    found = excerpts(tokenizer, ids, [acts(0, 0.2, 0), acts(0, 0, 0.1)], LADDER, 3)
+    found = texts(excerpts(tokenizer, ids, [acts(0, 0.2, 0), acts(0, 0, 0.1)], LADDER, 3))
     assert found == ["one {{two}} three", "four five {{six}}"]
 
 
@@ -216,7 +229,7 @@ def templated(tokenizer, template, user, generate=True):
 
 def test_prompt_is_the_chat_template_around_the_user_message(tokenizer, template):
     ids = explainer_prompt(tokenizer, template, HARMLESS, "positive")
-    head = templated(tokenizer, template, template.render(HARMLESS, "positive"))
+    head = templated(tokenizer, template, template.render([Excerpt(text) for text in HARMLESS], "positive"))
     assert ids == head + tokenizer(template.answer)["input_ids"]
 
 
@@ -256,7 +269,7 @@ def test_braces_of_an_excerpt_are_no_template(tokenizer, template):
 
 
 def test_sign_reaches_the_template(tokenizer):
-    template = ExplainerTemplate("S", "{{ sign }}: {{ excerpts | join('/') }}", answer="A:")
+    template = ExplainerTemplate("S", "{{ sign }}: {{ excerpts | join('/', 'text') }}", answer="A:")
     text = tokenizer.decode(explainer_prompt(tokenizer, template, ["a", "b"], "negative"))
     assert "negative: a/b" in text
     assert text.endswith("A:")
@@ -264,14 +277,14 @@ def test_sign_reaches_the_template(tokenizer):
 
 def test_unknown_name_in_a_template_is_an_error():
     with pytest.raises(Exception, match="examples"):
-        ExplainerTemplate("S", "{{ examples }}").render(["a"], "positive")
+        ExplainerTemplate("S", "{{ examples }}").render([Excerpt("a")], "positive")
 
 
 def test_model_without_a_chat_template_gets_plain_text(tokenizer, template):
     base = copy.deepcopy(tokenizer)
     base.chat_template = None
     ids = explainer_prompt(base, template, HARMLESS, "positive")
-    user = template.render(HARMLESS, "positive")
+    user = template.render([Excerpt(text) for text in HARMLESS], "positive")
     assert base.decode(ids) == f"{template.system.strip()}\n\n{user}\n\n{template.answer}"
     assert not set(ids) & set(base.all_special_ids)
 
@@ -340,3 +353,156 @@ def test_single_stop_string_is_one_stop_or_an_error(tmp_path):
     except ValueError:
         stop = ["END"]
     assert stop == ["END"]
+
+
+# --- families ----------------------------------------------------------------------------------------
+
+FAMILIES = sorted(p for p in (ROOT / "config/prompts").glob("*.yaml") if p.name != "simulator.yaml")
+NO_EXAMPLES = {"place": "none", "count": None, "order": "fixed"}
+
+
+@pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("place", ["none", "system", "turns"])
+def test_every_family_renders_with_its_examples_at_every_place(tokenizer, path, place):
+    template = read_explainer_template(str(path), NO_EXAMPLES | {"place": place}, begins=True)
+    ids = [tokenizer(t)["input_ids"] for t in (" We paid the tax.", " The cat sat\non a mat.")]
+    shown = excerpts(
+        tokenizer, ids, [acts(0, 1.2, 0, 9, 0), acts(0, 0, 8, 0, 0, 0, 0, 0)[: len(ids[1])]], LADDER, 2,
+        template.context, template.scale, template.decimals,
+    )  # fmt: skip
+    messages = template.messages(shown, "positive", list(template.examples), place)
+    assert [m["role"] for m in messages] == (
+        ["system", *["user", "assistant"] * len(template.examples), "user"] if place == "turns" else ["system", "user"]
+    )
+    text = "\n".join(m["content"] for m in messages)
+    answers = [example.answer.strip() for example in template.examples]
+    assert all((answer in text) == (place != "none") for answer in answers)
+    assert "Excerpt 1:" in messages[-1]["content"] and "Excerpt 2:" in messages[-1]["content"]
+    assert "tax" in messages[-1]["content"] and "tax" not in messages[0]["content"]
+
+
+@pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
+def test_every_family_but_the_one_for_tiny_models_asks_for_the_marker(path):
+    if path.stem == "words":
+        with pytest.raises(ValueError, match=r"words\.yaml never mentions \[DESCRIPTION\]:"):
+            read_explainer_template(str(path), NO_EXAMPLES, begins=False)
+    else:
+        read_explainer_template(str(path), NO_EXAMPLES, begins=False)
+
+
+def shown_lists(name, *activations):
+    template = read_template(str(ROOT / f"config/prompts/{name}.yaml"), ExplainerTemplate)
+    tokens = [f" w{i}" for i in range(len(activations))]
+    found = excerpts_of(tokens, acts(*activations), template)
+    return template.messages([found], "positive")[-1]["content"]
+
+
+def excerpts_of(tokens, activations, template):
+    """One excerpt of given token strings: a tokenizer of words."""
+    from tokenizers import Tokenizer, models
+    from tokenizers.decoders import Fuse
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=tokens[0]))
+    words.decoder = Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    ids = [list(range(len(tokens)))]
+    (found,) = excerpts(tokenizer, ids, [activations], [100.0], 1, template.context, template.scale, template.decimals)
+    return found
+
+
+def test_lists_show_every_token_from_0_to_10():
+    text = shown_lists("values", 0, 2.0, -3.0, 4.0, 0.1)
+    assert "Excerpt 1:\n w0\t0\n w1\t5\n w2\t0\n w3\t10\n w4\t0\n" in text
+    assert " w0\t0.0\n w1\t5.0\n w2\t0.0\n w3\t10.0\n w4\t0.2\n" in shown_lists(
+        "values-decimals", 0, 2.0, -3.0, 4.0, 0.1
+    )
+
+
+@pytest.mark.parametrize(("silent", "repeated"), [(3, False), (4, False), (5, True), (20, True)])
+def test_bills_repeats_what_is_not_zero_where_it_is_rare(silent, repeated):
+    text = shown_lists("bills", *[0.0] * silent, 8.0)
+    line = f" w{silent}\t10\n"
+    assert text.count(line) == 1 + repeated
+    assert text.count(" w0\t0\n") == 1
+
+
+def test_context_is_cut_around_the_highlights():
+    tokens = [f" w{i}" for i in range(9)]
+    template = ExplainerTemplate("S", "{{ excerpts[0].text }}", context=2)
+    values = acts(0, 0, 0, 5, 0, 5, 0, 0, 0)
+    assert excerpts_of(tokens, values, template).text == " w1 w2 {{w3}} w4 {{w5}} w6 w7"
+    assert excerpts_of(tokens, values, ExplainerTemplate("S", "", context=0)).text == " {{w3}} w4 {{w5}}"
+    assert excerpts_of(tokens, values, ExplainerTemplate("S", "")).text.startswith(" w0")
+    edge = acts(5, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert excerpts_of(tokens, edge, template).text == " {{w0}} w1 w2"
+
+
+# --- highlights that used to be lost -----------------------------------------------------------------
+
+
+def test_highlighted_whitespace_has_braces_and_is_named(tokenizer):
+    ids = tokenizer("one\n\ntwo")["input_ids"]
+    strings = token_strings(tokenizer, ids)
+    values = np.array([9.0 if not s.strip() else 0.0 for s in strings])
+    assert values.any()
+    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    assert found.text == "one{{\n\n}}two"
+    template = ExplainerTemplate("S", "{{ marked | join(', ') }}")
+    assert template.render([found], "positive") == '"\\n\\n"'
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_part_of_a_character_highlights_the_character(tokenizer, part):
+    ids = tokenizer("a 語 b")["input_ids"]
+    strings = token_strings(tokenizer, ids)
+    place = next(i for i, s in enumerate(strings) if s.endswith("語"))
+    places = [i for i in range(place, 0, -1) if i == place or not strings[i]]
+    values = np.zeros(len(ids))
+    values[places[part % len(places)]] = 9.0
+    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    assert "{{語}}" in found.text.replace("{{ ", " {{")
+    assert [token for token, number in found.active] == [strings[place]]
+
+
+def test_character_that_the_window_cuts_off_is_highlighted_too(tokenizer):
+    ids = tokenizer("a 語")["input_ids"][:-1]
+    values = np.zeros(len(ids))
+    values[-1] = 9.0
+    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    assert found.text.endswith("{{�}}")
+
+
+def test_looser_threshold_that_merges_places_is_not_taken_over_a_stricter_one():
+    """Where none has enough; the loosest thresholds, and the smallest peak, show fewer places than the strictest."""
+    shown = [acts(9, 3, 9, 3, 9), acts(3, 0, 0)]
+    assert [sum(n_places(a >= t) for a in shown) for t in (*LADDER, 3)] == [3, 3, 2, 2, 2, 2]
+    assert highlight_threshold(shown, LADDER, 5) == 8
+
+
+# --- files that would not work -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("system: s\nuser: '{{ excerpt }}'\n", "'excerpt' is undefined"),
+        ("system: s\nuser: '{% for %}'\n", "TemplateSyntaxError"),
+        ("system: s\nuser: u\nanswer: 'So:'\n", r"never mentions \[DESCRIPTION\]:"),
+        ("system: s\nuser: u\nexamples: [{excerpts: [a], answer: months}]\n", "answer"),
+        ("system: s\nuser: u\nexamples: [{excerpts: [], answer: '[DESCRIPTION]: a'}]\n", "excerpts"),
+        ("system: s\nuser: u\ndecimals: -1\n", "decimals"),
+        ("system: s\nuser: u\nscale: 0\n", "scale"),
+    ],
+)
+def test_file_that_would_not_work_is_named(tmp_path, content, named):
+    path = tmp_path / "prompt.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"(?s)prompt\.yaml.*{named}"):
+        read_explainer_template(str(path), NO_EXAMPLES, begins=True)
+
+
+def test_too_few_examples_are_named():
+    path = str(ROOT / "config/prompts/bills.yaml")
+    with pytest.raises(ValueError, match=r"few_shot\.count is 3, but .*bills\.yaml has 2 examples"):
+        read_explainer_template(path, {"place": "turns", "count": 3, "order": "fixed"}, begins=True)

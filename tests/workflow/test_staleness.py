@@ -8,7 +8,7 @@ from conftest import Project, changed, tiny_config, with_results_of
 
 AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
 SCORES = {"score", *AFTER_SCORES}
-DESCRIPTIONS = {"describe", *SCORES}
+DESCRIPTIONS = {"describe", "account", *SCORES}
 EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
 
 
@@ -44,6 +44,8 @@ def test_touched_files_rerun_nothing(project):
         ("scripts/neuron_descriptions/scoring.py", r"^", "# A comment.\n"),
         ("scripts/neuron_descriptions/activations.py", r"Per neuron, the K sequences", "For each neuron, the K"),
         ("scripts/neuron_descriptions/logs.py", r"%s left", "%s to go"),
+        ("scripts/neuron_descriptions/clients/vllm.py", r"seed=0", "seed=1"),
+        ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
         ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
         ("rules/scores.smk", r"mem_mb=16_000", "mem_mb=24_000"),
         ("rules/descriptions.smk", r"threads: 4", "threads: 8"),
@@ -62,6 +64,13 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
         ("scripts/neuron_descriptions/explaining.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
         ("scripts/neuron_descriptions/exemplars.py", r"np\.maximum\(square", "np.fmax(square", EXEMPLARS - {"harvest"}),
         ("scripts/neuron_descriptions/activations.py", r"% 32 == 0", "% 16 == 0", EXEMPLARS),
+        ("scripts/neuron_descriptions/clients/transformers.py", r"\(1e-300\)", "(1e-299)", DESCRIPTIONS),
+        (
+            "scripts/neuron_descriptions/accounting.py",
+            r"if seconds else None",
+            "or None",
+            {"account", "write_atlas_page"},
+        ),
         ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
         ("config/prompts/simulator.yaml", r"October", "November", SCORES),
         ("config/null-descriptions.yaml", r"weekdays", "days of the week", SCORES),
@@ -85,6 +94,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
         ({"scores__simulator__dtype": "float32"}, SCORES),
         ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
         ({"descriptions__candidates": 3}, DESCRIPTIONS),
+        ({"descriptions__few_shot": {"place": "system"}}, DESCRIPTIONS),
         ({"exemplars__k": 13}, EXEMPLARS),
         ({"exemplars__batch_size": 16}, EXEMPLARS),
         ({"corpus__seq_len": 44}, {"build_corpus", *EXEMPLARS}),

@@ -1,18 +1,22 @@
-"""The local client: a transformers model in this process."""
+"""The local client: a transformers model in this process.
 
+B rows of a batch, S tokens of a row, the shared ones and padding included.
+"""
+
+import copy
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from ..logs import progress
-from .base import Answer, Request
+from .base import Answer, Done, Request
+from .token_ids import TokenIds
 
-# Prompt tokens of one batch at most: bounds memory; a group larger than that is cut in order.
-BATCH_TOKENS = 65_536
+Ids = tuple[list[int], list[int]]  # of what all prompts share, of the rest
 
 
 class _Sampler(LogitsProcessor):
@@ -44,7 +48,10 @@ class _Stop(StoppingCriteria):
 
 
 class TransformersClient:
-    """Answers with a causal language model, in batches that never mix groups."""
+    """Answers with a causal language model, in batches that never mix groups, sorted by length; keys and values of
+    what all prompts share are computed once."""
+
+    begins, keeps = True, False
 
     def __init__(
         self,
@@ -53,62 +60,86 @@ class TransformersClient:
         temperature: float,
         max_tokens: int,
         stop: tuple[str, ...],
+        batch_tokens: int = 65_536,
     ):
-        self.model, self.tokenizer = model, tokenizer
+        """temperature 0 is greedy; batch_tokens: prompt tokens of one batch at most, which bounds memory."""
+        self.model, self.tokenizer, self.ids = model, tokenizer, TokenIds(tokenizer)
         self.temperature, self.max_tokens, self.stop = temperature, max_tokens, stop
+        self.batch_tokens = batch_tokens
+        self.shared: tuple[list[int], DynamicCache | None] = [], None
 
-    def answer(self, requests: list[Request]) -> list[Answer]:
-        """Answers, one per request, in order; requests come sorted by group."""
-        batches = list(self._batches(requests))
-        answers = []
-        for batch in progress(batches, len(requests), "answers", size=len):
-            answers += self._run(batch)
-        return answers
+    def payloads(self, requests: list[Request]) -> list[dict[str, Any]]:
+        """A request's group is part of what decides: in another batch, floats may round differently."""
+        settings = [self.temperature, self.max_tokens, self.stop, self.batch_tokens, str(self.model.dtype)]
+        payloads: list[dict[str, Any]] = []
+        for _, requests_of_group in groupby(requests, key=lambda request: request.group):
+            group = [(request.prompt.sha256(), request.seed) for request in requests_of_group]
+            together = sha256(repr(group).encode()).hexdigest()
+            payloads += [{"settings": settings, "group": together, "prompt": p, "seed": seed} for p, seed in group]
+        return payloads
 
-    def _batches(self, requests: list[Request]) -> Iterator[list[Request]]:
-        for _, group in groupby(requests, key=lambda request: request.group):
-            batch: list[Request] = []
-            for request in group:
-                longest = max(len(r.prompt) for r in [*batch, request])
-                if batch and longest * (len(batch) + 1) > BATCH_TOKENS:
-                    yield batch
-                    batch = []
-                batch.append(request)
-            yield batch
+    def answer(self, requests: list[Request], done: Done) -> None:
+        """Answer the requests, a group at a time."""
+        for _, group in groupby(enumerate(requests), key=lambda pair: pair[1].group):
+            numbers, members = zip(*group)
+            ids = [self.ids.prompt(request.prompt) for request in members]
+            answers: dict[int, Answer] = {}
+            for batch in self._batches(ids):
+                found = self._run([ids[i] for i in batch], [members[i].seed for i in batch])
+                answers |= {numbers[i]: answer for i, answer in zip(batch, found)}
+            done(answers)
+
+    def _batches(self, ids: list[Ids]) -> Iterator[list[int]]:
+        """Row numbers, longest first, in batches of at most batch_tokens, padding included."""
+        batch: list[int] = []
+        for i in sorted(range(len(ids)), key=lambda i: (-sum(map(len, ids[i])), i)):
+            longest = sum(map(len, ids[(batch or [i])[0]]))
+            if batch and longest * (len(batch) + 1) > self.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(i)
+        yield batch
 
     @torch.inference_mode()
-    def _run(self, batch: list[Request]) -> list[Answer]:
-        longest = max(len(request.prompt) for request in batch)
+    def _cache(self, shared: list[int], rows: int) -> DynamicCache | None:
+        """Keys and values of the shared ids, for a batch."""
+        if self.shared[0] != shared:
+            ids = torch.tensor([shared], device=self.model.device)
+            self.shared = shared, self.model.base_model(input_ids=ids, use_cache=True).past_key_values
+        cache = copy.deepcopy(self.shared[1])
+        if cache is not None:
+            cache.batch_repeat_interleave(rows)
+        return cache
+
+    @torch.inference_mode()
+    def _run(self, ids: list[Ids], seeds: list[int]) -> list[Answer]:
+        shared, own = ids[0][0], max(len(rest) for _, rest in ids)
+        assert all(row[0] == shared for row in ids)
+        longest = len(shared) + own
         pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
-        ids = torch.full((len(batch), longest), pad)
-        mask = torch.zeros_like(ids)
-        for row, request in enumerate(batch):
-            ids[row, longest - len(request.prompt) :] = torch.tensor(request.prompt)
-            mask[row, longest - len(request.prompt) :] = 1
-        device = self.model.device
-        output = self.model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
+        # Padding stands between what is shared and a row's own ids: nothing looks at it, and positions skip it.
+        rows = [shared + [pad] * (own - len(rest)) + rest for _, rest in ids]
+        ids_BS = torch.tensor(rows)
+        mask_BS = torch.ones_like(ids_BS)
+        for row, (_, rest) in zip(mask_BS, ids):
+            row[len(shared) : longest - len(rest)] = 0
+        sampler = [_Sampler(seeds, self.temperature)] if self.temperature else []
+        output_BS = self.model.generate(
+            input_ids=ids_BS.to(self.model.device),
+            attention_mask=mask_BS.to(self.model.device),
+            past_key_values=self._cache(shared, len(ids)) if shared else None,
             max_new_tokens=self.max_tokens,
             do_sample=False,
             pad_token_id=pad,
             stopping_criteria=StoppingCriteriaList([_Stop(self.tokenizer, self.stop, longest)]),
-            logits_processor=LogitsProcessorList([_Sampler([r.seed for r in batch], self.temperature)]),
+            logits_processor=LogitsProcessorList(sampler),
         )
-        return [self._read(row.tolist()) for row in output[:, longest:]]
+        generated = output_BS[:, longest:].tolist()
+        return [self._read(sum(map(len, row)), new) for row, new in zip(ids, generated)]
 
-    def _read(self, ids: list[int]) -> Answer:
+    def _read(self, prompt_tokens: int, generated: list[int]) -> Answer:
+        """What follows the end is padding: no token of the answer."""
         ends = self.model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends])
-        end = next((i for i, token in enumerate(ids) if token in ends), None)
-        kept = ids[:end]
-        text = self._text(kept)
-        stops = [text.index(stop) for stop in self.stop if stop in text]
-        if stops:
-            # What follows the stop is padding: no token of the answer.
-            kept = next(kept[:n] for n in range(len(kept) + 1) if any(s in self._text(kept[:n]) for s in self.stop))
-            text = text[: min(stops)]
-        return Answer(text, len(kept), finished=end is not None or bool(stops))
-
-    def _text(self, ids: list[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
+        end = next((i for i, token in enumerate(generated) if token in ends), None)
+        return self.ids.answer(prompt_tokens, generated[:end], self.stop, ended=end is not None)
