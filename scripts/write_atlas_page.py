@@ -7,6 +7,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         about=snakemake.params.about,
         corpus={split: snakemake.input[split] for split in SPLITS},
         atlas=snakemake.input.atlas,
+        accounts=snakemake.input.accounts,
         parts=snakemake.params.parts,
         chunk_size=snakemake.params.chunk_size,
         rows=snakemake.output.rows,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from .logs import logger, progress
 from .models import load_tokenizer, token_strings
 from .records import (
+    ACCOUNTS,
     ATLAS,
     DESCRIPTIONS,
     EXEMPLARS,
@@ -246,12 +247,14 @@ def write_atlas_page(
     atlas: str,
     parts: dict[int, list[str]],
     chunk_size: int,
+    accounts: str,
     rows: list[str],
     output: str,
 ) -> None:
     """Write the atlas page and the rows that it loads, one file per layer.
 
-    parts: layer -> names of its chunks, of chunk_size neurons; rows: one output per layer, in their order.
+    parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum;
+    rows: one output per layer, in their order.
     """
     table = read_table(atlas, ATLAS)
     shown = [
@@ -271,7 +274,8 @@ def write_atlas_page(
         layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
     facts = {split: corpus_facts(path) for split, path in corpus.items()}
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
-    data = {"kind": "atlas", **about, "splits": splits, "layers": layers}
+    account = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
+    data = {"kind": "atlas", **about, "splits": splits, "layers": layers, "accounting": account}
     _write_page(
         f"{about['run']}: what the neurons of {about['subject']} respond to",
         data,

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from neuron_descriptions.accounting import accounts
 from neuron_descriptions.atlas import (
     Details,
     _json,
@@ -23,6 +24,7 @@ from neuron_descriptions.atlas import (
     write_neuron_page,
 )
 from neuron_descriptions.records import (
+    ACCOUNTS,
     ATLAS,
     CORPUS,
     DESCRIPTIONS,
@@ -287,7 +289,15 @@ def site(tables, texts, smollm2, tmp_path_factory) -> Path:
             write_details(layer, details, str(folder / f"details/layer-{layer}/{part}.js"))
             write_neuron_page(ABOUT, layer, details, str(folder / f"neuron-{layer}-{neuron}.html"))
     rows = [str(folder / f"rows/layer-{layer}.js") for layer in LAYERS]
-    write_atlas_page(ABOUT, texts, str(folder / "atlas.parquet"), parts, 1, rows, str(folder / "index.html"))
+    row = {"layer": 1, "explainer": "an explainer", "candidates": 12, "described": 9, "answers": 1234, "refused": 2}
+    row |= {"unparsed": 0, "prompt_tokens": 1_200_000, "completion_tokens": 40_000, "fresh_prompt_tokens": 600_000}
+    row |= {"fresh_completion_tokens": 20_000, "seconds": 100.0}
+    spent = accounts([row, row | {"layer": 3}], {"prompt": 1.0, "completion": 10.0})
+    write_table(pa.Table.from_pylist(spent, schema=ACCOUNTS), folder / "accounting.parquet")
+    write_atlas_page(
+        ABOUT, texts, str(folder / "atlas.parquet"), parts, 1, str(folder / "accounting.parquet"), rows,
+        str(folder / "index.html"),
+    )  # fmt: skip
     return folder
 
 
@@ -444,6 +454,13 @@ def test_table_shows_every_row(table):
     assert [text.split()[0] for text in cells(table, 5)] == ["0.62", "−0.10", "–", "–", "0.31", "–"]
     assert cells(table, 9) == ["ok", "ok", "no activation", "no description", "ok", "no score"]
     assert "a subject" in table.inner_text("#heading")
+
+
+def test_header_says_what_explaining_took(table):
+    shown = table.inner_text("#about")
+    assert "18 of 24 candidates described in 2,468 answers, 4 refused, " in shown
+    assert "2,400,000 prompt and 80,000 completion tokens, 6000 and 200 per second, $3.20" in shown
+    assert "unreadable" not in shown
 
 
 def test_hostile_description_is_shown_as_text(table):

@@ -445,10 +445,21 @@ async function show() {
   shownNeuron = shown;
 }
 
+function accountingTerms(account) {
+  if (!account?.answers) return [];
+  const answers = [`${count(account.described)} of ${count(account.candidates)} candidates described in ${count(account.answers)} answers`,
+    account.refused ? `${count(account.refused)} refused` : null, account.unparsed ? `${count(account.unparsed)} unreadable` : null];
+  const tokens = [`${count(account.prompt_tokens)} prompt and ${count(account.completion_tokens)} completion tokens`,
+    isNumber(account.prompt_tokens_per_second) ? `${significant(account.prompt_tokens_per_second)} and ${significant(account.completion_tokens_per_second)} per second` : null,
+    isNumber(account.cost) ? `$${account.cost.toFixed(account.cost < 1 ? 4 : 2)}` : null];
+  return [["explaining", [...answers, ...tokens].filter(Boolean).join(", ")]];
+}
+
 function start() {
   byId("heading").textContent = `Neuron descriptions: ${ATLAS.subject}`;
   byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer], ["simulator", ATLAS.simulator],
-    ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`])]));
+    ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`]),
+    ...accountingTerms(ATLAS.accounting)]));
   if (isAtlas) {
     const form = byId("filters");
     form.elements.layer.append(...loadAll ? [el("option", {value: ""}, "all")] : [], ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
