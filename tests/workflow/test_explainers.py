@@ -1,0 +1,83 @@
+"""Descriptions through the workflow from an endpoint: a real server on loopback."""
+
+import re
+
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import changed, tiny_config, with_results_of
+from endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, Reply, endpoint
+
+KEY = "sk-a-secret-of-the-workflow"
+ACCOUNTS = "results/tiny/atlas/accounting.parquet"
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    return with_results_of(finished, tmp_path / "clone")
+
+
+def asking(client, server, **limits):
+    explainer = {
+        "client": client,
+        "model": "some-model",
+        "base_url": server.base_url + ("/v1" if client == "openai" else ""),
+        "key_variable": "SOME_KEY",
+        "prices": {"prompt": 10.0, "completion": 100.0},
+        "limits": {"concurrency": 4, **limits},
+    }
+    prompt = "config/prompts/step-by-step.yaml"
+    return changed(tiny_config(), descriptions__explainer=explainer, descriptions__prompt=prompt)
+
+
+def answer(number, body):
+    """The last marked word, after some thought."""
+    marked = body["messages"][-1]["content"].rpartition("{{")[2].partition("}}")[0]
+    return Reply(f"Marked: {marked}\n[DESCRIPTION]: the word {marked.strip() or 'of spaces'}")
+
+
+@pytest.mark.parametrize("client", ["openai", "anthropic"])
+def test_an_endpoint_describes_within_its_budget_and_is_asked_for_nothing_twice(project, client, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    cost = (PROMPT_TOKENS * 10 + COMPLETION_TOKENS * 100) / 1e6
+    with endpoint(answer) as server:
+        # A ceiling that some answers fit under: the run stops, says so, and keeps them.
+        config = asking(client, server, budget=0.06)
+        done = project.run(config, ACCOUNTS, check=False)
+        assert done.returncode != 0
+        assert "limits.budget" in done.stderr and "raise it and run again: finished answers are kept" in done.stderr
+        first = server.billed
+        assert 0 < first * cost <= 0.06
+        # Raised, it goes on; nothing that was answered is asked again.
+        config = asking(client, server, budget=10.0, concurrency=7)
+        done = project.run(config, ACCOUNTS)
+        assert re.search(r"\d+ answers, [\d,]+ \+ [\d,]+ tokens, \$0\.\d+", done.stderr)  # with the cost so far
+        files = sorted(project.file("descriptions").glob("layer-*/chunk-*.parquet"))
+        table = pq.ParquetDataset(files).read().to_pandas()
+        assert set(table.status) <= {"ok", "no_activation"}
+        asked = table[table.status == "ok"]
+        assert len(asked) == server.billed == len({str(body) for _, body in server.seen})
+        assert asked.description.str.startswith("the word ").all()
+        # Another price or another limit reruns no description.
+        planned = project.planned(changed(config, descriptions__explainer__limits={"concurrency": 3}), ACCOUNTS)
+        assert planned == {}
+        prices = {"prompt": 20.0, "completion": 200.0}
+        assert project.planned(changed(config, descriptions__explainer__prices=prices), ACCOUNTS) == {"account": 1}
+    *layers, run = pq.read_table(project.folder / ACCOUNTS).to_pylist()
+    assert [row["layer"] for row in layers] == [1, 3] and run["layer"] is None
+    assert (run["answers"], run["prompt_tokens"]) == (len(asked), len(asked) * PROMPT_TOKENS)
+    assert run["cost"] == pytest.approx(len(asked) * cost)
+    assert run["fresh_prompt_tokens"] < run["prompt_tokens"]
+    for path in project.folder.joinpath("results").rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_missing_key_and_unusable_prompt_are_said(project, monkeypatch):
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    with endpoint(answer) as server:
+        done = project.run(asking("openai", server), "results/tiny/descriptions/layer-1/chunk-0.parquet", check=False)
+        assert "the environment has no SOME_KEY" in done.stderr
+        config = changed(asking("openai", server), descriptions__prompt="config/prompts/words.yaml")
+        done = project.run(config, "--dry-run", check=False)
+        assert done.returncode != 0 and "words.yaml never mentions [DESCRIPTION]:" in done.stderr
+        assert not server.seen
