@@ -101,7 +101,7 @@ def explainer_prompt():
 
 
 # What no description depends on.
-ACCESS_KEYS = {"limits", "prices", "memory"}
+ACCESS_KEYS = {"key_variable", "limits", "prices", "memory"}
 ACCESS = {
     "requests": f"results/{CFG.run}/requests",
     "prices": None,

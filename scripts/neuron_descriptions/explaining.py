@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -265,7 +265,7 @@ def open_client(
     threads: int,
 ) -> Iterator[Client]:
     """The client of the config's `descriptions.explainer`. folder: of its weights or its tokenizer, if it has one;
-    access: what no result depends on: limits, prices, memory, and the folder `requests`."""
+    access: what no result depends on: key_variable, limits, prices, memory, and the folder `requests`."""
     kind = explainer["client"]
     if kind == "transformers":
         from .clients.transformers import TransformersClient
@@ -283,8 +283,9 @@ def open_client(
         yield VllmClient(folder, tokenizer, explainer, temperature, max_tokens, template.stop, access["memory"])
     else:
         limits, prices = access["limits"], access["prices"]
-        with open_ledger(f"{access['requests']}/spending.sqlite", part, limits["budget"]) as ledger:
-            asked = (explainer, limits, prices, temperature, max_tokens, ledger if prices else None)
+        ledger = open_ledger(f"{access['requests']}/spending.sqlite", part, limits["budget"])
+        with ledger if prices else nullcontext() as counted:
+            asked = (explainer, access["key_variable"], limits, prices, temperature, max_tokens, counted)
             if kind == "openai":
                 from .clients.openai import OpenaiClient
 

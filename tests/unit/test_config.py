@@ -486,3 +486,46 @@ def test_key_is_used(section, key, names_in_use):
 def test_key_is_documented(section):
     undocumented = [name for name, field in section.model_fields.items() if not field.description]
     assert undocumented in ([], ["source"])  # a source's kind is in its section's own docstring
+
+
+# --- explainers --------------------------------------------------------------------------------------
+
+ENDPOINT = {"client": "openai", "model": "gpt-x"}
+
+
+def with_explainer(**explainer):
+    return changed(demo_config(), descriptions__explainer=explainer)
+
+
+@pytest.mark.parametrize("client", ["transformers", "vllm", "openai", "anthropic"])
+def test_every_client_is_chosen_by_name(client):
+    model = "smollm2-135m-instruct" if client in ("transformers", "vllm") else "a-model-of-the-endpoint"
+    explainer = load_config(with_explainer(client=client, model=model)).descriptions.explainer
+    assert explainer.client == client
+    assert type(explainer).__name__.lower().startswith(client)
+
+
+def test_client_is_transformers_by_default():
+    assert load_config(demo_config()).descriptions.explainer.client == "transformers"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"body": {"stream": True}}, "descriptions.explainer.body: stream: set by the client; leave it out"),
+        ({"base_url": "https://me:pw@host/v1"}, "descriptions.explainer.base_url: not an http(s) address without"),
+        ({"base_url": "host:80"}, "descriptions.explainer.base_url: not an http(s) address"),
+        ({"limits": {"budget": 5}}, "descriptions.explainer: limits.budget needs prices"),
+        ({"limits": {"concurency": 5}}, "descriptions.explainer.limits.concurency: unknown key"),
+        ({"prices": {"prompt": 1}}, "descriptions.explainer.prices.completion: Field required"),
+        ({"tokenizer": "unknown"}, "descriptions.explainer.tokenizer: 'unknown' is not one of models"),
+        ({"dtype": "float32"}, "descriptions.explainer.dtype: unknown key"),
+        ({"client": "telepathy"}, "descriptions.explainer.client: Input tag 'telepathy'"),
+    ],
+)
+def test_bad_endpoint_names_its_key(changes, message):
+    assert message in refusal(with_explainer(**(ENDPOINT | changes)))
+
+
+def test_password_of_an_address_is_not_shown():
+    assert "pw-secret" not in refusal(with_explainer(**ENDPOINT, base_url="https://me:pw-secret@host/v1"))

@@ -44,13 +44,15 @@ def kind(request):
 
 
 def explainer(kind, server, **more):
-    base = {"model": "some-model", "base_url": server.base_url + CLIENTS[kind][1], "key_variable": "TEST_KEY"}
-    return base | {"body": {}} | more
+    base = {"model": "some-model", "base_url": server.base_url + CLIENTS[kind][1], "body": {}}
+    return base | more
 
 
 def client(kind, server, prices=None, ledger=None, body=None, max_tokens=20, **limits):
     settings = Limits(**{"timeout": 5.0, "concurrency": 200, **limits}).model_dump()
-    return CLIENTS[kind][0](explainer(kind, server, body=body or {}), settings, prices, 0.7, max_tokens, ledger)
+    return CLIENTS[kind][0](
+        explainer(kind, server, body=body or {}), "TEST_KEY", settings, prices, 0.7, max_tokens, ledger
+    )
 
 
 def request(text, seed=0, group=0):
@@ -109,7 +111,7 @@ def test_token_ids_go_to_a_completions_endpoint(tokenizer):
     with endpoint(lambda number, body: Reply(" months\nand")) as server:
         settings = Limits(timeout=5.0).model_dump()
         asked = OpenaiClient(
-            explainer("openai", server), settings, None, 0.7, 20, tokenizer=tokenizer, stop=("\n",)
+            explainer("openai", server), "TEST_KEY", settings, None, 0.7, 20, tokenizer=tokenizer, stop=("\n",)
         )  # fmt: skip
         assert asked.begins
         answers(asked, [request("q")])
@@ -250,6 +252,20 @@ def test_tokens_per_minute_are_spaced(kind):
         answers(client(kind, server, tokens_per_minute=60_000, max_tokens=100), requests(8))
         times = [when for when, _ in server.seen]
     assert 0.7 < times[-1] - times[0] < 3  # over 100 tokens each, 1000 a second
+
+
+def test_a_failure_ends_all_waiting_at_once(kind):
+    """Of requests that wait for their turn, for a ceiling or for another try, none goes on."""
+
+    def behave(number, body):
+        return Reply("no", 400, wait=1.0) if number == 0 else Reply("wait", 429, {"Retry-After": "300"})
+
+    with endpoint(behave) as server:
+        start = time.monotonic()
+        with pytest.raises(ValueError, match="400"):
+            answers(client(kind, server, concurrency=20, requests_per_minute=300), requests(60))
+        assert time.monotonic() - start < 5
+        assert len(server.seen) < 7
 
 
 # --- answers kept ------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ MARGIN = 0.75  # in logits: by how much the best token must lead for bfloat16 no
 
 WORDS = (
     ("March", "June", "October"), ("Berlin", "Paris", "Rome"), ("two", "seven", "nine"), ("run", "walk", "swim"),
-    ("red", "blue", "green"), ("happy", "glad", "joyful"), ("Monday", "Friday", "Sunday"), ("doctor", "nurse", "patient"),
+    ("red", "blue", "green"), ("happy", "glad", "joyful"), ("Monday", "Friday", "Sunday"), ("doctor", "nurse", "ill"),
 )  # fmt: skip
 
 
@@ -52,11 +52,8 @@ def engines(smollm2, tokenizer):
     """Offline clients by temperature: one engine."""
     client = VllmClient(smollm2, tokenizer, ENGINE, 0.0, MAX_TOKENS, STOP)
     sampling = object.__new__(VllmClient)
-    sampling.ids, sampling.engine, sampling.settings = (
-        client.ids,
-        client.engine,
-        {**client.settings, "temperature": 1.0},
-    )
+    sampling.ids, sampling.engine = client.ids, client.engine
+    sampling.settings = {**client.settings, "temperature": 1.0}
     return {0.0: client, 1.0: sampling}
 
 
@@ -93,9 +90,9 @@ def address(smollm2, tmp_path_factory):
 
 def openai_client(address, monkeypatch, tokenizer=None, temperature=0.0, key=KEY, **body):
     monkeypatch.setenv("VLLM_KEY", key)
-    explainer = {"model": "smol", "base_url": address, "key_variable": "VLLM_KEY", "body": body}
+    explainer = {"model": "smol", "base_url": address, "body": body}
     limits = Limits(timeout=60.0, concurrency=8).model_dump()
-    return OpenaiClient(explainer, limits, None, temperature, MAX_TOKENS, tokenizer=tokenizer, stop=STOP)
+    return OpenaiClient(explainer, "VLLM_KEY", limits, None, temperature, MAX_TOKENS, tokenizer=tokenizer, stop=STOP)
 
 
 def answers(client, requests):
@@ -113,7 +110,8 @@ def greedy(smollm2, tokenizer, requests):
     found = answers(TransformersClient(model, tokenizer, 0.0, MAX_TOKENS, STOP), requests)
     ids, margins = TokenIds(tokenizer), []
     for request, answer in zip(requests, found):
-        prompt = sum(ids.prompt(request.prompt), [])
+        shared, rest = ids.prompt(request.prompt)
+        prompt = shared + rest
         whole = prompt + tokenizer(answer.text, add_special_tokens=False)["input_ids"]
         with torch.inference_mode():
             logits = model(torch.tensor([whole])).logits[0, len(prompt) - 1 :].float()
@@ -161,7 +159,7 @@ def test_chat_messages_reach_the_server(address, requests, monkeypatch):
 
 
 def test_wrong_key_is_refused_and_not_shown(address, requests, monkeypatch):
-    with pytest.raises(ValueError, match="refuses the request: .*401") as error:
+    with pytest.raises(ValueError, match=r"refuses the request: .*401") as error:
         answers(openai_client(address, monkeypatch, key="a-wrong-key"), requests[:1])
     assert "a-wrong-key" not in str(error.value)
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import time
+from contextlib import suppress
 from typing import Any
 
 from .base import Answer, Done, Request, cost
@@ -39,20 +40,19 @@ def retry_after(headers: Any) -> float | None:
 
 
 class _Pace:
-    """Spaces requests so that no minute has too many, or too many tokens; pauses all when the server says so."""
+    """Spaces requests so that no minute has too many, or too many tokens; pauses all when the server says so. Times are
+    time.monotonic()'s."""
 
     def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None):
         self.per_request = 60 / requests_per_minute if requests_per_minute else 0.0
         self.per_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self.next = self.resume = 0.0
 
-    async def turn(self, tokens: int) -> None:
-        now = time.monotonic()
-        mine = max(now, self.next)
+    def turn(self, tokens: int) -> float:
+        """When the next request may go."""
+        mine = max(time.monotonic(), self.next)
         self.next = mine + max(self.per_request, tokens * self.per_token)
-        await asyncio.sleep(mine - now)
-        while (left := self.resume - time.monotonic()) > 0:
-            await asyncio.sleep(left)
+        return mine
 
     def pause(self, seconds: float) -> None:
         self.resume = max(self.resume, time.monotonic() + seconds)
@@ -68,24 +68,25 @@ class EndpointClient:
     def __init__(
         self,
         explainer: dict[str, Any],
+        key_variable: str | None,
         limits: dict[str, Any],
         prices: dict[str, float] | None,
         temperature: float,
         max_tokens: int,
         ledger: Ledger | None = None,
     ):
-        """explainer: model, base_url, key_variable, body; limits, prices: of the config; ledger: with prices.
+        """explainer: model, base_url, body; limits, prices: of the config; ledger: with prices.
 
         Raises ValueError where the key is not in the environment.
         """
         self.model, self.base_url, self.body = explainer["model"], explainer["base_url"], explainer["body"]
         self.limits, self.prices, self.ledger = limits, prices, ledger
         self.temperature, self.max_tokens = temperature, max_tokens
-        name = explainer["key_variable"]
-        self.key = os.environ.get(name, "").strip() if name else "none"
+        self.key = os.environ.get(key_variable, "").strip() if key_variable else "none"
         if not self.key:
-            raise ValueError(f"descriptions.explainer: the environment has no {name}; set it to the endpoint's key")
-        self.stopped: Exception | None = None
+            raise ValueError(
+                f"descriptions.explainer: the environment has no {key_variable}; set it to the endpoint's key"
+            )
 
     # What an interface differs in:
 
@@ -120,8 +121,8 @@ class EndpointClient:
         asyncio.run(self._answer(requests, done))
 
     async def _answer(self, requests: list[Request], done: Done) -> None:
-        gate = asyncio.Semaphore(self.limits["concurrency"])
-        self.stopped = None
+        gate, self.halt = asyncio.Semaphore(self.limits["concurrency"]), asyncio.Event()
+        failures: list[ValueError] = []
         self.pace = _Pace(self.limits["requests_per_minute"], self.limits["tokens_per_minute"])
 
         async def one(number: int, request: Request, sdk: Any) -> None:
@@ -131,19 +132,22 @@ class EndpointClient:
                 except _Stopped:
                     pass
                 except ValueError as error:
-                    self.stopped = self.stopped or error
+                    failures.append(error)
+                    self.halt.set()
 
         async with self.open() as sdk:
             await asyncio.gather(*(one(i, request, sdk) for i, request in enumerate(requests)))
-        if self.stopped:
-            raise self.stopped from None
+        if failures:
+            raise failures[0] from None
 
     async def _ask(self, sdk: Any, payload: dict[str, Any]) -> Answer:
         """One request until it is answered. Raises ValueError where it cannot be."""
         tokens, cost = self._most(payload)
         trouble = ""
         for attempt in range(self.limits["tries"]):
-            await self.pace.turn(tokens)
+            await self._until(self.pace.turn(tokens))
+            while self.pace.resume > time.monotonic():
+                await self._until(self.pace.resume)
             await self._reserve(cost)
             try:
                 async with asyncio.timeout(self.limits["timeout"]):
@@ -159,7 +163,7 @@ class EndpointClient:
                     raise ValueError(
                         f"descriptions.explainer: {self.base_url} refuses the request: {trouble}"
                     ) from None
-                await asyncio.sleep(self._wait(error, attempt))
+                await self._until(time.monotonic() + self._wait(error, attempt))
             except BaseException:
                 self._settle(cost, cost)
                 raise
@@ -197,17 +201,20 @@ class EndpointClient:
 
     async def _reserve(self, cost: float) -> None:
         deadline = time.monotonic() + 2 * self.limits["timeout"]
-        while True:
-            if self.stopped:
-                raise _Stopped
-            if self.ledger is None or self.ledger.reserve(cost):
-                return
+        while self.ledger is not None and not self.ledger.reserve(cost):
             if time.monotonic() > deadline:
                 raise OverBudget(
                     "descriptions.explainer.limits.budget: what is left is promised to requests of other jobs, or of"
                     " killed ones; run again, or raise it: finished answers are kept"
                 )
-            await asyncio.sleep(0.05)
+            await self._until(time.monotonic() + 0.05)
+
+    async def _until(self, moment: float) -> None:
+        """Wait. Raises _Stopped as soon as another request has failed for good."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.halt.wait(), max(0.0, moment - time.monotonic()))
+        if self.halt.is_set():
+            raise _Stopped
 
     def _settle(self, promised: float, spent: float) -> None:
         if self.ledger is not None:
