@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from neuron_descriptions.clients.base import Prompt, Request
+from neuron_descriptions.clients.journal import Journal
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.clients.transformers import TransformersClient, _Sampler
 from neuron_descriptions.random_streams import key
@@ -257,3 +258,39 @@ def test_answer_that_stops_early_counts_its_own_tokens(client, base, prompts, gr
     assert long.completion_tokens == 8
     assert not long.finished
     assert (stopped.text, stopped.completion_tokens, stopped.finished) == (tokenizer.decode(greedy[:3]), 4, True)
+
+
+# --- a job that dies ---------------------------------------------------------------------------------
+
+
+def test_finished_answers_of_a_job_that_dies_are_kept_and_change_nothing(client, prompts, tmp_path, monkeypatch):
+    requests = [Request(prompts[i % 4], i, i // 2) for i in range(8)]
+    expected = client().answers(requests)
+    path, runs = str(tmp_path / "layer-1/chunk-0.jsonl"), []
+    run = TransformersClient._run
+
+    def dying(self, ids, seeds):
+        runs.append(seeds)
+        if len(runs) == 3:
+            raise RuntimeError("killed")
+        return run(self, ids, seeds)
+
+    monkeypatch.setattr(TransformersClient, "_run", dying)
+    with pytest.raises(RuntimeError, match="killed"):
+        Journal(path, set(range(4)), "code").answer(client(), requests, lambda answers, fresh: None)
+    found, known = {}, []
+
+    def done(answers, fresh):
+        found.update(answers)
+        known.extend([] if fresh else answers)
+
+    Journal(path, set(range(4)), "code").answer(client(), requests, done)
+    assert [found[i] for i in range(8)] == expected
+    assert known == [0, 1, 2, 3]
+    assert [sorted(seeds) for seeds in runs] == [[0, 1], [2, 3], [4, 5], [4, 5], [6, 7]]
+    # Of other code, of another batch, or of another neuron's job: not the same answers.
+    others = (range(4), "other", requests), (range(4), "code", requests[::2]), ([9], "code", requests)
+    for groups, code, wanted in others:
+        known.clear()
+        Journal(path, set(groups), code).answer(client(), wanted, done)
+        assert not known

@@ -17,11 +17,11 @@ def project(finished, tmp_path):
     return with_results_of(finished, tmp_path / "clone")
 
 
-def asking(client, server, **limits):
+def asking(server, **limits):
     explainer = {
-        "client": client,
+        "client": "openai",
         "model": "some-model",
-        "base_url": server.base_url + ("/v1" if client == "openai" else ""),
+        "base_url": server.base_url + "/v1",
         "key_variable": "SOME_KEY",
         "prices": {"prompt": 10.0, "completion": 100.0},
         "limits": {"concurrency": 4, **limits},
@@ -36,20 +36,19 @@ def answer(number, body):
     return Reply(f"Marked: {marked}\n[DESCRIPTION]: the word {marked.strip() or 'of spaces'}")
 
 
-@pytest.mark.parametrize("client", ["openai", "anthropic"])
-def test_an_endpoint_describes_within_its_budget_and_is_asked_for_nothing_twice(project, client, monkeypatch):
+def test_an_endpoint_describes_within_its_budget_and_is_asked_for_nothing_twice(project, monkeypatch):
     monkeypatch.setenv("SOME_KEY", KEY)
     cost = (PROMPT_TOKENS * 10 + COMPLETION_TOKENS * 100) / 1e6
     with endpoint(answer) as server:
         # A ceiling that some answers fit under: the run stops, says so, and keeps them.
-        config = asking(client, server, budget=0.06)
+        config = asking(server, budget=0.06)
         done = project.run(config, ACCOUNTS, check=False)
         assert done.returncode != 0
         assert "limits.budget" in done.stderr and "raise it and run again: finished answers are kept" in done.stderr
         first = server.billed
         assert 0 < first * cost <= 0.06
         # Raised, it goes on; nothing that was answered is asked again.
-        config = asking(client, server, budget=10.0, concurrency=7)
+        config = asking(server, budget=10.0, concurrency=7)
         done = project.run(config, ACCOUNTS)
         assert re.search(r"\d+ answers, [\d,]+ \+ [\d,]+ tokens, \$0\.\d+", done.stderr)  # with the cost so far
         files = sorted(project.file("descriptions").glob("layer-*/chunk-*.parquet"))
@@ -75,9 +74,9 @@ def test_an_endpoint_describes_within_its_budget_and_is_asked_for_nothing_twice(
 def test_missing_key_and_unusable_prompt_are_said(project, monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     with endpoint(answer) as server:
-        done = project.run(asking("openai", server), "results/tiny/descriptions/layer-1/chunk-0.parquet", check=False)
+        done = project.run(asking(server), "results/tiny/descriptions/layer-1/chunk-0.parquet", check=False)
         assert "the environment has no SOME_KEY" in done.stderr
-        config = changed(asking("openai", server), descriptions__prompt="config/prompts/words.yaml")
+        config = changed(asking(server), descriptions__prompt="config/prompts/words.yaml")
         done = project.run(config, "--dry-run", check=False)
         assert done.returncode != 0 and "words.yaml never mentions [DESCRIPTION]:" in done.stderr
         assert not server.seen
