@@ -1,7 +1,8 @@
 """Scores: how well predicted activations match the real ones, and what they must beat."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,30 @@ def correlation(predicted: ArrayLike, true: ArrayLike) -> float:
     if len(p) < 2 or np.ptp(p) == 0 or np.ptp(t) == 0:
         return float("nan")
     return float(np.corrcoef(p, t)[0, 1])
+
+
+def spearman(predicted: ArrayLike, true: ArrayLike) -> float:
+    """Rank correlation: Pearson's of the ranks, equal values sharing their mean rank; NaN where either is constant."""
+    return correlation(_ranks(predicted), _ranks(true))
+
+
+def _ranks(values: ArrayLike) -> Array:
+    _, place, counts = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[place]
+
+
+def average_precision(predicted: ArrayLike, active: NDArray[np.bool_]) -> float:
+    """Mean precision over the active tokens as predictions fall: sum (R_n - R_n-1) P_n over distinct predictions, so
+    that equal ones have no order (the step-wise area under the precision-recall curve; its chance level is the share
+    of active tokens). NaN where no token is active, or all are."""
+    p = np.asarray(predicted, float)
+    if not 0 < active.sum() < len(active):
+        return float("nan")
+    order = np.argsort(-p, kind="stable")
+    last = np.append(np.diff(p[order]) != 0, True)  # of equal predictions
+    hits = active[order].cumsum()[last]
+    precision = hits / (np.flatnonzero(last) + 1)
+    return float((np.diff(hits, prepend=0) * precision).sum() / active.sum())
 
 
 def bootstrap_interval(
@@ -47,6 +72,8 @@ def bootstrap_interval(
 def linear_fit(predicted: ArrayLike, true: ArrayLike) -> Callable[[Array], Array]:
     """Least-squares line from predicted to true values; the mean where the predictions are constant."""
     p, t = np.asarray(predicted, float), np.asarray(true, float)
+    if not len(p):
+        return lambda values: np.full(len(values), np.nan)
     slope = ((p - p.mean()) * (t - t.mean())).mean() / p.var() if np.ptp(p) > 0 else 0.0
     return lambda values: t.mean() + slope * (values - p.mean())
 
@@ -67,6 +94,35 @@ def abs_dev_explained(predicted: Array, true: Array) -> float:
     return float(1 - np.abs(true - predicted).sum() / np.abs(true - np.median(true)).sum())
 
 
+# --- chance ------------------------------------------------------------------------------------------
+
+
+def best_of_weights(valid: ArrayLike, n: int) -> Array:
+    """How often each of N nulls is the one chosen on valid among n of them drawn at random, without replacement;
+    float (N,), sums to 1. valid: their selection scores; NaN never wins, ties go to the first, as in `choose`.
+
+    The null in place i of the N by score is the best of C(N - i - 1, n - 1) of the C(N, n) draws. Where n > N, of all.
+    """
+    scores = np.asarray(valid, float)
+    total = len(scores)
+    n = min(n, total)
+    order = np.argsort(-np.where(np.isfinite(scores), scores, -np.inf), kind="stable")
+    weights = np.zeros(total)
+    weights[order] = [comb(total - place - 1, n - 1) / comb(total, n) for place in range(total)]
+    return weights
+
+
+def share_below(score: float, nulls: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Share of the nulls, by weight, that lie below the score, half of those equal to it counted; a null without a
+    number lies below every score. NaN without nulls."""
+    values = np.nan_to_num(np.asarray(nulls, float), nan=-np.inf)
+    w = np.ones(len(values)) if weights is None else np.asarray(weights, float)
+    return float((w * ((values < score) + (values == score) / 2)).sum() / w.sum()) if w.sum() else float("nan")
+
+
+# --- all of them -------------------------------------------------------------------------------------
+
+
 @dataclass(slots=True, frozen=True)
 class Match:
     """How predicted activations match true ones."""
@@ -74,6 +130,8 @@ class Match:
     correlation: float
     low: float
     high: float
+    spearman: float
+    average_precision: float
     published_score: float
     r2: float
     abs_dev_explained: float
@@ -88,12 +146,17 @@ def match(
     confidence: float,
     random: np.random.Generator,
     fit: Callable[[Array], Array] | None = None,
+    active: float = float("inf"),
+    published: Sequence[bool] | None = None,
 ) -> Match:
     """Compare predictions with truth, sequences concatenated.
 
     fit: linear fit made elsewhere, behind R2 and the explained absolute deviation; both NaN without it.
+    active: activation from which a token counts as active, behind the average precision.
+    published: per sequence, whether the published score is made on it; all by default.
     """
     p, t = np.concatenate(predicted), np.concatenate(true)
+    kept = [i for i, keep in enumerate(published or [True] * len(true)) if keep]
     r = correlation(p, t)
     undefined = (float("nan"), float("nan"))
     low, high = bootstrap_interval(predicted, true, resamples, confidence, random) if np.isfinite(r) else undefined
@@ -102,7 +165,9 @@ def match(
         correlation=r,
         low=low,
         high=high,
-        published_score=published_score(p, t),
+        spearman=spearman(p, t),
+        average_precision=average_precision(p, (t >= active) & (t > 0)),
+        published_score=published_score(*(np.concatenate([[], *(s[i] for i in kept)]) for s in (predicted, true))),
         r2=float("nan") if fitted is None else r2(fitted, t),
         abs_dev_explained=float("nan") if fitted is None else abs_dev_explained(fitted, t),
         n_sequences=len(true),

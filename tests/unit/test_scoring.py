@@ -1,5 +1,6 @@
 """Scores against independent computations."""
 
+import itertools
 import math
 import statistics
 
@@ -9,12 +10,16 @@ import torch
 
 from neuron_descriptions.scoring import (
     TokenBaseline,
+    average_precision,
+    best_of_weights,
     bootstrap_interval,
     choose,
     correlation,
     linear_fit,
     match,
     published_score,
+    share_below,
+    spearman,
 )
 from neuron_descriptions.sequences import read_texts
 
@@ -78,6 +83,112 @@ def test_constants_have_no_correlation(predicted, true):
         found = match([np.array(predicted, float)], [np.array(true, float)], 10, 0.95, np.random.default_rng(0))
         assert all(map(math.isnan, (found.correlation, found.low, found.high, found.published_score, found.r2)))
         assert (found.n_sequences, found.n_tokens) == (1, len(true))
+
+
+# --- ranks and active tokens -------------------------------------------------------------------------
+
+
+def slow_ranks(values):
+    """Each value's mean place among the sorted values."""
+    ordered = sorted(values)
+    return [ordered.index(v) + (ordered.count(v) - 1) / 2 for v in values]
+
+
+@pytest.mark.parametrize("levels", [None, 4])
+def test_spearman_is_the_correlation_of_mean_ranks(random, levels):
+    p, t = noisy(random, 60, noise=6)
+    if levels:  # with ties
+        p, t = np.round(p * levels / 10), np.maximum(np.round(t), 3)
+    assert spearman(p, t) == pytest.approx(np.corrcoef(slow_ranks(list(p)), slow_ranks(list(t)))[0, 1])
+
+
+def test_spearman_sees_the_order_alone(random):
+    t = random.gamma(0.3, size=80)
+    assert spearman(np.exp(t), t) == pytest.approx(1)
+    assert spearman(-np.sqrt(t), t) == pytest.approx(-1)
+    assert math.isnan(spearman(np.ones(80), t))
+
+
+def slow_average_precision(predicted, active):
+    """Area under the steps of precision over recall, threshold after threshold."""
+    area, recall = 0.0, 0.0
+    for threshold in sorted(set(predicted), reverse=True):
+        found = [a for p, a in zip(predicted, active) if p >= threshold]
+        area += (sum(found) / sum(active) - recall) * sum(found) / len(found)
+        recall = sum(found) / sum(active)
+    return area
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_average_precision_is_the_area_under_the_steps(random, levels):
+    p, t = noisy(random, 90, noise=5)
+    p = np.round(p * levels / 10) if levels else p
+    active = t > 8
+    assert 0 < active.sum() < 90
+    assert average_precision(p, active) == pytest.approx(slow_average_precision(list(p), list(active)))
+
+
+def test_average_precision_of_perfect_constant_and_worst_predictions():
+    active = np.array([False, True, True, False, False, False, False, True])
+    assert average_precision(active.astype(float), active) == 1
+    assert average_precision(np.ones(8), active) == pytest.approx(3 / 8)  # chance: the share of active tokens
+    assert average_precision(-active.astype(float), active) == pytest.approx(3 / 8)
+    for none in (np.zeros(8, bool), np.ones(8, bool)):
+        assert math.isnan(average_precision(np.arange(8.0), none))
+
+
+def test_a_match_counts_a_token_active_from_the_given_activation_on(random):
+    p, t = noisy(random, noise=6)
+    for threshold in (2.0, 8.0, -5.0):
+        found = match([p], [t], 10, 0.95, random, active=threshold).average_precision
+        assert found == pytest.approx(slow_average_precision(list(p), list((t >= threshold) & (t > 0))))
+    assert math.isnan(match([p], [t], 10, 0.95, random, active=1e9).average_precision)
+
+
+def test_published_score_leaves_out_sequences_of_other_kinds(random):
+    (p, t), (q, u), (r, v) = noisy(random, 40), noisy(random, 30, slope=-3), noisy(random, 20)
+    found = match([p, q, r], [t, u, v], 10, 0.95, random, published=[True, False, True])
+    assert found.published_score == pytest.approx(published_score(np.append(p, r), np.append(t, v)))
+    assert found.correlation == pytest.approx(correlation(np.concatenate([p, q, r]), np.concatenate([t, u, v])))
+    assert math.isnan(match([p], [t], 10, 0.95, random, published=[False]).published_score)
+
+
+# --- chance ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("valid", [[0.3, 0.1, NAN, 0.3, -0.2], [NAN, NAN], [0.5]])
+def test_best_of_n_weights_are_those_of_all_draws(valid, n):
+    draws = list(itertools.combinations(range(len(valid)), min(n, len(valid))))
+    counts = np.zeros(len(valid))
+    for drawn in draws:
+        best = choose({i: valid[i] for i in drawn})
+        counts[drawn[0] if best is None else best] += 1
+    assert best_of_weights(valid, n) == pytest.approx(counts / len(draws))
+
+
+def test_share_below_counts_ties_half_and_numberless_nulls_as_below():
+    assert share_below(0.2, [0.1, 0.2, 0.3, NAN]) == pytest.approx(2.5 / 4)
+    assert share_below(0.2, [0.1, 0.2, 0.3], [0, 1, 3]) == pytest.approx(0.5 / 4)
+    assert math.isnan(share_below(0.2, []))
+
+
+def test_the_best_of_n_must_beat_the_best_of_n_nulls(random):
+    """Candidates that are nulls themselves: their best lies uniformly in the best-of-n null, far above the plain one.
+
+    Selection and report share noise here, as valid and test share what makes one description fit better."""
+    n, plain, best_of = 8, [], []
+    for _ in range(300):
+        skill = random.normal(size=n + 40)
+        valid, test = (skill + 0.5 * random.normal(size=n + 40) for _ in range(2))
+        chosen = choose(dict(enumerate(valid[:n])))
+        plain.append(share_below(test[chosen], test[n:]))
+        best_of.append(share_below(test[chosen], test[n:], best_of_weights(valid[n:], n)))
+    assert np.mean(plain) > 0.75
+    assert 0.44 < np.mean(best_of) < 0.56
+    # So few nulls let about n / (N + n) = 1 in 6 pass at 0.95: as one in N + 1 passes a plain null.
+    assert np.mean(np.array(best_of) > 0.95) < 0.2
+    assert np.mean(np.array(plain) > 0.95) > np.mean(np.array(best_of) > 0.95) + 0.05
 
 
 # --- choosing ----------------------------------------------------------------------------------------
