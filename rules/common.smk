@@ -1,6 +1,7 @@
 # Configuration, wildcards, and functions that say which files belong together. No rules.
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,6 +10,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.prompts import read_explainer_template
+from neuron_descriptions.nulls import pool_neurons
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
 from neuron_descriptions.selection import check_plan, select_neurons
@@ -213,6 +215,34 @@ def all_chunks(path):
         for layer in SELECTED
         for part in chunks(layer)
     ]
+
+
+NULL_POOL = "<results>/descriptions/null-pool.parquet"
+
+
+@cache
+def null_neurons():
+    """Layer -> neurons whose descriptions the nulls are drawn from."""
+    return pool_neurons(SELECTED, CFG.scores.null_neurons, CFG.seed)
+
+
+def null_tables(wildcards):
+    """Tables of the descriptions of those."""
+    return [
+        TABLES["descriptions"].format(layer=layer, part=f"chunk-{chunk}")
+        for layer, neurons in null_neurons().items()
+        for chunk in sorted(
+            {SELECTED[layer].index(n) // CFG.neurons.chunk_size for n in neurons}
+        )
+    ]
+
+
+def null_pool(wildcards):
+    """The run's pool of nulls; a neuron alone waits for no run: it takes the pool where that is made."""
+    if not CFG.scores.nulls:
+        return []
+    made = Path(workflow.pathvars.apply(NULL_POOL)).exists()
+    return NULL_POOL if wildcards.part.startswith("chunk") or made else []
 
 
 CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}

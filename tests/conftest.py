@@ -30,7 +30,7 @@ def tiny_config() -> dict[str, Any]:
     config["neurons"] = {"layers": [1, 3], "indices": [5, "699-699"], "chunk_size": 2}
     config["exemplars"] = {"k": 12, "random": 4, "batch_size": 8}
     config["descriptions"] |= {"pool": 12, "max_tokens": 8, "min_highlights": 3}
-    config["scores"] |= {"top": 3, "random": 1, "bootstrap": 100}
+    config["scores"] |= {"top": 3, "middle": 1, "random": 1, "nulls": 2, "bootstrap": 100}
     return config
 
 

@@ -21,6 +21,7 @@ from .records import (
     SIMULATIONS,
     STATISTICS,
 )
+from .scoring import best_of_weights, choose, share_below
 from .sequences import corpus_facts, read_texts
 from .storage import read_table, whole, write_table
 
@@ -67,12 +68,7 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
     else:
         status = "ok"
 
-    def mean(kind: str) -> float | None:
-        found = [r["correlation"] for r in scores if r["kind"] == kind and r["split"] == "test"]
-        numbers = [r for r in found if r is not None]
-        return float(np.mean(numbers)) if numbers else None
-
-    published = [r["published_score"] for r in scores if r["kind"] == "candidate" and r["split"] == "valid"]
+    baseline = next((r for r in scores if r["kind"] == "token_baseline" and r["split"] == "test"), {})
     return {
         "layer": layer,
         "neuron": neuron,
@@ -81,17 +77,63 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
         "score": test.get("correlation"),
         "score_low": test.get("correlation_low"),
         "score_high": test.get("correlation_high"),
-        "null_score": mean("null"),
-        "token_baseline_score": mean("token_baseline"),
-        # As published: the best of the candidates, reported on the split that it was chosen on.
-        "published_score": max((p for p in published if p is not None), default=None),
+        **_chance(test, scores),
+        "token_baseline_score": baseline.get("correlation"),
+        **{name: test.get(name) for name in ("spearman", "average_precision", "r2", "abs_dev_explained")},
+        **_published(scores),
         "selection_score": valid.get("correlation"),
         "n_candidates": len(described),
+        "n_nulls": sum(r["kind"] == "null" and r["split"] == "test" for r in scores),
+        **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
         "explainer": candidates[0]["explainer"],
         "simulator": valid.get("simulator"),
         "status": status,
     }
+
+
+def _published(scores: list[dict]) -> dict[str, float | None]:
+    """As published: the best of the candidates, reported on the split that it was chosen on; and the same on test."""
+    rows = {(r["candidate"], r["split"]): r["published_score"] for r in scores if r["kind"] == "candidate"}
+    on_valid = {candidate: value for (candidate, split), value in rows.items() if split == "valid"}
+    best = choose({candidate: float("nan") if value is None else value for candidate, value in on_valid.items()})
+    if best is None:
+        return {"published_score": None, "published_score_test": None}
+    return {"published_score": on_valid[best], "published_score_test": rows.get((best, "test"))}
+
+
+def _chance(test: dict, scores: list[dict]) -> dict[str, Any]:
+    """What the nulls got, and where the score stands among them: among all, and among the best of as many as there are
+    distinct candidates, chosen on valid as the candidate was."""
+    nulls: dict[str, dict[str, float]] = {}
+    for row in scores:
+        if row["kind"] == "null":
+            value = float("nan") if row["correlation"] is None else row["correlation"]
+            nulls.setdefault(row["description"], {})[row["split"]] = value
+    on_test = np.array([n["test"] for n in nulls.values()])
+    known = np.isfinite(on_test)
+    if not known.any():
+        names = ("null_score", "null_percentile", "best_null_score", "best_null_percentile", "beats_chance")
+        return dict.fromkeys(names)
+    n = len({r["description"] for r in scores if r["kind"] == "candidate"})
+    weights = best_of_weights([r.get("valid", float("nan")) for r in nulls.values()], n)
+    score = test.get("correlation")
+    below, best_below = (None if score is None else share_below(score, on_test, w) for w in (None, weights))
+    best = weights[known] @ on_test[known] / weights[known].sum() if weights[known].any() else None
+    return {
+        "null_score": float(on_test[known].mean()),
+        "null_percentile": None if below is None else 100 * below,
+        "best_null_score": None if best is None else float(best),
+        "best_null_percentile": None if best_below is None else 100 * best_below,
+        "beats_chance": None if score is None else beats_chance(best_below, test["correlation_low"], best),
+    }
+
+
+def beats_chance(best_below: float | None, low: float | None, best_null: float | None) -> bool:
+    """Whether a score is more than chance gives: above 95 % of the best-of-n null and above 0, its interval clear of
+    the mean of that null. Of descriptions at chance about n in n + N pass the first condition, for n candidates and N
+    nulls: the second is there for small N."""
+    return best_below is not None and best_below >= 0.95 and low is not None and low > max(0.0, best_null or 0.0)
 
 
 def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
@@ -169,14 +211,16 @@ class Details:
         by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
         best = next((r["candidate"] for r in scores if r["chosen"]), None)
         numbers = (
-            "score", "score_low", "score_high", "null_score", "token_baseline_score", "published_score",
-            "selection_score",
+            "score", "score_low", "score_high", "null_score", "null_percentile", "best_null_score",
+            "best_null_percentile", "token_baseline_score", "spearman", "average_precision", "r2", "abs_dev_explained",
+            "published_score", "published_score_test", "selection_score",
         )  # fmt: skip
         half = max(1, self.n_exemplars // 2)
         return {
             "status": row["status"],
             "best": best,
             **{name: _rounded(row[name]) for name in numbers},
+            **{name: row[name] for name in ("beats_chance", "n_nulls", "n_top", "n_middle", "n_random")},
             "candidates": [
                 {
                     "candidate": c["candidate"],
@@ -318,7 +362,7 @@ def plot_scores(atlas: str, output: str) -> None:
     layers = sorted(set(table["layer"].to_pylist()))
     series = (
         ("score", "description", "#c2570c"),
-        ("null_score", "descriptions of other features", "#8a8a8a"),
+        ("null_score", "descriptions of other neurons", "#8a8a8a"),
         ("token_baseline_score", "token baseline", "#2f6fab"),
     )
     figure, axes = plt.subplots(figsize=(max(5.0, 0.5 * len(layers) + 3), 3.2), layout="constrained")

@@ -417,12 +417,18 @@ class Scores(Section):
     """The simulator."""
     top: PositiveInt = 20
     """Top exemplars scored, per neuron, sign and split."""
+    middle: NonNegativeInt = 5
+    """Sequences from the middle of the activation range scored, per neuron, sign and split: on top and random ones
+    alone a description that is too broad scores as well as an exact one."""
     random: PositiveInt = 5
     """Random sequences scored, per neuron, sign and split."""
-    nulls: NonNegativeInt = 2
-    """Descriptions of other features scored on the same test sequences, for comparison with chance."""
+    nulls: NonNegativeInt = 10
+    """Descriptions of other neurons scored on the same sequences, for comparison with chance; as many as candidates,
+    or more, give the best-of-n null its full strength. Each costs as much as a candidate and a half."""
+    null_neurons: PositiveInt = 100
+    """Neurons of the run whose descriptions those are drawn from; scoring waits for these to be described."""
     null_descriptions: str = "config/null-descriptions.yaml"
-    """File of the descriptions that those are drawn from."""
+    """File of descriptions of other features, where the run has too few neurons."""
     bootstrap: PositiveInt = 1000
     """Resamples (of sequences) behind a confidence interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
@@ -488,6 +494,7 @@ class Config(Section):
                 "exemplars.k",
             ),
             ("scores.top", self.scores.top, self.exemplars.k, "exemplars.k"),
+            ("scores.middle", self.scores.middle, self.exemplars.middle, "exemplars.middle"),
             (
                 "scores.random",
                 self.scores.random,

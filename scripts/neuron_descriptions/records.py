@@ -120,22 +120,31 @@ ACCOUNTS = pa.schema(
         ("completion_tokens_per_second", pa.float64()),
     ]
 )
+# Descriptions that the nulls of other neurons are drawn from: at most one of a neuron and sign.
+NULL_POOL = pa.schema([*_NEURON, ("sign", pa.string()), ("description", pa.string())])
+
 
 SCORES = pa.schema(
     [
         *_CANDIDATE,  # candidate -1: a null, -2: the token baseline
         ("kind", pa.string()),  # "candidate" | "null" | "token_baseline"
         ("description", pa.string()),
+        ("origin", pa.string()),  # of a null: "layer/neuron/sign" that it was written for, or "file"
         ("split", pa.string()),  # "valid" chooses, "test" is reported
         ("simulator", pa.string()),
         ("correlation", pa.float64()),  # null where it is undefined
         ("correlation_low", pa.float64()),
         ("correlation_high", pa.float64()),
-        ("published_score", pa.float64()),
-        ("r2", pa.float64()),
+        ("spearman", pa.float64()),
+        ("average_precision", pa.float64()),  # for the tokens beyond the train split's 1e-4 quantile
+        ("published_score", pa.float64()),  # in-sample, without the sequences of the middle
+        ("r2", pa.float64()),  # after the linear fit made on valid; null there
         ("abs_dev_explained", pa.float64()),
         ("n_sequences", pa.int32()),
         ("n_tokens", pa.int32()),
+        ("n_top", pa.int16()),  # of the sequences
+        ("n_middle", pa.int16()),
+        ("n_random", pa.int16()),
         ("chosen", pa.bool_()),  # the candidate with the best correlation on valid
     ]
 )
@@ -160,11 +169,24 @@ ATLAS = pa.schema(
         ("score", pa.float64()),  # signed correlation on test
         ("score_low", pa.float64()),
         ("score_high", pa.float64()),
-        ("null_score", pa.float64()),
+        ("null_score", pa.float64()),  # mean over the nulls
+        ("null_percentile", pa.float64()),  # 0..100: where the score lies among them
+        ("best_null_score", pa.float64()),  # mean of the null chosen on valid among as many as there are candidates
+        ("best_null_percentile", pa.float64()),
+        ("beats_chance", pa.bool_()),  # see atlas.beats_chance; null without nulls or a score
         ("token_baseline_score", pa.float64()),
-        ("published_score", pa.float64()),
+        ("spearman", pa.float64()),  # on test, as the next three
+        ("average_precision", pa.float64()),
+        ("r2", pa.float64()),
+        ("abs_dev_explained", pa.float64()),
+        ("published_score", pa.float64()),  # as published: chosen and reported on valid
+        ("published_score_test", pa.float64()),  # of the same description, on test
         ("selection_score", pa.float64()),
         ("n_candidates", pa.int16()),  # with a description
+        ("n_nulls", pa.int16()),
+        ("n_top", pa.int16()),  # sequences of test that the score is made on
+        ("n_middle", pa.int16()),
+        ("n_random", pa.int16()),
         ("peak", pa.float32()),  # most extreme activation on the train split
         ("explainer", pa.string()),
         ("simulator", pa.string()),

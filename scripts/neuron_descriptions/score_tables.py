@@ -1,21 +1,22 @@
-"""Scores of a chunk: simulate the candidates on valid, the chosen one and the nulls on test, compare, write."""
+"""Scores of a chunk: simulate the candidates and the nulls on valid, the chosen one and the nulls on test, compare."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from .logs import progress
+from .nulls import Nulls
 from .random_streams import generator
-from .records import DESCRIPTIONS, EXEMPLARS, SCORES, SIGNS, SIMULATIONS
+from .records import DESCRIPTIONS, EXEMPLARS, SCORES, SIGNS, SIMULATIONS, STATISTICS, TAILS, quantile_column
 from .scoring import Array, Match, Sequences, TokenBaseline, choose, linear_fit, match
 from .sequences import Text, corpus_facts, read_texts
 from .simulating import Simulator, Task, load_simulator
 from .storage import read_table, write_table
+
+KINDS = ("top", "middle", "random")
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,11 +31,11 @@ class Sequence:
 
 
 class Evidence:
-    """A chunk's exemplars joined with their corpus rows."""
+    """Exemplars of some neurons of a layer, joined with their corpus rows, and their statistics."""
 
-    def __init__(self, exemplars: str, corpus: dict[str, str], neurons: list[int]):
-        table = read_table(exemplars, EXEMPLARS, [("neuron", "in", neurons)])
-        rows = table.to_pylist()
+    def __init__(self, exemplars: list[str], statistics: list[str], corpus: dict[str, str], neurons: list[int]):
+        only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
+        rows = [row for path in exemplars for row in read_table(path, EXEMPLARS, only).to_pylist()]
         texts = {
             split: read_texts(path, {r["seq_id"] for r in rows if r["split"] == split})
             for split, path in corpus.items()
@@ -46,21 +47,39 @@ class Evidence:
             sequence = Sequence(row["kind"], row["rank"], row["seq_id"], text, activations)
             place = row["split"], row["neuron"], row["sign"], row["kind"]
             self._sequences.setdefault(place, []).append(sequence)
+        train = [*only, ("split", "=", "train")]
+        self._train = {
+            row["neuron"]: row for path in statistics for row in read_table(path, STATISTICS, train).to_pylist()
+        }
 
     def get(self, split: str, neuron: int, sign: str, kind: str) -> list[Sequence]:
         """Sequences by rank."""
         return sorted(self._sequences.get((split, neuron, sign, kind), []), key=lambda s: s.rank)
 
-    def scored(self, split: str, neuron: int, sign: str, top: int, random: int) -> list[Sequence]:
-        """The sequences that a score is made on: the first of the top ones and of the random ones, each once."""
+    def scored(self, split: str, neuron: int, sign: str, top: int, middle: int, random: int) -> list[Sequence]:
+        """The sequences that a score is made on, each once: the first of the top ones, as many of the middle, spread
+        over its range, and of the random ones."""
         chosen = self.get(split, neuron, sign, "top")[:top]
-        seen = {sequence.seq_id for sequence in chosen}
-        # Random ranks are by peak: by seq_id is by chance.
-        others = sorted(self.get(split, neuron, sign, "random"), key=lambda s: s.seq_id)
-        return chosen + [s for s in others if s.seq_id not in seen][:random]
+        for kind, count in (("middle", middle), ("random", random)):
+            seen = {sequence.seq_id for sequence in chosen}
+            others = [s for s in self.get(split, neuron, sign, kind) if s.seq_id not in seen]
+            if kind == "random":
+                others.sort(key=lambda s: s.seq_id)  # ranks are by peak: by seq_id is by chance
+            elif len(others) > count:
+                others = [others[int((i + 0.5) * len(others) / count)] for i in range(count)]
+            chosen += others[:count]
+        return chosen
+
+    def active(self, neuron: int, sign: str) -> float:
+        """Activation on this side from which a token counts as active: beyond it lies the loosest tail of the train
+        tokens whose quantile is kept, 1 in 10,000; infinite where that is not on this side of zero."""
+        bound = self._train[neuron][quantile_column(TAILS[-1], sign)]  # type: ignore[arg-type]
+        size = bound if sign == "positive" else -bound
+        return size if size > 0 else float("inf")
 
     def token_baseline(self, neuron: int, sign: str, n_train: int) -> TokenBaseline:
-        """The baseline from everything that train holds of a neuron and sign."""
+        """The baseline from what train holds of a neuron and sign. Sequences of the middle are left out: they stand
+        for no known number of others."""
         top = self.get("train", neuron, sign, "top")
         seen = {sequence.seq_id for sequence in top}
         others = {s.seq_id: s for either in SIGNS for s in self.get("train", neuron, either, "random")}
@@ -84,7 +103,7 @@ class Scorer:
         simulator: Simulator,
         name: str,
         evidence: Evidence,
-        nulls: list[str],
+        nulls: Nulls,
         settings: dict[str, Any],
         n_train: int,
         seed: int,
@@ -96,105 +115,74 @@ class Scorer:
     def score(self, layer: int, neuron: int, sign: str, candidates: list[dict]) -> tuple[list[dict], list[dict]]:
         """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS."""
         who = {"layer": layer, "neuron": neuron, "sign": sign}
-        sequences = {
-            split: self.evidence.scored(split, neuron, sign, self.settings["top"], self.settings["random"])
-            for split in ("valid", "test")
-        }
+        counts = {kind: self.settings[kind] for kind in KINDS}
+        sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
         truth = {s: [one_side(q.activations, sign) for q in found] for s, found in sequences.items()}
-        described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
-        scores: list[dict] = []
+        active = self.evidence.active(neuron, sign)
+        rows: list[dict] = []
 
-        def record(kind: str, number: int, description: str | None, split: str, result: Match) -> None:
-            scores.append(
-                {
-                    **who,
-                    "kind": kind,
-                    "candidate": number,
-                    "description": description,
-                    "split": split,
-                }
-                | {
-                    "simulator": self.name if kind != "token_baseline" else None,
-                    "chosen": False,
-                }
-                | _columns(result)
-            )
-
-        def compare(predicted: Sequences, split: str, *what: object, fit: Any = None) -> Match:
+        def record(kind: str, number: int, text: str | None, split: str, predicted: Sequences, *what, **more) -> Match:
+            """Compare predictions of the first of a split's sequences with the truth, and keep the row."""
             random = generator(self.seed, "bootstrap", layer, neuron, sign, split, *what)
-            s = self.settings
-            return match(predicted, truth[split], s["bootstrap"], s["confidence"], random, fit)
+            shown = sequences[split][: len(predicted)]
+            result = match(
+                predicted, truth[split][: len(predicted)], self.settings["bootstrap"], self.settings["confidence"],
+                random, more.pop("fit", None), active, [s.kind != "middle" for s in shown],
+            )  # fmt: skip
+            row = {**who, "candidate": number, "kind": kind, "description": text, "origin": None, "split": split}
+            row["simulator"] = self.name if kind != "token_baseline" else None
+            numbers = {f"n_{kind}": sum(s.kind == kind for s in shown) for kind in KINDS}
+            rows.append(row | _columns(result) | numbers | {"chosen": False} | more)
+            return result
+
+        def fit(predicted: Sequences) -> Any:
+            return linear_fit(np.concatenate(predicted), np.concatenate(truth["valid"]))
 
         baseline = self.evidence.token_baseline(neuron, sign, self.n_train)
-        fits = {}
-        for split in ("valid", "test"):
-            predicted = [baseline.predict(q.text.evidence) for q in sequences[split]]
-            fits[split] = linear_fit(np.concatenate(predicted), np.concatenate(truth[split]))
-            fit = fits["valid"] if split == "test" else None
-            record(
-                "token_baseline",
-                -2,
-                None,
-                split,
-                compare(predicted, split, "baseline", fit=fit),
-            )
+        expected = {s: [baseline.predict(q.text.evidence) for q in sequences[s]] for s in ("valid", "test")}
+        record("token_baseline", -2, None, "valid", expected["valid"], "baseline")
+        record("token_baseline", -2, None, "test", expected["test"], "baseline", fit=fit(expected["valid"]))
+        described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
         if not described:
-            return scores, []
-        valid = self._simulate(list(described.values()), sequences["valid"])
-        correlations = {}
-        for (number, description), predicted in zip(described.items(), valid):
-            result = compare(predicted, "valid", number)
-            correlations[number] = result.correlation
-            record("candidate", number, description, "valid", result)
-        best = choose(correlations)
+            return rows, []
+        nulls = self.nulls.draw(layer, neuron, sign)
+        others = [null.description for null in nulls]
+        valid = self._simulate([*described.values(), *others], sequences["valid"])
+        found = {
+            number: record("candidate", number, text, "valid", valid[text], number)
+            for number, text in described.items()
+        }
+        best = choose({number: result.correlation for number, result in found.items()})
         if best is None:
-            return scores, []
-        for row in scores:
+            return rows, []
+        # The published code would choose this one, and report it.
+        published = choose({number: result.published_score for number, result in found.items()})
+        reported = dict.fromkeys([best] if published is None else [best, published])
+        test = self._simulate([*(described[number] for number in reported), *others], sequences["test"])
+        for number in reported:
+            text = described[number]
+            record("candidate", number, text, "test", test[text], number, fit=fit(valid[text]))
+        for row in rows:
             row["chosen"] = row["kind"] == "candidate" and row["candidate"] == best
-        nulls = self._nulls(layer, neuron, sign)
-        chosen, *others = self._simulate([described[best], *nulls], sequences["test"])
-        on_valid = valid[list(described).index(best)]
-        fit = linear_fit(np.concatenate(on_valid), np.concatenate(truth["valid"]))
-        record(
-            "candidate",
-            best,
-            described[best],
-            "test",
-            compare(chosen, "test", best, fit=fit),
-        )
-        scores[-1]["chosen"] = True
-        for number, (description, predicted) in enumerate(zip(nulls, others)):
-            record(
-                "null",
-                -1,
-                description,
-                "test",
-                compare(predicted, "test", "null", number),
-            )
+        for number, (null, text) in enumerate(zip(nulls, others)):
+            for split, predicted in (("valid", valid[text]), ("test", test[text])):
+                line = fit(valid[text]) if split == "test" else None
+                record("null", -1, text, split, predicted, "null", number, fit=line, origin=null.origin)
         simulations = [
-            {
-                **who,
-                "candidate": best,
-                "split": split,
-                "kind": q.kind,
-                "rank": q.rank,
-                "seq_id": q.seq_id,
-            }
+            {**who, "candidate": best, "split": split, "kind": q.kind, "rank": q.rank, "seq_id": q.seq_id}
             | {"activations": q.activations.tolist(), "simulated": predicted.tolist()}
-            for split, simulated in (("valid", on_valid), ("test", chosen))
-            for q, predicted in zip(sequences[split], simulated)
+            for split, simulated in (("valid", valid), ("test", test))
+            for q, predicted in zip(sequences[split], simulated[described[best]])
         ]
-        return scores, simulations
+        return rows, simulations
 
-    def _simulate(self, descriptions: list[str], sequences: list[Sequence]) -> list[Sequences]:
-        tasks = [Task(d, q.text) for d in descriptions for q in sequences]
+    def _simulate(self, descriptions: list[str], sequences: list[Sequence]) -> dict[str, Sequences]:
+        """Description -> predictions; each one simulated once, however many candidates say the same."""
+        distinct = list(dict.fromkeys(descriptions))
+        tasks = [Task(d, q.text) for d in distinct for q in sequences]
         predicted = [np.array(p) for p in self.simulator.simulate(tasks)]
         n = len(sequences)
-        return [predicted[i * n : (i + 1) * n] for i in range(len(descriptions))]
-
-    def _nulls(self, layer: int, neuron: int, sign: str) -> list[str]:
-        random = generator(self.seed, "null", layer, neuron, sign)
-        return [self.nulls[i] for i in random.permutation(len(self.nulls))[: self.settings["nulls"]]]
+        return {d: predicted[i * n : (i + 1) * n] for i, d in enumerate(distinct)}
 
 
 def _columns(result: Match) -> dict[str, Any]:
@@ -202,6 +190,8 @@ def _columns(result: Match) -> dict[str, Any]:
         "correlation": result.correlation,
         "correlation_low": result.low,
         "correlation_high": result.high,
+        "spearman": result.spearman,
+        "average_precision": result.average_precision,
         "published_score": result.published_score,
         "r2": result.r2,
         "abs_dev_explained": result.abs_dev_explained,
@@ -210,24 +200,16 @@ def _columns(result: Match) -> dict[str, Any]:
     return numbers | {"n_sequences": result.n_sequences, "n_tokens": result.n_tokens}
 
 
-def read_null_descriptions(path: str, wanted: int) -> list[str]:
-    """The file's descriptions. Raises ValueError where they are fewer than wanted."""
-    try:
-        found = yaml.safe_load(Path(path).read_text())["descriptions"]
-    except (yaml.YAMLError, TypeError, KeyError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(d, str) for d in found) or len(found) < wanted:
-        raise ValueError(f"{path} is not a list of at least {wanted} texts under `descriptions`")
-    return found
-
-
 def score_chunk(
     neurons: list[int],
     layer: int,
     corpus: dict[str, str],
-    exemplars: str,
+    exemplars: list[str],
+    statistics: list[str],
     descriptions: str,
+    null_pool: str | None,
     null_descriptions: str,
+    subject_folder: str,
     simulator_folder: str,
     simulator: dict[str, Any],
     prompt: str | None,
@@ -238,13 +220,13 @@ def score_chunk(
     simulations: str,
 ) -> None:
     """Score a chunk's descriptions and write its two tables. settings: the config's `scores`, the rest of it."""
-    nulls = read_null_descriptions(null_descriptions, settings["nulls"])
+    nulls = Nulls(null_pool, null_descriptions, settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}
     for row in read_table(descriptions, DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
-    evidence = Evidence(exemplars, corpus, neurons)
+    evidence = Evidence(exemplars, statistics, corpus, neurons)
     train = corpus_facts(corpus["train"])
-    loaded = load_simulator(simulator, simulator_folder, prompt, train.tokenizer, threads)
+    loaded = load_simulator(simulator, simulator_folder, prompt, subject_folder, threads)
     scorer = Scorer(loaded, simulator["model"], evidence, nulls, settings, train.sequences, seed)
     todo: Iterator[tuple[int, str]] = ((neuron, sign) for neuron in neurons for sign in SIGNS)
     score_rows, simulation_rows = [], []

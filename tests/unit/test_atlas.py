@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from neuron_descriptions.accounting import accounts
+from conftest import ROOT
 from neuron_descriptions.atlas import (
     Details,
     _json,
@@ -23,6 +24,7 @@ from neuron_descriptions.atlas import (
     write_details,
     write_neuron_page,
 )
+from neuron_descriptions.nulls import Nulls
 from neuron_descriptions.records import (
     ACCOUNTS,
     ATLAS,
@@ -142,9 +144,9 @@ def test_score_is_of_test_and_selection_of_valid():
         score(5, "positive", 1, "valid", 0.8, chosen=True, description="months", published=0.8),
         score(5, "positive", 2, "valid", -0.95, description="weeks", published=0.95),
         score(5, "positive", 1, "test", 0.2, chosen=True, description="months", published=0.99),
-        score(5, "positive", -1, "test", 0.1, kind="null", published=1.0),
-        score(5, "positive", -1, "test", None, kind="null"),
-        score(5, "positive", -1, "test", -0.3, kind="null"),
+        score(5, "positive", -1, "test", 0.1, kind="null", published=1.0, description="ships"),
+        score(5, "positive", -1, "test", None, kind="null", description="law"),
+        score(5, "positive", -1, "test", -0.3, kind="null", description="music"),
     ]
     row = row_of(described, scored)
     assert row["status"] == "ok"
@@ -152,10 +154,72 @@ def test_score_is_of_test_and_selection_of_valid():
     assert (row["score"], row["score_low"], row["score_high"]) == pytest.approx((0.2, 0.1, 0.3))
     assert row["selection_score"] == 0.8
     assert row["published_score"] == 0.95  # the best on valid, whichever is chosen; not of test, not a null's
+    assert row["published_score_test"] is None  # that one was not simulated on test
     assert row["null_score"] == pytest.approx(-0.1)
+    assert row["null_percentile"] == pytest.approx(100)
+    assert row["n_nulls"] == 3
     assert row["token_baseline_score"] == 0.35
     assert row["n_candidates"] == 2
     assert (row["explainer"], row["simulator"]) == ("an explainer", "a simulator")
+
+
+def nulls(*pairs):
+    """Rows of nulls with (valid, test) correlations."""
+    return [
+        score(5, "positive", -1, split, value, kind="null", description=f"null {i}")
+        for i, pair in enumerate(pairs)
+        for split, value in zip(("valid", "test"), pair)
+    ]
+
+
+def chance_row(valid, test, low, *pairs):
+    """Row of a neuron with as many candidates as `valid`, the first chosen."""
+    described = [description(5, "positive", i, f"d{i}") for i in range(len(valid))]
+    scored = [score(5, "positive", i, "valid", v, chosen=i == 0, description=f"d{i}") for i, v in enumerate(valid)]
+    scored.append(score(5, "positive", 0, "test", test, chosen=True, description="d0", correlation_low=low))
+    return row_of(described, scored + nulls(*pairs))
+
+
+def test_the_best_of_n_is_compared_with_the_best_of_n_nulls():
+    pairs = [(0.1, 0.3), (0.4, 0.5), (-0.2, -0.4), (None, 0.2)]
+    row = chance_row([0.6, 0.2], 0.35, 0.3, *pairs)
+    assert row["null_score"] == pytest.approx(0.15)
+    assert row["null_percentile"] == pytest.approx(75)
+    # Of the 6 pairs of nulls, the second is the best on valid of 3, the first of 2, the third of 1.
+    assert row["best_null_score"] == pytest.approx((3 * 0.5 + 2 * 0.3 - 0.4) / 6)
+    assert row["best_null_percentile"] == pytest.approx(100 * 3 / 6)
+    assert row["beats_chance"] is False
+    alone = chance_row([0.6], 0.35, 0.3, *pairs)
+    assert (alone["best_null_score"], alone["best_null_percentile"]) == pytest.approx((0.15, 75))
+
+
+@pytest.mark.parametrize(
+    ("test", "low", "beats"),
+    [(0.6, 0.5, True), (0.6, 0.2, False), (0.3, 0.25, False), (-0.1, -0.2, False), (None, None, None)],
+)
+def test_beating_chance_takes_a_rank_and_a_clear_interval(test, low, beats):
+    assert chance_row([0.6, 0.2], test, low, (0.2, 0.3), (0.1, 0.1), (0.0, 0.4))["beats_chance"] is beats
+
+
+def test_a_score_below_zero_never_beats_chance():
+    assert chance_row([0.6, 0.2], -0.1, -0.2, (0.2, -0.5), (0.1, -0.4))["beats_chance"] is False
+
+
+def test_without_nulls_chance_is_unknown():
+    row = chance_row([0.6, 0.2], 0.5, 0.4)
+    assert (row["null_score"], row["best_null_score"], row["beats_chance"], row["n_nulls"]) == (None, None, None, 0)
+
+
+def test_published_score_is_of_the_description_that_its_rule_chooses():
+    described = [description(5, "positive", i, f"d{i}") for i in range(2)]
+    scored = [
+        score(5, "positive", 0, "valid", 0.5, published=0.5, chosen=True, description="d0"),
+        score(5, "positive", 1, "valid", -0.8, published=0.8, description="d1"),
+        score(5, "positive", 0, "test", 0.4, published=0.4, chosen=True, description="d0"),
+        score(5, "positive", 1, "test", -0.7, published=0.7, description="d1"),
+    ]
+    row = row_of(described, scored)
+    assert (row["score"], row["published_score"], row["published_score_test"]) == (0.4, 0.8, 0.7)
 
 
 def test_signs_have_rows_of_their_own():
@@ -326,18 +390,19 @@ class Prescribed:
 def test_neuron_with_one_unscored_sign_keeps_the_other(texts, tables):
     """From the scorer to the atlas: a positive side without a number, a perfect negative one."""
     paths = tables[3, 9]
-    evidence = Evidence(paths["exemplars"], texts, [9])
-    settings = {"top": 3, "random": 1, "nulls": 1, "bootstrap": 20, "confidence": 0.9}
+    evidence = Evidence([paths["exemplars"]], [paths["statistics"]], texts, [9])
+    settings = {"top": 3, "middle": 0, "random": 1, "bootstrap": 20, "confidence": 0.9}
+    others = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 1, 0)
     described, scored = [], []
     for sign, text in (("positive", "flat"), ("negative", "true")):
         truth = {
             tuple(s.text.input_ids): s.activations
             for split in ("valid", "test")
-            for s in evidence.scored(split, 9, sign, 3, 1)
+            for s in evidence.scored(split, 9, sign, 3, 0, 1)
         }
         mine = [description(9, sign, i, text, layer=3) for i in range(2)]
         described += mine
-        scored += Scorer(Prescribed(truth), "s", evidence, ["flat"], settings, 72, 0).score(3, 9, sign, mine)[0]
+        scored += Scorer(Prescribed(truth), "s", evidence, others, settings, 72, 0).score(3, 9, sign, mine)[0]
     found = rows_of(described, scored)
     assert [row["status"] for row in found.values()] == ["no_score", "ok"]
     assert found[3, 9, "positive"]["score"] is None

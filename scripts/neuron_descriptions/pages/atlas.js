@@ -12,10 +12,12 @@ const SIGNS = {positive: "+", negative: "−"};
 const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative activations"};
 const STATUS = {
   ok: ["ok", ""],
+  at_chance: ["at chance", "No description beats chance: the chosen one does not stand clear of descriptions of other neurons, chosen among as many in the same way."],
   no_activation: ["no activation", "The neuron has no activation of this sign on the training text, so there was nothing to describe."],
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
   no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
 };
+const statusOf = (row) => row.status === "ok" && row.beats_chance === false ? "at_chance" : row.status;
 const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: "answer could not be read", no_activation: "nothing to describe"};
 
 // ---- small helpers
@@ -113,11 +115,11 @@ function rowFilter() {
   for (const word of state.q.toLowerCase().split(/\s+/).filter(Boolean)) {
     const [, field, text] = /^(layer|neuron|sign|status):(.+)$/.exec(word) ?? [];
     const value = field === "sign" ? SIGN_NAMES[text] ?? text : text;
-    tests.push(field ? (row) => String(row[field]) === value : (row) => row.text.includes(word));
+    tests.push(field ? (row) => String(row[field]) === value || (field === "status" && statusOf(row) === value) : (row) => row.text.includes(word));
   }
   if (loadAll && state.layer) tests.push((row) => String(row.layer) === state.layer);
   if (state.sign) tests.push((row) => row.sign === state.sign);
-  if (state.status) tests.push((row) => row.status === state.status);
+  if (state.status) tests.push((row) => statusOf(row) === state.status || row.status === state.status);
   if (state.min !== "" && isNumber(Number(state.min))) tests.push((row) => isNumber(row.score) && row.score >= Number(state.min));
   return (row) => tests.every((test) => test(row));
 }
@@ -171,6 +173,11 @@ function drawSummary(rows, total) {
     const above = both.filter((row) => row.score > row[other]).length;
     return both.length ? [`${Math.round(100 * above / both.length)} %`, el("small", {}, `${count(above)} of ${count(both.length)} that have both`)] : ["–"];
   };
+  const beating = (rows) => {
+    const known = rows.filter((row) => typeof row.beats_chance === "boolean");
+    const many = known.filter((row) => row.beats_chance).length;
+    return known.length ? [`${Math.round(100 * many / known.length)} %`, el("small", {}, `${count(many)} of ${count(known.length)} with nulls`)] : ["–"];
+  };
   const scores = rows.map((row) => row.score).filter(isNumber).sort((a, b) => a - b);
   const half = scores.length >> 1;
   const median = scores.length % 2 ? scores[half] : (scores[half - 1] + scores[half]) / 2;
@@ -179,7 +186,7 @@ function drawSummary(rows, total) {
     ["rows", count(rows.length), el("small", {}, rows.length === total ? whole : `match the filters, of ${count(total)}`)],
     ["with status ok", count(rows.filter((row) => row.status === "ok").length)],
     ["median score", number(median), el("small", {}, `over ${count(scores.length)} with a score`)],
-    ["score above null", ...share("null_score")],
+    ["beats chance", ...beating(rows)],
     ["score above token baseline", ...share("token_baseline_score")],
   ]));
 }
@@ -203,7 +210,7 @@ function drawRow(row, axis) {
   const href = hashOf({neuron: nameOf(row)});
   const cell = (key, label, ...content) => el("td", {class: `${key} number`, "data-label": label}, ...content);
   const open = (event) => { if (!event.target.closest("a") && !getSelection().toString()) location.hash = href; };
-  const [statusWords, statusReason] = STATUS[row.status] ?? [row.status ?? "", ""];
+  const [statusWords, statusReason] = STATUS[statusOf(row)] ?? [row.status ?? "", ""];
   return el("tr", {click: open},
     cell("layer", "layer", String(row.layer)),
     el("td", {class: "neuron number", "data-label": "neuron", title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
@@ -211,10 +218,10 @@ function drawRow(row, axis) {
     el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description || statusWords)),
     el("td", {class: "graph number"}, el("div", {}, isNumber(row.score) || isNumber(row.token_baseline_score) ? scoreBar(row, axis) : null,
       el("span", {}, number(row.score), el("small", {}, " ", interval(row))))),
-    cell("null_score", "null", number(row.null_score)),
+    el("td", {class: "null_score number", "data-label": "null", title: nullWords(row) || null}, number(row.null_score)),
     cell("tokens_score", "tokens", number(row.token_baseline_score)),
     cell("published_score", "publ.", number(row.published_score)),
-    el("td", {class: row.status === "ok" ? "status soft" : "status", title: statusReason || null}, statusWords));
+    el("td", {class: statusOf(row) === "ok" ? "status soft" : "status", title: statusReason || null}, statusWords));
 }
 
 function drawTable() {
@@ -290,14 +297,14 @@ function simulatedLine(record, sign) {
 
 // Groups by split and kind; only the first is open, and a closed one is built when it is first opened.
 function groups(records, drawOne) {
-  const KINDS = {top: "strongest activations", random: "random sequences"};
+  const KINDS = {top: "strongest activations", middle: "middle of the activation range", random: "random sequences"};
   const SPLITS = ["train", "valid", "test"];
   const grouped = new Map();
   for (const record of records) {
     const key = `${record.split}/${record.kind}`;
     grouped.set(key, [...grouped.get(key) ?? [], record]);
   }
-  const place = ([key]) => SPLITS.indexOf(key.split("/")[0]) * 2 + (key.endsWith("/top") ? 0 : 1);
+  const place = ([key]) => SPLITS.indexOf(key.split("/")[0]) * 3 + Object.keys(KINDS).indexOf(key.split("/")[1]);
   return [...grouped].sort((a, b) => place(a) - place(b)).map(([key, members], i) => {
     const [split, kind] = key.split("/");
     const box = el("details", {class: "group"}, el("summary", {}, `${split}: ${KINDS[kind] ?? kind} (${members.length})`));
@@ -329,7 +336,7 @@ function statisticsTable(statistics) {
 function candidatesTable(sign) {
   const ranks = (candidate) => (candidate.exemplar_ranks ?? []).map((rank) => `#${rank}`).join(" ");
   return dataTable("candidates", [["Candidate"], ["Description"], ["Selection score", "on the text used for choosing among the candidates"],
-    ["Score", "on the test text; only for the chosen candidate"], ["Published", "as the published pipeline computes it (in-sample)"],
+    ["Score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
     ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
   sign.candidates.map((candidate) => el("tr", {class: candidate.candidate === sign.best ? "chosen" : null},
     el("td", {class: "number"}, String(candidate.candidate), candidate.candidate === sign.best ? el("strong", {}, " ✓ chosen") : null),
@@ -339,10 +346,16 @@ function candidatesTable(sign) {
     el("td", {class: "small soft"}, ranks(candidate)))));
 }
 
+const percentile = (value) => isNumber(value) ? `${Number(value.toFixed(1))} %` : "–";
+const nullWords = (record) => isNumber(record.null_percentile) ? `The score is above ${percentile(record.null_percentile)} of the nulls, and above `
+  + `${percentile(record.best_null_percentile)} of the best of as many as there are candidates` : "";
+const madeOn = (record) => isNumber(record.n_top) ? ["top", "middle", "random"].map((kind) => `${record[`n_${kind}`]} ${kind}`).join(" + ") : "–";
+
 function verdict(record) {
+  const chance = record.beats_chance ? "Beats chance: clear of descriptions of other neurons, chosen in the same way. " : "";
   const against = (value, name, meaning) => !isNumber(value) || !isNumber(record.score) ? "" : record.score <= value ? `Not above ${name}: ${meaning}. `
     : `Above ${name}${record.score_low <= value ? ", though the interval reaches down to it" : ""}. `;
-  return against(record.null_score, "the null", "descriptions of other features do as well")
+  return chance + against(record.best_null_score ?? record.null_score, "the null", "descriptions of other neurons do as well")
     + against(record.token_baseline_score, "the token baseline", "it is not shown to say more than “these tokens”");
 }
 
@@ -354,15 +367,18 @@ function signSection(neuron, signName) {
   const exemplars = sign.exemplars ?? [], simulated = sign.simulated ?? [];
   const all = Object.values(neuron.signs).flatMap((one) => one.exemplars ?? []).flatMap((one) => one.activations);
   const scale = {positive: largestOf(all, (v) => v > 0), negative: largestOf(all, (v) => v < 0)};
-  const [, reason] = STATUS[sign.status] ?? ["", ""];
+  const [, reason] = STATUS[statusOf(sign)] ?? ["", ""];
   const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
   return el("section", {},
     chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
     reason ? el("p", {class: "message"}, reason) : null,
     isNumber(sign.score) || isNumber(sign.token_baseline_score) ? el("div", {class: "measure"}, scoreBar(sign, axisOf([sign]), true)) : null,
     sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
-      [[keyMark("score"), "Score (test)"], `${number(sign.score)} ${interval(sign)}`], [[keyMark("null"), "Null"], number(sign.null_score)],
-      [[keyMark("tokens"), "Token baseline"], number(sign.token_baseline_score)], ["Published (in-sample)", number(sign.published_score)],
+      [[keyMark("score"), "Score (test)"], `${number(sign.score)} ${interval(sign)}`], [[keyMark("null"), "Null"], `${number(sign.null_score)}, best of n ${number(sign.best_null_score)}`],
+      [`Among ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)}, best of n ${percentile(sign.best_null_percentile)}`],
+      [[keyMark("tokens"), "Token baseline"], number(sign.token_baseline_score)], ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
+      ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
+      ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`], ["Sequences", madeOn(sign)],
       ["Selection score", number(sign.selection_score)]])),
     el("p", {}, verdict(sign)),
     legend,
