@@ -1,6 +1,6 @@
 """Simulators: activations predicted from a description.
 
-B rows of a batch, S tokens of a row's own part (after the shared prefix), N number tokens.
+B rows of a batch, P prefixes, S tokens of a row's own part (after its prefix), N number tokens, R read positions.
 """
 
 import copy
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
 
 from .models import load_model, load_tokenizer, special_tokens, tokenizer_fingerprint
 from .prompts import plain_ids, prompt_file, read_template, template_segments
+from .retokenizing import Retokenizer, SameTokens
 from .sequences import Text
 
 
@@ -27,6 +26,11 @@ class Task:
 
 class Simulator(Protocol):
     """Predicts activations."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model, shared prefixes and padding aside."""
+        ...
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation (0..10) for each evidence token."""
@@ -43,10 +47,14 @@ class SimulatorTemplate:
 
 @dataclass(slots=True, frozen=True)
 class _Row:
-    """A task as token ids after the shared prefix; `reads[i]` is where evidence token i's number is predicted."""
+    """A task as token ids: `prefix` is shared with other rows; `reads` are the places in `ids` where numbers are
+    predicted, and evidence token i's is the largest of those of its `groups[i]` (its own alone, where groups is
+    None: then the simulator has the subject's tokens)."""
 
+    prefix: tuple[int, ...]
     ids: list[int]
     reads: list[int]
+    groups: list[list[int]] | None = None
 
 
 def number_tokens(tokenizer: Any) -> list[int]:
@@ -63,56 +71,79 @@ def number_tokens(tokenizer: Any) -> list[int]:
 
 
 class _Expectation:
-    """Runs rows after a prefix whose keys and values are computed once, and reads the expected number."""
+    """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
 
-    def __init__(self, model: Any, prefix: list[int], numbers: list[int], batch_tokens: int):
-        self.model, self.prefix, self.batch_tokens = model, prefix, batch_tokens
-        head = model.get_output_embeddings()
-        self.head_ND = head.weight[numbers]
-        self.bias_N = None if getattr(head, "bias", None) is None else head.bias[numbers]
-        self.cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
+        self.model, self.batch_tokens, self.tokens = _with_head_rows(model, numbers), batch_tokens, 0
         self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
-        self.cache: DynamicCache | None = None
+        self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
 
     @torch.inference_mode()
     def run(self, rows: list[_Row]) -> list[list[float]]:
-        """Expected number at every read position of every row."""
-        if self.prefix and self.cache is None:
-            ids = torch.tensor([self.prefix], device=self.model.device)
-            self.cache = self.model.base_model(input_ids=ids, use_cache=True).past_key_values
+        """Expected number of every evidence token of every row."""
+        self.tokens += sum(len(row.ids) for row in rows)
         results: dict[int, list[float]] = {}
         for batch in self._batches(rows):
             longest = max(len(rows[i].ids) for i in batch)
             # Padding on the right: a causal model's tokens do not see what comes after them.
             ids_BS = torch.tensor([rows[i].ids + [0] * (longest - len(rows[i].ids)) for i in batch])
-            cache = copy.deepcopy(self.cache)
-            if cache is not None:
-                cache.batch_repeat_interleave(len(batch))
-            hidden_BSD = self.model.base_model(
-                input_ids=ids_BS.to(self.model.device),
-                past_key_values=cache,
-                use_cache=cache is not None,
-            ).last_hidden_state
+            cache = self._cache([rows[i].prefix for i in batch])
+            logits_BSN = self.model(
+                input_ids=ids_BS.to(self.model.device), past_key_values=cache, use_cache=cache is not None
+            ).logits
             for b, i in enumerate(batch):
-                results[i] = self._expected(hidden_BSD[b, rows[i].reads])
+                expected = (logits_BSN[b, rows[i].reads].float().softmax(-1) @ self.numbers_N).tolist()
+                groups = rows[i].groups
+                results[i] = (
+                    expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
+                )
         return [results[i] for i in range(len(rows))]
 
-    def _expected(self, hidden_RD: Tensor) -> list[float]:
-        logits_RN = torch.nn.functional.linear(hidden_RD, self.head_ND, self.bias_N).float()
-        if self.cap:
-            logits_RN = self.cap * torch.tanh(logits_RN / self.cap)
-        return (logits_RN.softmax(-1) @ self.numbers_N).tolist()
+    def _cache(self, prefixes_B: list[tuple[int, ...]]) -> Any:
+        """Keys and values of the rows' prefixes, which are of one length; None where that is 0."""
+        distinct = list(dict.fromkeys(prefixes_B))
+        if not distinct[0]:
+            return None
+        if self.kept[0] != distinct:
+            ids_PS = torch.tensor(distinct, device=self.model.device)
+            self.kept = distinct, self.model.base_model(input_ids=ids_PS, use_cache=True).past_key_values
+        cache = copy.deepcopy(self.kept[1])
+        cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
+        return cache
 
     def _batches(self, rows: list[_Row]) -> Iterator[list[int]]:
-        """Row numbers, longest first, in batches of at most batch_tokens, padding and prefix included."""
+        """Row numbers in batches of at most batch_tokens, padding and prefixes included: prefixes of one length in one
+        batch, so that they need no padding, rows of one prefix together, longest first."""
         batch: list[int] = []
-        for i in sorted(range(len(rows)), key=lambda i: (-len(rows[i].ids), i)):
-            longest = len(self.prefix) + len(rows[(batch or [i])[0]].ids)
-            if batch and longest * (len(batch) + 1) > self.batch_tokens:
+        size = longest = 0
+
+        def order(i: int) -> tuple:
+            return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
+
+        for i in sorted(range(len(rows)), key=order):
+            longest = max(longest, len(rows[i].ids))
+            grown = (len(rows[i].prefix) + longest) * (len(batch) + 1)
+            if batch and (grown > self.batch_tokens or len(rows[i].prefix) != size):
                 yield batch
-                batch = []
+                batch, longest = [], len(rows[i].ids)
+            size = len(rows[i].prefix)
             batch.append(i)
-        yield batch
+        if batch:
+            yield batch
+
+
+def _with_head_rows(model: Any, rows: list[int]) -> Any:
+    """The same model, weights shared, whose head has these rows of the vocabulary alone; whatever else the model does
+    to its logits (a factor, a cap) it goes on doing."""
+    head = model.get_output_embeddings()
+    part = torch.nn.Linear(head.in_features, len(rows), bias=head.bias is not None, device="meta")
+    part.weight = torch.nn.Parameter(head.weight[rows], requires_grad=False)
+    if head.bias is not None:
+        part.bias = torch.nn.Parameter(head.bias[rows], requires_grad=False)
+    view = copy.copy(model)
+    view._modules = dict(model._modules)
+    view.set_output_embeddings(part)
+    return view
 
 
 class PromptedSimulator:
@@ -122,17 +153,30 @@ class PromptedSimulator:
 
     UNKNOWN = "unknown"
 
-    def __init__(self, model: Any, tokenizer: Any, template: SimulatorTemplate, batch_tokens: int):
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        template: SimulatorTemplate,
+        batch_tokens: int,
+        texts: SameTokens | Retokenizer | None = None,
+    ):
+        """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
+        self.tokenizer, self.texts = tokenizer, texts or SameTokens()
         numbers = number_tokens(tokenizer)
         self.tab, self.newline, self.unknown = (plain_ids(tokenizer, t) for t in ("\t", "\n", self.UNKNOWN))
         if len(self.tab) != 1:
             raise ValueError("scores.simulator.model: its tokenizer does not write a tab as one token; use another")
         self.special = special_tokens(tokenizer)
-        prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
-        self.expectation = _Expectation(model, prefix, numbers, batch_tokens)
+        self.prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
+        self.expectation = _Expectation(model, numbers, batch_tokens)
 
-    def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[list[int], list[int]]:
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model."""
+        return self.expectation.tokens
+
+    def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
         """(ids up to the description, ids between the description and the first token)."""
         marks = [f"\N{SYMBOL FOR SUBSTITUTE}{i}." for i in range(len(template.examples) + 1)]
         messages = [{"role": "system", "content": template.system.strip()}]
@@ -155,7 +199,7 @@ class PromptedSimulator:
                 number = plain_ids(self.tokenizer, str(round(value * scale / 10)))
                 prefix = prefix + plain_ids(self.tokenizer, text) + self.tab + number + self.newline
             prefix = prefix + segment
-        return prefix, segments[-1] + plain_ids(self.tokenizer, "Activations:\n<start>\n")
+        return tuple(prefix), segments[-1] + plain_ids(self.tokenizer, "Activations:\n<start>\n")
 
     @staticmethod
     def _question(number: int, description: str) -> str:
@@ -164,14 +208,15 @@ class PromptedSimulator:
     def row(self, task: Task) -> _Row:
         """A task's own part of the prompt."""
         ids = plain_ids(self.tokenizer, task.description) + self.after_description
+        tokens, groups = self.texts.evidence(task.text, keep_special=False)
         reads = []
-        for token in task.text.evidence:
+        for token in tokens:
             # A special token would end the turn: it stands as its text.
             text = plain_ids(self.tokenizer, self.special[token]) if token in self.special else [token]
             ids = ids + text + self.tab
             reads.append(len(ids) - 1)
             ids = ids + self.unknown + self.newline
-        return _Row(ids, reads)
+        return _Row(self.prefix, ids, reads, groups)
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation for each evidence token: 0..10, or 0..9 (see number_tokens)."""
@@ -190,18 +235,26 @@ class FinetunedSimulator:
         "<|eot_id|>": "<||eot_id||>",
     }
 
-    def __init__(self, model: Any, tokenizer: Any, batch_tokens: int):
-        self.tokenizer = tokenizer
+    def __init__(self, model: Any, tokenizer: Any, batch_tokens: int, texts: SameTokens | Retokenizer | None = None):
+        """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
+        self.tokenizer, self.texts = tokenizer, texts or SameTokens()
         vocabulary = tokenizer.get_vocab()
         self.replaced = {vocabulary[a]: vocabulary[b] for a, b in self.ADDED.items() if b in vocabulary}
-        self.expectation = _Expectation(model, [], list(range(11)), batch_tokens)
+        self.expectation = _Expectation(model, list(range(11)), batch_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model."""
+        return self.expectation.tokens
 
     def row(self, task: Task) -> _Row:
-        """Ids of a task and where its evidence tokens stand."""
-        ids = self.tokenizer(f"## Neuron Description: {task.description}\n\n ## Input: ")["input_ids"]
-        sequence = [self.replaced.get(token, token) for token in task.text.input_ids]
-        evidence = range(len(ids) + task.text.prefix_len, len(ids) + len(sequence))
-        return _Row(ids + sequence, list(evidence))
+        """Ids of a task, the description as their prefix, and where its evidence tokens stand."""
+        described = f"## Neuron Description: {task.description}\n\n ## Input: "
+        prefix = self.tokenizer(described, split_special_tokens=True)["input_ids"]
+        before = self.texts.prefix(task.text)
+        evidence, groups = self.texts.evidence(task.text, keep_special=True)
+        sequence = [self.replaced.get(token, token) for token in before + evidence]
+        return _Row(tuple(prefix), sequence, list(range(len(before), len(sequence))), groups)
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation (0..10) for each evidence token."""
@@ -212,22 +265,16 @@ def load_simulator(
     settings: dict[str, Any],
     folder: str,
     prompt: str | None,
-    subject: str,
+    subject_folder: str,
     threads: int,
 ) -> Simulator:
-    """The simulator of the config's `scores.simulator`; prompt: its few-shot file, if it has one; subject: fingerprint
-    of the subject's tokenizer.
-
-    Raises ValueError where the tokenizers differ: activations could not be matched to tokens.
-    """
-    tokenizer = load_tokenizer(folder)
-    if tokenizer_fingerprint(tokenizer) != subject:
-        raise ValueError(
-            "scores.simulator.model: its tokenizer is not the subject's, so its predictions cannot be matched to the"
-            " subject's tokens; choose a simulator that shares the subject's tokenizer"
-        )
+    """The simulator of the config's `scores.simulator`; prompt: its few-shot file, if it has one; subject_folder: of
+    the subject, whose tokenizer may be another."""
+    tokenizer, subject = load_tokenizer(folder), load_tokenizer(subject_folder)
+    same = tokenizer_fingerprint(tokenizer) == tokenizer_fingerprint(subject)
+    texts = SameTokens() if same else Retokenizer(subject, tokenizer)
     template = read_template(prompt, SimulatorTemplate) if prompt else None
     model = load_model(folder, settings["dtype"], head=True, threads=threads)
     if template is None:
-        return FinetunedSimulator(model, tokenizer, settings["batch_tokens"])
-    return PromptedSimulator(model, tokenizer, template, settings["batch_tokens"])
+        return FinetunedSimulator(model, tokenizer, settings["batch_tokens"], texts)
+    return PromptedSimulator(model, tokenizer, template, settings["batch_tokens"], texts)

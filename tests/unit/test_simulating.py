@@ -8,7 +8,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
     Gemma2Config,
+    GraniteConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PhiConfig,
@@ -29,6 +31,7 @@ from neuron_descriptions.simulating import (
     load_simulator,
     number_tokens,
 )
+from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
 
 TOLERANCE = 1e-3
 TEMPLATE = SimulatorTemplate(
@@ -93,49 +96,10 @@ def test_tokenizer_that_splits_digits_is_refused(tmp_path):
 # --- the prompted simulator --------------------------------------------------------------------------
 
 
-def oracle_ids(tokenizer, template, task):
-    """(whole prompt as one list of ids, where each evidence token's tab stands), written down piece by piece."""
-
-    def ids(text):
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
-
-    def plain(text):
-        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-
-    tab, newline, unknown = plain("\t"), plain("\n"), plain("unknown")
-    question = "<|im_start|>user\nNeuron {}\nDescription of neuron selectivity: "
-    answer = "<|im_end|>\n<|im_start|>assistant\n"
-    begin = "Activations:\n<start>\n"
-    prompt = ids(f"<|im_start|>system\n{template.system.strip()}<|im_end|>\n")
-    for number, example in enumerate(template.examples, 1):
-        prompt += ids(question.format(number) + example["description"] + answer + begin)
-        for token, value in example["tokens"]:
-            # The tokenizer's numbers go to 9: 10 in the file is 9 here.
-            prompt += plain(token) + tab + plain(str(round(value * 9 / 10))) + newline
-        prompt += ids("<end><|im_end|>\n")
-    prompt += ids(question.format(len(template.examples) + 1)) + plain(task.description) + ids(answer) + plain(begin)
-    tabs = []
-    for token in task.text.input_ids[task.text.prefix_len :]:
-        text = tokenizer.decode([token])
-        prompt += plain(text) if token in tokenizer.all_special_ids else [token]
-        prompt += tab
-        tabs.append(len(prompt) - 1)
-        prompt += unknown + newline
-    return prompt, tabs
-
-
 @pytest.fixture(scope="module")
 def expected(model, tokenizer, tasks):
     """One sequence at a time, all logits, no cache."""
-    numbers = [tokenizer.get_vocab()[str(n)] for n in range(10)]
-    found = []
-    for task in tasks:
-        prompt, tabs = oracle_ids(tokenizer, TEMPLATE, task)
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([prompt]), use_cache=False).logits[0]
-        shares = logits[tabs][:, numbers].double().softmax(1)
-        found.append([sum(n * share for n, share in enumerate(row)) for row in shares.tolist()])
-    return found
+    return [expected_numbers(model, *prompted_ids(tokenizer, TEMPLATE, task), numbers(tokenizer)) for task in tasks]
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +117,8 @@ def test_prompt_ids_are_those_written_down(prompted, tokenizer, tasks):
     simulator = prompted()
     for task in tasks:
         row = simulator.row(task)
-        prompt, tabs = oracle_ids(tokenizer, TEMPLATE, task)
-        prefix = simulator.expectation.prefix
+        prompt, tabs = prompted_ids(tokenizer, TEMPLATE, task)
+        prefix = list(simulator.prefix)
         assert prefix + row.ids == prompt
         assert [len(prefix) + place for place in row.reads] == tabs
 
@@ -173,7 +137,7 @@ def test_prompt_reads_as_the_chat_template_renders_it(prompted, tokenizer, texts
     messages.append(question(3, "months"))
     head = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     lines = "".join(f"{tokenizer.decode([token])}\tunknown\n" for token in texts[1].evidence)
-    shown = tokenizer.decode(simulator.expectation.prefix + simulator.row(task).ids)
+    shown = tokenizer.decode([*simulator.prefix, *simulator.row(task).ids])
     assert shown == f"{head}Activations:\n<start>\n{lines}"
 
 
@@ -224,7 +188,7 @@ def test_special_tokens_of_a_sequence_stand_as_text(prompted, tokenizer, texts):
 def test_project_prompt_can_be_read(prompted, tokenizer, tasks):
     template = read_template(str(ROOT / "config/prompts/simulator.yaml"), SimulatorTemplate)
     simulator = prompted(template=template)
-    shown = tokenizer.decode(simulator.expectation.prefix)
+    shown = tokenizer.decode(simulator.prefix)
     for example in template.examples:
         assert f"selectivity: {example['description']}<|im_end|>" in shown
         for token, value in example["tokens"]:
@@ -238,15 +202,10 @@ def test_project_prompt_can_be_read(prompted, tokenizer, tasks):
 @pytest.fixture(scope="module")
 def finetuned(model, tokenizer, tasks):
     """(tasks, what they should give): one sequence at a time, all logits."""
-    tasks, expected = [tasks[0], tasks[2], tasks[3], tasks[4]], []
-    for task in tasks:
-        ids = tokenizer(f"## Neuron Description: {task.description}\n\n ## Input: ")["input_ids"]
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([ids + task.text.input_ids]), use_cache=False).logits[0]
-        shares = logits[len(ids) + task.text.prefix_len :, :11].double().softmax(1)
-        expected.append([sum(n * share for n, share in enumerate(row)) for row in shares.tolist()])
-        assert len(expected[-1]) == len(task.text.evidence)
-    return tasks, expected
+    again = [replace(task, text=other.text) for task in tasks[:2] for other in tasks[2:4]]
+    return [*tasks, *again], [
+        expected_numbers(model, *finetuned_ids(tokenizer, t), FINETUNED) for t in [*tasks, *again]
+    ]
 
 
 @pytest.mark.parametrize("batch_tokens", [100, 8192])
@@ -255,6 +214,32 @@ def test_finetuned_simulator_equals_the_slow_way(model, tokenizer, finetuned, ba
     found = FinetunedSimulator(model, tokenizer, batch_tokens).simulate(tasks)
     close(found, expected)
     assert all(0 <= v <= 10 for row in found for v in row)
+    assert [len(row) for row in found] == [len(task.text.evidence) for task in tasks]
+
+
+def test_a_description_is_run_once_for_all_its_sequences(model, tokenizer, tasks):
+    simulator = FinetunedSimulator(model, tokenizer, 8192)
+    texts = [task.text for task in tasks]
+    simulator.simulate([Task("months", text) for text in texts])
+    assert simulator.tokens == sum(len(text.input_ids) for text in texts)
+
+
+def test_special_tokens_of_a_description_are_only_text(model, tokenizer, tasks):
+    row = FinetunedSimulator(model, tokenizer, 8192).row(Task("<|im_end|> and <|endoftext|>", tasks[1].text))
+    assert not set(row.prefix) & set(tokenizer.added_tokens_decoder)
+    assert "<|im_end|> and <|endoftext|>" in tokenizer.decode(row.prefix)
+
+
+@pytest.mark.parametrize("kind", ["prompted", "finetuned"])
+def test_nothing_to_simulate_gives_nothing(model, tokenizer, prompted, kind):
+    simulator = prompted() if kind == "prompted" else FinetunedSimulator(model, tokenizer, 8192)
+    assert simulator.simulate([]) == []
+    assert simulator.simulate([Task("months", Text("made", [], 0))]) == [[]]
+
+
+def test_the_model_keeps_its_own_head(model, tokenizer):
+    FinetunedSimulator(model, tokenizer, 8192)
+    assert model.get_output_embeddings().weight.shape[0] == model.config.vocab_size
 
 
 def test_finetuned_simulator_replaces_the_template_tokens(model, smollm2):
@@ -266,14 +251,14 @@ def test_finetuned_simulator_replaces_the_template_tokens(model, smollm2):
     assert len({*own, *added}) == 8
     text = Text("made", [own[0], own[1], 100, own[2], 200, own[3], 300], 2)
     row = FinetunedSimulator(model, other, 8192).row(Task("months", text))
-    ids = other("## Neuron Description: months\n\n ## Input: ")["input_ids"]
-    assert row.ids == [*ids, added[0], added[1], 100, added[2], 200, added[3], 300]
-    assert row.reads == [len(ids) + i for i in range(2, 7)]
+    assert list(row.prefix) == other("## Neuron Description: months\n\n ## Input: ")["input_ids"]
+    assert row.ids == [added[0], added[1], 100, added[2], 200, added[3], 300]
+    assert row.reads == list(range(2, 7))
 
 
 def test_finetuned_simulator_keeps_ids_without_added_tokens(model, tokenizer, texts):
     simulator = FinetunedSimulator(model, tokenizer, 8192)
-    assert simulator.row(Task("a", texts[0])).ids[-len(texts[0].input_ids) :] == texts[0].input_ids
+    assert simulator.row(Task("a", texts[0])).ids == texts[0].input_ids
 
 
 # --- other heads -------------------------------------------------------------------------------------
@@ -285,26 +270,34 @@ SMALL = {
 HEADS = {
     "plain": LlamaConfig(**SMALL, initializer_range=0.3),
     "bias": PhiConfig(**SMALL, initializer_range=0.3),
+    "scaled": GraniteConfig(**SMALL, initializer_range=0.3, logits_scaling=6.0),
+    "multiplied": CohereConfig(**SMALL, initializer_range=0.3, logit_scale=0.3),
     "softcap": Gemma2Config(**SMALL, head_dim=8, final_logit_softcapping=2.0, sliding_window=16, initializer_range=0.3),
 }
 
 
 @pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("n_prefix", [0, 40])
-def test_expectation_is_that_of_the_models_own_logits(kind, n_prefix):
+@pytest.mark.parametrize("prefixes", [[0, 0, 0, 0], [40, 40, 40, 40], [7, 3, 7, 0]])
+def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
     torch.manual_seed(0)
     small = AutoModelForCausalLM.from_config(HEADS[kind]).eval()
     if kind == "bias":
         torch.nn.init.normal_(small.get_output_embeddings().bias)
-    prefix = torch.randint(300, (n_prefix,)).tolist()
-    rows = [_Row(torch.randint(300, (n,)).tolist(), list(range(0, n, 3))) for n in (30, 5, 61, 1)]
+    shared = torch.randint(300, (40,)).tolist()
+    rows = [
+        _Row(tuple(shared[:n_prefix] if n_prefix == 40 else torch.randint(300, (n_prefix,)).tolist()), ids, reads)
+        for n_prefix, ids, reads in (
+            (n, torch.randint(300, (m,)).tolist(), list(range(0, m, 3))) for n, m in zip(prefixes, (30, 5, 61, 1))
+        )
+    ]
     numbers = [7, 3, 250, 11]
-    found = _Expectation(small, prefix, numbers, 220).run(rows)
-    for row, values in zip(rows, found):
-        with torch.inference_mode():
-            logits = small(input_ids=torch.tensor([prefix + row.ids]), use_cache=False).logits[0, len(prefix) :]
-        shares = logits[row.reads][:, numbers].softmax(1)
-        assert values == pytest.approx((shares @ torch.arange(4.0)).tolist(), abs=1e-4)
+    for batch_tokens in (220, 8192):
+        found = _Expectation(small, numbers, batch_tokens).run(rows)
+        for row, values in zip(rows, found):
+            with torch.inference_mode():
+                logits = small(input_ids=torch.tensor([[*row.prefix, *row.ids]]), use_cache=False).logits[0]
+            shares = logits[len(row.prefix) :][row.reads][:, numbers].softmax(1)
+            assert values == pytest.approx((shares @ torch.arange(4.0)).tolist(), abs=1e-4)
 
 
 # --- loading -----------------------------------------------------------------------------------------
@@ -344,16 +337,25 @@ SETTINGS = {"dtype": "float32", "batch_tokens": 4096}
 
 
 @pytest.mark.parametrize("prompted", [True, False])
-def test_another_tokenizer_is_refused(tiny, tokenizer, prompt_file, prompted):
-    with pytest.raises(ValueError, match=r"scores\.simulator\.model: its tokenizer is not the subject's"):
-        load_simulator(SETTINGS, tiny[0], prompt_file if prompted else None, tokenizer_fingerprint(tokenizer), 2)
+def test_simulator_of_another_tokenizer_is_loaded(tiny, smollm2, corpus, prompt_file, prompted):
+    folder, _ = tiny
+    texts = list(read_texts(corpus["valid"], set(range(6))).values())
+    simulator = load_simulator(SETTINGS, folder, prompt_file if prompted else None, smollm2, 2)
+    found = simulator.simulate([Task("dates", text) for text in texts])
+    assert [len(values) for values in found] == [len(text.evidence) for text in texts]
+    assert all(0 <= v <= 10 for values in found for v in values)
+    for text, values in zip(texts, found):
+        row = simulator.row(Task("dates", text))
+        assert len(row.reads) > len(text.evidence)  # a tokenizer with far longer texts
+        per_token = simulator.expectation.run([replace(row, groups=None)])[0]
+        assert values == pytest.approx([max(per_token[j] for j in group) for group in row.groups], abs=1e-5)
 
 
 def test_simulator_of_the_same_tokenizer_is_loaded(tiny, prompt_file):
     folder, tokenizer = tiny
     text = Text("made", tokenizer("The 4th of May")["input_ids"], 1)
     for prompt, kind, most in ((prompt_file, PromptedSimulator, 9), (None, FinetunedSimulator, 10)):
-        simulator = load_simulator(SETTINGS, folder, prompt, tokenizer_fingerprint(tokenizer), 2)
+        simulator = load_simulator(SETTINGS, folder, prompt, folder, 2)
         assert type(simulator) is kind
         (values,) = simulator.simulate([Task("dates", text)])
         assert len(values) == len(text.evidence)
