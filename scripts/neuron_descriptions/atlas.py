@@ -133,7 +133,8 @@ def beats_chance(best_below: float | None, low: float | None, best_null: float |
     """Whether a score is more than chance gives: above 95 % of the best-of-n null and above 0, its interval clear of
     the mean of that null. Of descriptions at chance about n in n + N pass the first condition, for n candidates and N
     nulls: the second is there for small N."""
-    return best_below is not None and best_below >= 0.95 and low is not None and low > max(0.0, best_null or 0.0)
+    clear = low is not None and low > max(0.0, best_null or 0.0)
+    return bool(clear and best_below is not None and best_below >= 0.95)
 
 
 def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
