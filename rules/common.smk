@@ -10,6 +10,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.prompts import read_explainer_template
+from neuron_descriptions.given import read_given
 from neuron_descriptions.nulls import pool_neurons
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
@@ -19,6 +20,12 @@ try:
     CFG = load_config(config)
     SELECTED = select_neurons(CFG)  # layer -> neurons
     check_plan(CFG, SELECTED)
+    GIVEN = {}  # layer -> descriptions from elsewhere
+    if CFG.scores.descriptions is not None:
+        for row in read_given(
+            CFG.scores.descriptions, CFG.subject.layers, CFG.subject.neurons_per_layer
+        ):
+            GIVEN.setdefault(row["layer"], []).append(row)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -208,6 +215,42 @@ def part_table(path):
     return file
 
 
+def part_tables(path):
+    """Input function: the same as a list of one."""
+    return lambda wildcards: [part_table(path)(wildcards)]
+
+
+def given_neurons(wildcards):
+    """Neurons of a layer that descriptions from elsewhere are of."""
+    return sorted({row["neuron"] for row in GIVEN.get(int(wildcards.layer), [])})
+
+
+def given_tables(path):
+    """Input function: the tables that hold those: of their chunks, or of neurons outside the selection."""
+
+    def files(wildcards):
+        layer = int(wildcards.layer)
+        parts = {}
+        for neuron in given_neurons(wildcards):
+            part = f"neuron-{neuron}"
+            if neuron in SELECTED.get(layer, []):
+                place = SELECTED[layer].index(neuron)
+                part = f"chunk-{place // CFG.neurons.chunk_size}"
+            parts[path.format(layer=layer, part=part)] = None
+        return list(parts)
+
+    return files
+
+
+def given_scores(wildcards):
+    """Scores of all layers that descriptions from elsewhere are of."""
+    if not GIVEN:
+        raise WorkflowError(
+            "scores.descriptions names no file: there is nothing to score"
+        )
+    return [f"<results>/given/layer-{layer}/scores.parquet" for layer in sorted(GIVEN)]
+
+
 def all_chunks(path):
     """A table of every chunk of the run."""
     return [
@@ -242,7 +285,7 @@ def null_pool(wildcards):
     if not CFG.scores.nulls:
         return []
     made = Path(workflow.pathvars.apply(NULL_POOL)).exists()
-    return NULL_POOL if wildcards.part.startswith("chunk") or made else []
+    return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
 
 
 CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}

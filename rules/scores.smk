@@ -1,5 +1,9 @@
 # Scores: the simulator predicts activations from each description, per layer and chunk.
 
+SCORE_SETTINGS = CFG.scores.model_dump(
+    exclude={"simulator", "null_neurons", "null_descriptions", "descriptions"}
+)
+
 
 rule pool_nulls:
     input:
@@ -29,8 +33,8 @@ rule score:
     input:
         **CORPUS,
         **simulator_prompt(),
-        exemplars=part_table(TABLES["exemplars"]),
-        statistics=part_table(TABLES["statistics"]),
+        exemplars=part_tables(TABLES["exemplars"]),
+        statistics=part_tables(TABLES["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         pool=null_pool,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
@@ -54,9 +58,86 @@ rule score:
         code=digest("score.py"),
         neurons=neurons_of_part,
         simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
-        settings=CFG.scores.model_dump(exclude={"simulator", "null_neurons", "null_descriptions"}),
+        settings=SCORE_SETTINGS,
         seed=CFG.seed,
     message:
         "Scoring: layer {wildcards.layer}, {wildcards.part}"
     script:
         "../scripts/score.py"
+
+
+# --- descriptions from elsewhere: only where asked for ---
+
+
+rule read_descriptions:
+    output:
+        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
+    log:
+        "<logs>/read_descriptions/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/read_descriptions/layer-{layer}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=10,
+    params:
+        code=digest("read_descriptions.py"),
+        given=lambda wildcards: GIVEN.get(int(wildcards.layer), []),
+        source=CFG.scores.descriptions,
+    message:
+        "Reading descriptions from elsewhere: layer {wildcards.layer}"
+    script:
+        "../scripts/read_descriptions.py"
+
+
+use rule score as score_given with:
+    input:
+        **CORPUS,
+        **simulator_prompt(),
+        exemplars=given_tables(TABLES["exemplars"]),
+        statistics=given_tables(TABLES["statistics"]),
+        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
+        pool=null_pool,
+        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        subject=model_folder(CFG.subject.model),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        scores="<results>/given/layer-{layer}/scores.parquet",
+        simulations="<results>/given/layer-{layer}/simulations.parquet",
+    log:
+        "<logs>/score_given/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/score_given/layer-{layer}.tsv"
+    params:
+        code=digest("score.py"),
+        neurons=given_neurons,
+        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
+        settings=SCORE_SETTINGS | {"every": True},
+        seed=CFG.seed,
+    message:
+        "Scoring descriptions from elsewhere: layer {wildcards.layer}"
+
+
+rule write_given_scores:
+    input:
+        scores=given_scores,
+    output:
+        scores="<results>/given/scores.csv",
+    log:
+        "<logs>/write_given_scores.log",
+    benchmark:
+        "<benchmarks>/write_given_scores.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=10,
+    params:
+        code=digest("write_given_scores.py"),
+    message:
+        "Writing the scores of descriptions from elsewhere"
+    script:
+        "../scripts/write_given_scores.py"

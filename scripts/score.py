@@ -2,23 +2,18 @@ from neuron_descriptions.logs import job_log
 from neuron_descriptions.records import SPLITS
 from neuron_descriptions.score_tables import score_chunk
 
+given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     score_chunk(
-        neurons=snakemake.params.neurons,
+        neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
-        corpus={split: snakemake.input[split] for split in SPLITS},
-        exemplars=[snakemake.input.exemplars],
-        statistics=[snakemake.input.statistics],
-        descriptions=snakemake.input.descriptions,
-        null_pool=snakemake.input.get("pool"),
-        null_descriptions=snakemake.input.nulls,
-        subject_folder=snakemake.input.subject,
-        simulator_folder=snakemake.input.simulator,
-        simulator=snakemake.params.simulator,
-        prompt=snakemake.input.get("prompt"),
-        settings=snakemake.params.settings,
-        seed=snakemake.params.seed,
+        corpus={split: given[split] for split in SPLITS},
+        tables={name: given[name] for name in ("exemplars", "statistics", "descriptions")},
+        nulls={"pool": given.get("pool"), "file": given.nulls},
+        models={"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
+        simulator=wanted.simulator,
+        settings=wanted.settings,
+        seed=wanted.seed,
         threads=snakemake.threads,
-        scores=snakemake.output.scores,
-        simulations=snakemake.output.simulations,
+        outputs={name: snakemake.output[name] for name in ("scores", "simulations")},
     )

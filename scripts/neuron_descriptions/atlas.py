@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 
 from .logs import logger, progress
 from .models import load_tokenizer, token_strings
@@ -154,6 +155,30 @@ def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str
         len(rows),
         ", ".join(f"{s} {statuses.count(s)}" for s in sorted(set(statuses))),
     )
+
+
+def write_given_scores(scores: list[str], output: str) -> None:
+    """Write the scores of descriptions from elsewhere as CSV, a row each. The null is of single descriptions: none of
+    them was chosen."""
+    columns = ["description", "simulator", "spearman", "average_precision", "r2", "abs_dev_explained"]
+    rows: list[dict] = []
+    for path in scores:
+        for key, group in _group(read_table(path, SCORES)).items():
+            baseline = next(r["correlation"] for r in group if r["kind"] == "token_baseline" and r["split"] == "test")
+            nulls = [r for r in group if r["kind"] == "null"]
+            for test in (r for r in group if r["kind"] == "candidate" and r["split"] == "test"):
+                chance = _chance(test, [test, *nulls])
+                rows.append(
+                    dict(zip(("layer", "neuron", "sign"), key))
+                    | {"score": test["correlation"], "score_low": test["correlation_low"]}
+                    | {"score_high": test["correlation_high"], **{name: test[name] for name in columns}}
+                    | {name: chance[name] for name in ("null_score", "null_percentile", "beats_chance")}
+                    | {"token_baseline_score": baseline, "published_score_test": test["published_score"]}
+                    | {name: test[name] for name in ("n_top", "n_middle", "n_random")}
+                )
+    schema = pa.schema([field for field in ATLAS if field.name in rows[0]]) if rows else ATLAS
+    with whole(output) as part:
+        pa.csv.write_csv(pa.Table.from_pylist(rows, schema=schema), part)
 
 
 # --- one neuron --------------------------------------------------------------------------------------

@@ -415,6 +415,13 @@ class Scores(Section):
 
     simulator: Simulator
     """The simulator."""
+    halving: bool = False
+    """Successive halving: all candidates are scored on a few valid sequences, the better half on more, and so on, at a
+    third of the full search's cost or less (with fewer than 4 candidates this cannot be: the full search). The choice
+    can differ from the full search's among candidates that score nearly alike."""
+    descriptions: str | None = None
+    """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
+    `snakemake results/<run>/given/scores.csv` scores each of them. Not part of the run itself."""
     top: PositiveInt = 20
     """Top exemplars scored, per neuron, sign and split."""
     middle: NonNegativeInt = 5

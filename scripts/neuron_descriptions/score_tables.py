@@ -1,17 +1,16 @@
 """Scores of a chunk: simulate the candidates and the nulls on valid, the chosen one and the nulls on test, compare."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from .logs import progress
+from .logs import logger, progress
 from .nulls import Nulls
 from .random_streams import generator
 from .records import DESCRIPTIONS, EXEMPLARS, SCORES, SIGNS, SIMULATIONS, STATISTICS, TAILS, quantile_column
-from .scoring import Array, Match, Sequences, TokenBaseline, choose, linear_fit, match
+from .scoring import Array, Match, Sequences, TokenBaseline, choose, correlation, halving, linear_fit, match
 from .sequences import Text, corpus_facts, read_texts
 from .simulating import Simulator, Task, load_simulator
 from .storage import read_table, write_table
@@ -117,6 +116,10 @@ class Scorer:
         who = {"layer": layer, "neuron": neuron, "sign": sign}
         counts = {kind: self.settings[kind] for kind in KINDS}
         sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
+        every = self.settings.get("every", False)
+        halve = self.settings["halving"] and not every
+        if halve:  # the most telling first
+            sequences["valid"].sort(key=lambda q: -float((one_side(q.activations, sign) ** 2).sum()))
         truth = {s: [one_side(q.activations, sign) for q in found] for s, found in sequences.items()}
         active = self.evidence.active(neuron, sign)
         rows: list[dict] = []
@@ -147,17 +150,21 @@ class Scorer:
             return rows, []
         nulls = self.nulls.draw(layer, neuron, sign)
         others = [null.description for null in nulls]
-        valid = self._simulate([*described.values(), *others], sequences["valid"])
+        n_valid = len(sequences["valid"])
+        texts = list(dict.fromkeys(described.values()))
+        null_valid = self._simulate(others, sequences["valid"])
+        valid = self._search(texts, sequences["valid"], truth["valid"], halve)
         found = {
             number: record("candidate", number, text, "valid", valid[text], number)
             for number, text in described.items()
         }
-        best = choose({number: result.correlation for number, result in found.items()})
+        finalists = {number: result for number, result in found.items() if len(valid[described[number]]) == n_valid}
+        best = choose({number: result.correlation for number, result in finalists.items()})
         if best is None:
             return rows, []
         # The published code would choose this one, and report it.
-        published = choose({number: result.published_score for number, result in found.items()})
-        reported = dict.fromkeys([best] if published is None else [best, published])
+        published = choose({number: result.published_score for number, result in finalists.items()})
+        reported = list(described) if every else [n for n in dict.fromkeys([best, published]) if n is not None]
         test = self._simulate([*(described[number] for number in reported), *others], sequences["test"])
         for number in reported:
             text = described[number]
@@ -165,8 +172,8 @@ class Scorer:
         for row in rows:
             row["chosen"] = row["kind"] == "candidate" and row["candidate"] == best
         for number, (null, text) in enumerate(zip(nulls, others)):
-            for split, predicted in (("valid", valid[text]), ("test", test[text])):
-                line = fit(valid[text]) if split == "test" else None
+            for split, predicted in (("valid", null_valid[text]), ("test", test[text])):
+                line = fit(null_valid[text]) if split == "test" else None
                 record("null", -1, text, split, predicted, "null", number, fit=line, origin=null.origin)
         simulations = [
             {**who, "candidate": best, "split": split, "kind": q.kind, "rank": q.rank, "seq_id": q.seq_id}
@@ -176,6 +183,26 @@ class Scorer:
         ]
         return rows, simulations
 
+    def _search(
+        self, texts: list[str], sequences: list[Sequence], truth: Sequences, halve: bool
+    ) -> dict[str, Sequences]:
+        """Description -> predictions of the first sequences: of all of them for the finalists.
+
+        halve: successive halving (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification"): all on a
+        few sequences, the better half on more, and so on."""
+        found: dict[str, Sequences] = {text: [] for text in texts}
+        rounds = halving(len(texts), len(sequences)) if halve else [(len(texts), len(sequences))]
+        kept = texts
+        for survivors, upto in rounds:
+            scores = {text: correlation(*map(_joined, (found[text], truth[: len(found[text])]))) for text in kept}
+            if survivors < len(kept):
+                ranked = sorted(kept, key=lambda text: -scores[text] if np.isfinite(scores[text]) else np.inf)
+                kept = [text for text in kept if text in ranked[:survivors]]
+            done = len(found[kept[0]])
+            for text, predicted in self._simulate(kept, sequences[done:upto]).items():
+                found[text] = found[text] + predicted
+        return found
+
     def _simulate(self, descriptions: list[str], sequences: list[Sequence]) -> dict[str, Sequences]:
         """Description -> predictions; each one simulated once, however many candidates say the same."""
         distinct = list(dict.fromkeys(descriptions))
@@ -183,6 +210,10 @@ class Scorer:
         predicted = [np.array(p) for p in self.simulator.simulate(tasks)]
         n = len(sequences)
         return {d: predicted[i * n : (i + 1) * n] for i, d in enumerate(distinct)}
+
+
+def _joined(sequences: Sequences) -> Array:
+    return np.concatenate([np.zeros(0), *sequences])
 
 
 def _columns(result: Match) -> dict[str, Any]:
@@ -204,35 +235,35 @@ def score_chunk(
     neurons: list[int],
     layer: int,
     corpus: dict[str, str],
-    exemplars: list[str],
-    statistics: list[str],
-    descriptions: str,
-    null_pool: str | None,
-    null_descriptions: str,
-    subject_folder: str,
-    simulator_folder: str,
+    tables: dict[str, Any],
+    nulls: dict[str, str],
+    models: dict[str, Any],
     simulator: dict[str, Any],
-    prompt: str | None,
     settings: dict[str, Any],
     seed: int,
     threads: int,
-    scores: str,
-    simulations: str,
+    outputs: dict[str, str],
 ) -> None:
-    """Score a chunk's descriptions and write its two tables. settings: the config's `scores`, the rest of it."""
-    nulls = Nulls(null_pool, null_descriptions, settings["nulls"], seed)
+    """Score a chunk's descriptions and write its two tables.
+
+    tables: exemplars and statistics (lists of files that hold the neurons), descriptions; nulls: pool (or nothing) and
+    file; models: folders of subject and simulator, and the simulator's prompt, if it has one; settings: the config's
+    `scores`, the rest of it; outputs: scores and simulations.
+    """
+    others = Nulls(nulls["pool"] or None, nulls["file"], settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}
-    for row in read_table(descriptions, DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
+    for row in read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
-    evidence = Evidence(exemplars, statistics, corpus, neurons)
-    train = corpus_facts(corpus["train"])
-    loaded = load_simulator(simulator, simulator_folder, prompt, subject_folder, threads)
-    scorer = Scorer(loaded, simulator["model"], evidence, nulls, settings, train.sequences, seed)
-    todo: Iterator[tuple[int, str]] = ((neuron, sign) for neuron in neurons for sign in SIGNS)
+    evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
+    loaded = load_simulator(simulator, models["simulator"], models["prompt"], models["subject"], threads)
+    n_train = corpus_facts(corpus["train"]).sequences
+    scorer = Scorer(loaded, simulator["model"], evidence, others, settings, n_train, seed)
+    places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
-    for neuron, sign in progress(todo, len(neurons) * len(SIGNS), "neuron signs"):
+    for neuron, sign in progress(iter(places), len(places), "neuron signs"):
         found = scorer.score(layer, neuron, sign, candidates[neuron, sign])
         score_rows += found[0]
         simulation_rows += found[1]
-    write_table(pa.Table.from_pylist(simulation_rows, schema=SIMULATIONS), simulations)
-    write_table(pa.Table.from_pylist(score_rows, schema=SCORES), scores)
+    logger.info("%d tokens simulated, shared parts aside", loaded.tokens)
+    write_table(pa.Table.from_pylist(simulation_rows, schema=SIMULATIONS), outputs["simulations"])
+    write_table(pa.Table.from_pylist(score_rows, schema=SCORES), outputs["scores"])

@@ -181,6 +181,26 @@ def choose(scores: dict[int, float]) -> int | None:
     return min(numbers, key=lambda key: (-numbers[key], key)) if numbers else None
 
 
+def halving(candidates: int, sequences: int, share: float = 1 / 3) -> list[tuple[int, int]]:
+    """Rounds of successive halving: (candidates that go on, sequences that they are scored on in all).
+
+    Each round keeps the better half and doubles the sequences; the last one left goes through all. The first round is
+    as long as fits in `share` of the full search's candidates x sequences. Where none fits, as with few candidates,
+    the full search: [(candidates, sequences)].
+    """
+    for first in range(sequences, 0, -1):
+        rounds = [(candidates, first)]
+        while rounds[-1][0] > 1:
+            kept, upto = rounds[-1]
+            rounds.append((-(-kept // 2), min(2 * upto, sequences) if kept > 2 else sequences))
+        cost, done = 0, 0
+        for kept, upto in rounds:
+            cost, done = cost + kept * (upto - done), upto
+        if upto == sequences and cost <= share * candidates * sequences:
+            return rounds
+    return [(candidates, sequences)]
+
+
 class TokenBaseline:
     """Predicts each token's mean activation on the train split: what a description must beat.
 

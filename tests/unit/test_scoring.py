@@ -15,6 +15,7 @@ from neuron_descriptions.scoring import (
     bootstrap_interval,
     choose,
     correlation,
+    halving,
     linear_fit,
     match,
     published_score,
@@ -421,3 +422,28 @@ def test_baseline_weighs_random_sequences_up(real):
             means = np.array(list(exact.values()))
             bias[weighted] += np.abs(np.mean(found, 0) - means).mean() / means.mean()
     assert bias[True] < 0.75 * bias[False]
+
+
+# --- successive halving ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 8, 13, 50])
+@pytest.mark.parametrize("sequences", [1, 7, 30])
+def test_halving_stays_within_its_share_or_is_the_full_search(candidates, sequences):
+    rounds = halving(candidates, sequences)
+    assert rounds[0][0] == candidates
+    assert rounds[-1][1] == sequences
+    kept, upto = zip(*rounds)
+    assert list(upto) == sorted(upto)
+    if len(rounds) > 1:
+        assert kept[-1] == 1
+        assert all(-(-a // 2) == b for a, b in itertools.pairwise(kept))
+        cost = sum(k * (u - before) for k, u, before in zip(kept, upto, (0, *upto)))
+        assert 3 * cost <= candidates * sequences
+    else:
+        assert candidates < 4 or sequences < 30
+
+
+def test_halving_uses_as_much_of_its_share_as_it_can():
+    assert halving(8, 30) == [(8, 4), (4, 8), (2, 16), (1, 30)]
+    assert halving(8, 30, share=1.0)[0][1] > 4
