@@ -82,7 +82,8 @@ class _Expectation:
     def run(self, rows: list[_Row]) -> list[list[float]]:
         """Expected number of every evidence token of every row."""
         self.tokens += sum(len(row.ids) for row in rows)
-        results: dict[int, list[float]] = {}
+        # A row without reads has no evidence in the simulator's tokens: nothing to predict from.
+        results = {i: [0.0] * len(row.groups or []) for i, row in enumerate(rows) if not row.reads}
         for batch in self._batches(rows):
             longest = max(len(rows[i].ids) for i in batch)
             # Padding on the right: a causal model's tokens do not see what comes after them.
@@ -120,7 +121,7 @@ class _Expectation:
         def order(i: int) -> tuple:
             return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
 
-        for i in sorted(range(len(rows)), key=order):
+        for i in sorted((i for i, row in enumerate(rows) if row.reads), key=order):
             longest = max(longest, len(rows[i].ids))
             grown = (len(rows[i].prefix) + longest) * (len(batch) + 1)
             if batch and (grown > self.batch_tokens or len(rows[i].prefix) != size):

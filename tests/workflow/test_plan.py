@@ -38,6 +38,8 @@ except SystemExit as done:
         "describe": per_chunk, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,
         "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1, "account": 1, "all": 1,
         "total": 4 * per_chunk + 25,
+        "describe": per_chunk, "pool_nulls": 1, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,
+        "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1, "all": 1, "total": 4 * per_chunk + 25,
     }  # fmt: skip
 
 
@@ -66,6 +68,8 @@ def test_every_shipped_configuration_plans(name, tmp_path):
         ({"exemplars__k": "many"}, "exemplars.k: Input should be a valid integer"),
         ({"neurons__layers": [1, 30]}, "layer 30 is out of range; the subject has layers 0..29"),
         ({"exemplars__k": 41}, "exemplars.k is 41, more than the smallest split's sequences (40); lower it"),
+        ({"scores__middle": 11}, "scores.middle is 11, more than exemplars.middle (10); lower it"),
+        ({"scores__descriptions": "missing.csv"}, "scores.descriptions: missing.csv does not exist"),
         ({"corpus__sources__sotu__ratio": 0.6}, "ratios sum to 1.1; make them sum to 1"),
         ({"neurons__file": "missing.csv"}, "neurons.file: missing.csv does not exist"),
         ({"descriptions__prompt": "missing.yaml"}, "descriptions.prompt: missing.yaml does not exist"),

@@ -2,15 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Project, changed, tiny_config
+from conftest import Project, changed, tiny_config, with_results_of
 
 
 def tables(project, pattern):
@@ -29,6 +31,12 @@ KINDS = (
     "scores/layer-*/chunk-*.parquet",
     "scores/layer-*/simulations-chunk-*.parquet",
 )
+GIVEN = """layer,neuron,sign,description
+1,5,+,"words, of any kind"
+3,699,negative,{text}
+1,5,positive,names of months
+0,7,-,the end of a sentence
+"""
 
 
 def test_the_run_gives_an_atlas_of_every_selected_neuron_and_sign(finished):
@@ -51,7 +59,8 @@ def test_chosen_on_valid_reported_on_test(finished):
             continue
         best = valid.fillna(-2).idxmax()
         test = rows[rows.split == "test"].set_index("candidate").correlation
-        assert list(test.index) == [best]
+        published = rows[rows.split == "valid"].set_index("candidate").published_score.fillna(-2).idxmax()
+        assert set(test.index) == {best, published}
         assert atlas.loc[key].score == test[best]
         assert atlas.loc[key].selection_score == valid[best]
 
@@ -89,11 +98,24 @@ def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_pa
     planned = alone.planned(tiny_config(), target)
     assert planned["harvest"] == 3 and planned["describe"] == planned["score"] == 1
     alone.run(tiny_config(), target)
-    for kind in KINDS:
-        single = tables(alone, kind.replace("chunk-*", "neuron-*"))
+
+    def differing(kind, rows=lambda table: table):
+        single = rows(tables(alone, kind.replace("chunk-*", "neuron-*")))
         full = tables(finished, kind)
-        full = full[(full.layer == 3) & (full.neuron == 699)].reset_index(drop=True)
-        assert len(single) > 0 and single.equals(full), kind
+        full = rows(full[(full.layer == 3) & (full.neuron == 699)])
+        assert len(single) > 0
+        return not single.reset_index(drop=True).equals(full.reset_index(drop=True))
+
+    assert [kind for kind in KINDS if differing(kind)] == [KINDS[3]]
+    assert not differing(KINDS[3], lambda table: table[table.kind != "null"])
+    # Alone, before any run, its nulls are of the file; with the run's pool they are the run's.
+    single = tables(alone, KINDS[3].replace("chunk-*", "neuron-*"))
+    assert set(single[single.kind == "null"].origin) == {"file"}
+    pool = "descriptions/null-pool.parquet"
+    shutil.copy2(finished.file(pool), alone.file(pool))
+    assert set(alone.planned(tiny_config(), target)) == {"score", "write_neuron_page"}
+    alone.run(tiny_config(), target)
+    assert not [kind for kind in KINDS if differing(kind)]
     assert set(finished.planned(tiny_config(), target)) == {"write_neuron_page"}
     finished.run(tiny_config(), target)
     assert finished.file("neurons/layer-3/neuron-699.html").read_bytes() == (alone.folder / target).read_bytes()
@@ -133,6 +155,47 @@ def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path
     for kind in KINDS:
         assert tables(project, kind).equals(tables(finished, kind)), kind
     assert project.file("atlas/atlas.parquet").read_bytes() == finished.file("atlas/atlas.parquet").read_bytes()
+
+
+def test_nulls_are_descriptions_of_other_neurons_of_the_run(finished):
+    descriptions = tables(finished, KINDS[2])
+    scores = tables(finished, KINDS[3])
+    nulls = scores[scores.kind == "null"]
+    assert set(nulls.groupby(["layer", "neuron", "sign", "split"]).size()) == {2}
+    assert not (nulls.origin == "file").any()
+    for row in nulls.itertuples():
+        layer, neuron, sign = row.origin.split("/")
+        assert (int(layer), int(neuron)) != (row.layer, row.neuron)
+        of = descriptions[(descriptions.layer == int(layer)) & (descriptions.neuron == int(neuron))]
+        assert row.description in set(of[of.sign == sign].description)
+
+
+def test_scored_sequences_are_top_middle_and_random(finished):
+    scores = tables(finished, KINDS[3])
+    assert (scores[["n_top", "n_middle", "n_random"]] == [3, 1, 1]).all(axis=None)
+    simulations = tables(finished, KINDS[4])
+    assert set(simulations.kind) == {"top", "middle", "random"}
+
+
+def test_descriptions_from_elsewhere_are_scored_with_one_target(finished, tmp_path):
+    """Among them one of the run's own, which scores as it did there; a neuron outside the selection; two of a kind."""
+    project = with_results_of(finished, tmp_path / "given")
+    atlas = tables(project, "atlas/atlas.parquet").set_index(["layer", "neuron", "sign"])
+    own = atlas.loc[3, 699, "negative"]
+    assert own.status == "ok"
+    (project.folder / "given.csv").write_text(GIVEN.format(text=json.dumps(own.description).replace('\\"', '""')))
+    config, target = changed(tiny_config(), scores__descriptions="given.csv"), "results/tiny/given/scores.csv"
+    planned = project.planned(config, target)
+    assert {k: n for k, n in planned.items() if k not in ("harvest", "merge_exemplars")} == {
+        "read_descriptions": 3, "score_given": 3, "write_given_scores": 1,
+    }  # fmt: skip
+    project.run(config, target)
+    found = pd.read_csv(project.file("given/scores.csv")).set_index(["layer", "neuron", "sign"])
+    assert list(found.index) == [(0, 7, "negative"), (1, 5, "positive"), (1, 5, "positive"), (3, 699, "negative")]
+    assert list(found.loc[(1, 5, "positive")].description) == ["words, of any kind", "names of months"]
+    assert found.loc[(3, 699, "negative")].score.item() == pytest.approx(own.score, abs=0.02)
+    assert found.token_baseline_score.notna().all()
+    assert set(project.planned(config)) <= {"write_provenance"}
 
 
 @pytest.mark.parametrize("target", ["atlas/index.html", "atlas/scores.svg"])

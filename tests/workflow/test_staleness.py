@@ -9,6 +9,7 @@ from conftest import Project, changed, tiny_config, with_results_of
 AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
 SCORES = {"score", *AFTER_SCORES}
 DESCRIPTIONS = {"describe", "account", *SCORES}
+DESCRIPTIONS = {"describe", "pool_nulls", *SCORES}
 EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
 
 
@@ -89,7 +90,12 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
 @pytest.mark.parametrize(
     ("changes", "rerun"),
     [
-        ({"scores__nulls": 2}, SCORES),
+        ({"scores__nulls": 3}, SCORES),
+        ({"scores__top": 4}, SCORES),
+        ({"scores__middle": 2, "scores__random": 2}, SCORES),
+        ({"scores__halving": True}, SCORES),
+        ({"scores__null_neurons": 1}, {"pool_nulls", *SCORES}),
+        ({"scores__simulator__kind": "finetuned"}, SCORES),
         ({"scores__simulator__batch_tokens": 4096}, SCORES),
         ({"scores__simulator__dtype": "float32"}, SCORES),
         ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
