@@ -398,8 +398,8 @@ class Simulator(Section):
     """The model that predicts activations from a description."""
 
     kind: Literal["prompted", "finetuned"] = "prompted"
-    """`prompted`: any instruct model, few-shot. `finetuned`: weights trained for the task (planned only:
-    running it is not built yet)."""
+    """`prompted`: any instruct model, few-shot. `finetuned`: weights trained for the task, in the published simulator's
+    format. Either may have another tokenizer than the subject."""
     model: str
     """Its name under `models`."""
     dtype: Dtype = "bfloat16"
@@ -407,7 +407,7 @@ class Simulator(Section):
     prompt: str = "config/prompts/simulator.yaml"
     """Few-shot prompt file of the prompted simulator."""
     batch_tokens: PositiveInt = 8192
-    """Tokens per forward pass at most."""
+    """Tokens per forward pass at most, shared prefixes and padding included."""
 
 
 class Scores(Section):
