@@ -15,8 +15,7 @@ BIN := .venv/bin
 SECTIONS ?=
 VLLM := .venv-vllm/bin
 
-.PHONY: demo test test-vllm bench lint format docs lock clean
-.PHONY: demo test test-models bench lint format docs lock clean
+.PHONY: demo test test-vllm test-models bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -33,6 +32,7 @@ bench: .venv/ready
 # Real vLLM engines, on a processor, in the environment that envs/vllm-cpu.yaml pins.
 test-vllm: .venv-vllm/ready
 	$(VLLM)/pytest -m vllm -rA tests/vllm
+
 # Against a second real model, which the tests fetch: 400 MB.
 test-models: .venv/ready
 	$(BIN)/pytest -m second_model --durations=5

@@ -9,9 +9,9 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from neuron_descriptions.config import load_config, spec_key
-from neuron_descriptions.prompts import read_explainer_template
 from neuron_descriptions.given import read_given
 from neuron_descriptions.nulls import pool_neurons
+from neuron_descriptions.prompts import read_explainer_template
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
 from neuron_descriptions.selection import check_plan, select_neurons

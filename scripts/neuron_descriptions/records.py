@@ -120,9 +120,9 @@ ACCOUNTS = pa.schema(
         ("completion_tokens_per_second", pa.float64()),
     ]
 )
+
 # Descriptions that the nulls of other neurons are drawn from: at most one of a neuron and sign.
 NULL_POOL = pa.schema([*_NEURON, ("sign", pa.string()), ("description", pa.string())])
-
 
 SCORES = pa.schema(
     [

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from neuron_descriptions.accounting import accounts
 from conftest import ROOT
+from neuron_descriptions.accounting import accounts
 from neuron_descriptions.atlas import (
     Details,
     _json,

@@ -8,8 +8,7 @@ from conftest import Project, changed, tiny_config, with_results_of
 
 AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
 SCORES = {"score", *AFTER_SCORES}
-DESCRIPTIONS = {"describe", "account", *SCORES}
-DESCRIPTIONS = {"describe", "pool_nulls", *SCORES}
+DESCRIPTIONS = {"describe", "account", "pool_nulls", *SCORES}
 EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
 
 
