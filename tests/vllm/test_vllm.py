@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import ROOT
+from conftest import ROOT, demo_config
 from neuron_descriptions.clients.base import Prompt, Request
 from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.clients.token_ids import TokenIds
@@ -32,6 +33,18 @@ WORDS = (
     ("March", "June", "October"), ("Berlin", "Paris", "Rome"), ("two", "seven", "nine"), ("run", "walk", "swim"),
     ("red", "blue", "green"), ("happy", "glad", "joyful"), ("Monday", "Friday", "Sunday"), ("doctor", "nurse", "ill"),
 )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fetched() -> dict[str, Path]:
+    """The demo's model, as `smollm2`, fetched by the project's own environment: vLLM's has no Snakemake."""
+    from neuron_descriptions.config import load_config, spec_key
+
+    name, model = next(iter(load_config(demo_config()).models.items()))
+    folder = f"resources/models/{name}-{spec_key(model)}"
+    command = [ROOT / ".venv/bin/snakemake", "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--"]
+    subprocess.run([*command, folder], cwd=ROOT, check=True)
+    return {"smollm2": ROOT / folder}
 
 
 @pytest.fixture(scope="session")
