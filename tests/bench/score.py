@@ -12,7 +12,7 @@ from neuron_descriptions.sequences import read_texts
 from neuron_descriptions.simulating import FinetunedSimulator, PromptedSimulator, SimulatorTemplate, Task
 from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
 
-SEQ_LEN, SEQUENCES, DTYPE = 95, 12, "float32"
+SEQ_LEN, SEQUENCES, DTYPE = 95, 8, "float32"
 DESCRIPTIONS = (
     "months of the year",
     "the first names of political leaders, most of all in formal speeches",
@@ -22,8 +22,7 @@ DESCRIPTIONS = (
 
 
 def measure(scratch: Path) -> dict[str, float]:
-    """The figures of this section; about 90 seconds on two cores. The slow way runs on every fourth task, a fast run
-    of all on either side of it."""
+    """The figures of this section. The slow way runs on every fourth task."""
     folder, corpus = build(scratch, SEQ_LEN, 64)
     model = load_model(folder, DTYPE, head=True, threads=torch.get_num_threads())
     tokenizer = load_tokenizer(folder)

@@ -652,7 +652,7 @@ def test_plot_is_an_svg_of_the_same_bytes_every_time(site, tmp_path):
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     # One mark per number of an ok row: three scores, one null, one token baseline.
     text = (tmp_path / "a.svg").read_text()
-    assert all(label in text for label in ("token baseline", "descriptions of other features", "layer"))
+    assert all(label in text for label in ("token baseline", "descriptions of other neurons", "layer"))
     marks = [e for e in root.iter("{http://www.w3.org/2000/svg}use") if "c2570c" in e.get("style", "")]
     assert len(marks) == 3
 

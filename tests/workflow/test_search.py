@@ -88,7 +88,7 @@ def test_halving_finds_nearly_the_best_for_a_third(evidence, n):
         seen = sum(r["n_sequences"] for r in on_valid(halved).values())
         assert 3 * seen <= sum(r["n_sequences"] for r in on_valid(full).values())
         # Whoever is chosen stands on all sequences, and its score is the full search's.
-        assert on_valid(halved)[found]["n_sequences"] == 21
+        assert on_valid(halved)[found]["n_sequences"] == on_valid(full)[found]["n_sequences"] >= 15
         assert on_valid(halved)[found]["correlation"] == pytest.approx(every[found])
     assert np.mean(lost) < 0.25 * np.mean(spread)
 
@@ -118,21 +118,22 @@ def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence
     place = PLACES[0]
     rows = candidates(evidence[1], place, 16)
     worst = on_valid(score(evidence[1], place, rows, halving=True)[0])
-    text = next(r["description"] for r in worst.values() if r["n_sequences"] < 21)
+    whole = {split: len(evidence[1].scored(split, 5, "positive", 10, 8, 3)) for split in ("valid", "test")}
+    text = next(r["description"] for r in worst.values() if r["n_sequences"] < whole["valid"])
     (tmp_path / "nulls.yaml").write_text(f"descriptions: ['{text}']")
     scorer = Scorer(
         Literal(), "literal", evidence[1], Nulls(None, str(tmp_path / "nulls.yaml"), 1, 0),
         SETTINGS | {"halving": True}, 72, 0,
     )  # fmt: skip
     nulls = [r for r in scorer.score(*place, rows)[0] if r["kind"] == "null"]
-    assert [(r["split"], r["n_sequences"]) for r in nulls] == [("valid", 21), ("test", 21)]
+    assert [(r["split"], r["n_sequences"]) for r in nulls] == list(whole.items())
 
 
 def test_with_every_candidate_each_is_reported_on_test(evidence):
     rows = candidates(evidence[1], PLACES[0], 8)
     found, _ = score(evidence[1], PLACES[0], rows, halving=True, every=True)
     assert {r["candidate"] for r in found if r["kind"] == "candidate" and r["split"] == "test"} == set(range(8))
-    assert {r["n_sequences"] for r in on_valid(found).values()} == {21}
+    assert len({r["n_sequences"] for r in on_valid(found).values()}) == 1
     assert all(r["r2"] is not None for r in found if r["split"] == "test")
 
 
