@@ -249,13 +249,14 @@ class FinetunedSimulator:
         return self.expectation.tokens
 
     def row(self, task: Task) -> _Row:
-        """Ids of a task, the description as their prefix, and where its evidence tokens stand."""
+        """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
         described = f"## Neuron Description: {task.description}\n\n ## Input: "
         prefix = self.tokenizer(described, split_special_tokens=True)["input_ids"]
-        before = self.texts.prefix(task.text)
         evidence, groups = self.texts.evidence(task.text, keep_special=True)
-        sequence = [self.replaced.get(token, token) for token in before + evidence]
-        return _Row(tuple(prefix), sequence, list(range(len(before), len(sequence))), groups)
+        before, sequence = (
+            [self.replaced.get(token, token) for token in ids] for ids in (self.texts.prefix(task.text), evidence)
+        )
+        return _Row((*prefix, *before), sequence, list(range(len(sequence))), groups)
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation (0..10) for each evidence token."""

@@ -221,12 +221,13 @@ def test_a_description_is_run_once_for_all_its_sequences(model, tokenizer, tasks
     simulator = FinetunedSimulator(model, tokenizer, 8192)
     texts = [task.text for task in tasks]
     simulator.simulate([Task("months", text) for text in texts])
-    assert simulator.tokens == sum(len(text.input_ids) for text in texts)
+    assert simulator.tokens == sum(len(text.evidence) for text in texts)
 
 
 def test_special_tokens_of_a_description_are_only_text(model, tokenizer, tasks):
     row = FinetunedSimulator(model, tokenizer, 8192).row(Task("<|im_end|> and <|endoftext|>", tasks[1].text))
-    assert not set(row.prefix) & set(tokenizer.added_tokens_decoder)
+    described = row.prefix[: len(row.prefix) - tasks[1].text.prefix_len]
+    assert not set(described) & set(tokenizer.added_tokens_decoder)
     assert "<|im_end|> and <|endoftext|>" in tokenizer.decode(row.prefix)
 
 
@@ -251,14 +252,16 @@ def test_finetuned_simulator_replaces_the_template_tokens(model, smollm2):
     assert len({*own, *added}) == 8
     text = Text("made", [own[0], own[1], 100, own[2], 200, own[3], 300], 2)
     row = FinetunedSimulator(model, other, 8192).row(Task("months", text))
-    assert list(row.prefix) == other("## Neuron Description: months\n\n ## Input: ")["input_ids"]
-    assert row.ids == [added[0], added[1], 100, added[2], 200, added[3], 300]
-    assert row.reads == list(range(2, 7))
+    described = other("## Neuron Description: months\n\n ## Input: ")["input_ids"]
+    assert list(row.prefix) == [*described, added[0], added[1]]
+    assert row.ids == [100, added[2], 200, added[3], 300]
+    assert row.reads == list(range(5))
 
 
 def test_finetuned_simulator_keeps_ids_without_added_tokens(model, tokenizer, texts):
     simulator = FinetunedSimulator(model, tokenizer, 8192)
-    assert simulator.row(Task("a", texts[0])).ids == texts[0].input_ids
+    row = simulator.row(Task("a", texts[0]))
+    assert [*row.prefix, *row.ids][-len(texts[0].input_ids) :] == texts[0].input_ids
 
 
 # --- other heads -------------------------------------------------------------------------------------
