@@ -16,7 +16,7 @@ from neuron_descriptions.models import load_model, load_tokenizer
 from neuron_descriptions.prompts import ExplainerTemplate, excerpts, read_template
 from neuron_descriptions.sequences import read_texts
 
-NEURONS, CANDIDATES, EXCERPTS, SEQ_LEN, MAX_TOKENS = 4, 5, 12, 64, 40
+NEURONS, CANDIDATES, EXCERPTS, SEQ_LEN, MAX_TOKENS = 2, 5, 10, 48, 30
 PROMPTS = {"short": "config/prompts/short.yaml", "step_by_step": "config/prompts/step-by-step.yaml"}
 
 
@@ -28,10 +28,11 @@ def measure(scratch: Path) -> dict[str, float]:
     for dtype in ("bfloat16", "float32"):
         model = load_model(folder, dtype, head=True, threads=torch.get_num_threads())
         for name, path in PROMPTS.items():
-            if dtype == "bfloat16" or name == "step_by_step":
+            if dtype == "bfloat16" or name == "short":
                 suffix = "" if (dtype, name) == ("bfloat16", "step_by_step") else f"_{name}_{dtype}"
                 found = against_one_by_one(model, tokenizer, chunk(tokenizer, corpus["train"], path))
                 figures |= {f"{figure}{suffix}": value for figure, value in found.items()}
+                print(f"  {name}, {dtype}: {found}", flush=True)
     return figures
 
 
@@ -58,14 +59,14 @@ def against_one_by_one(model: object, tokenizer: object, requests: list[Request]
     answers: dict[int, Answer] = {}
     client = TransformersClient(model, tokenizer, 0.0, MAX_TOKENS, ("\n\n",))
     single = TransformersClient(model, tokenizer, 0.0, MAX_TOKENS, ("\n\n",))
-    client.answer(requests[:1], lambda found: None)  # warm up
-    client = TransformersClient(model, tokenizer, 0.0, MAX_TOKENS, ("\n\n",))
+    TransformersClient(model, tokenizer, 0.0, 2, ()).answer(requests[:1], lambda found: None)  # warm up
     start = time.monotonic()
     with clock:
         client.answer(requests, answers.update)
     seconds = time.monotonic() - start
     # Every other one stands for all: the groups are alike.
-    sample, texts = list(range(0, len(requests), 2)), {}
+    sample: list[int] = list(range(0, len(requests), 2))
+    texts: dict[int, Answer] = {}
     for i in sample:
         request = Request(Prompt(requests[i].prompt.messages, requests[i].prompt.answer), 0, 0)
         with alone:
