@@ -18,6 +18,13 @@ from .records import Message, Sign
 
 T = TypeVar("T")
 MARKER = "[DESCRIPTION]:"
+# What special tokens in a text become for the published fine-tuned models, whose tokenizer has these added tokens.
+STAND_INS = {
+    "<|begin_of_text|>": "<||begin_of_text||>",
+    "<|start_header_id|>": "<||start_header_id||>",
+    "<|end_header_id|>": "<||end_header_id||>",
+    "<|eot_id|>": "<||eot_id||>",
+}
 prompt_file = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
 

@@ -6,12 +6,12 @@ B rows of a batch, P prefixes, S tokens of a row's own part (after its prefix), 
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from .models import load_model, load_tokenizer, special_tokens, tokenizer_fingerprint
-from .prompts import plain_ids, prompt_file, read_template, template_segments
+from .prompts import STAND_INS, plain_ids, prompt_file, read_template, template_segments
 from .retokenizing import Retokenizer, SameTokens
 from .sequences import Text
 
@@ -228,19 +228,11 @@ class FinetunedSimulator:
     """Weights trained for the task: after the description come the sequence's own ids, and at each of them the
     first 11 logits of the vocabulary are a distribution over 0..10 (the published simulator's format)."""
 
-    # What a sequence's special tokens become, where the simulator's tokenizer has the added token.
-    ADDED: ClassVar = {
-        "<|begin_of_text|>": "<||begin_of_text||>",
-        "<|start_header_id|>": "<||start_header_id||>",
-        "<|end_header_id|>": "<||end_header_id||>",
-        "<|eot_id|>": "<||eot_id||>",
-    }
-
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int, texts: SameTokens | Retokenizer | None = None):
         """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
         self.tokenizer, self.texts = tokenizer, texts or SameTokens()
         vocabulary = tokenizer.get_vocab()
-        self.replaced = {vocabulary[a]: vocabulary[b] for a, b in self.ADDED.items() if b in vocabulary}
+        self.replaced = {vocabulary[a]: vocabulary[b] for a, b in STAND_INS.items() if b in vocabulary}
         self.expectation = _Expectation(model, list(range(11)), batch_tokens)
 
     @property

@@ -7,7 +7,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from neuron_descriptions.clients.base import Prompt
-from neuron_descriptions.clients.token_ids import STAND_INS, TokenIds
+from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.prompts import STAND_INS
 
 TURNS = [
     {"role": "system", "content": "Be brief."},

@@ -3,17 +3,9 @@
 import re
 from typing import Any
 
-from ..prompts import plain_ids, template_segments
+from ..prompts import STAND_INS, plain_ids, template_segments
 from .base import Answer, Prompt
 
-# What special tokens in a text become, where the explainer's tokenizer has the added token (the published fine-tuned
-# explainer's has), and come back as.
-STAND_INS = {
-    "<|begin_of_text|>": "<||begin_of_text||>",
-    "<|start_header_id|>": "<||start_header_id||>",
-    "<|end_header_id|>": "<||end_header_id||>",
-    "<|eot_id|>": "<||eot_id||>",
-}
 _MARKS = "\N{SYMBOL FOR SUBSTITUTE}0.", "\N{SYMBOL FOR SUBSTITUTE}1."
 
 

@@ -53,6 +53,8 @@ class VllmClient:
                 enforce_eager=explainer["eager"],
                 gpu_memory_utilization=memory,
                 enable_prefix_caching=True,
+                # A prompt read in parts turns its generator back, which one on a processor cannot do.
+                enable_chunked_prefill=explainer["build"] != "cpu",
                 disable_log_stats=True,
                 seed=0,
             )
