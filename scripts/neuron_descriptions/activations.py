@@ -24,7 +24,7 @@ from .logs import logger, progress
 from .memory import N_BINS, Keep, check_memory, state_bytes
 from .models import check_folder, load_model
 from .random_streams import generator, uniforms
-from .records import SIGNS, TAILS
+from .records import SIGNS, TAILS, tail_rank
 from .sequences import corpus_facts
 from .storage import whole
 
@@ -170,11 +170,6 @@ def bin_of(values: Tensor) -> Tensor:
 def bin_edges() -> np.ndarray:
     """Lower edges of the bins, float32; each is the only bfloat16 value of its bin."""
     return ((np.arange(N_BINS, dtype=np.int32) + _FIRST) << (23 - _MANTISSA)).view(np.float32)
-
-
-def tail_rank(tokens: int, tail: float) -> int:
-    """Rank from the extreme end (1 is the extreme) of the quantile that a share `tail` of tokens lies beyond."""
-    return int(tail * tokens * (1 + 1e-12)) + 1
 
 
 class Tail:

@@ -16,11 +16,10 @@ from .activations import (
     decode_keys,
     encode_keys,
     random_sequences,
-    tail_rank,
 )
 from .logs import logger
 from .memory import N_BINS
-from .records import CORPUS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
+from .records import CORPUS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column, tail_rank
 from .sequences import CorpusFacts, corpus_facts
 from .storage import read_table, write_table
 

@@ -25,6 +25,11 @@ def quantile_column(tail: float, sign: Sign) -> str:
     return f"{'upper' if sign == 'positive' else 'lower'}_{tail:.0e}".replace("e-0", "e-")
 
 
+def tail_rank(tokens: int, tail: float) -> int:
+    """Rank from the extreme end (1 is the extreme) of the quantile that a share `tail` of tokens lies beyond."""
+    return int(tail * tokens * (1 + 1e-12)) + 1
+
+
 DOCUMENTS = pa.schema(
     [
         ("text", pa.string()),  # prose, or null

@@ -22,13 +22,12 @@ from neuron_descriptions.activations import (
     read_batches,
     run_layers,
     save,
-    tail_rank,
 )
 from neuron_descriptions.exemplars import Shard, merge, tail_quantiles
 from neuron_descriptions.features import MlpNeurons
 from neuron_descriptions.memory import Keep
 from neuron_descriptions.models import load_model, load_tokenizer
-from neuron_descriptions.records import TAILS
+from neuron_descriptions.records import TAILS, tail_rank
 from neuron_descriptions.sequences import corpus_facts
 
 LAYERS, NEURONS, SEQ_LEN, BATCH = 30, 1536, 95, 32

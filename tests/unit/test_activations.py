@@ -25,13 +25,12 @@ from neuron_descriptions.activations import (
     middle_sequences,
     random_sequences,
     shard_range,
-    tail_rank,
 )
 from neuron_descriptions.exemplars import Shard, merge, tail_quantiles
 from neuron_descriptions.features import MlpNeurons, down_projections
 from neuron_descriptions.memory import N_BINS, Keep
 from neuron_descriptions.models import load_model
-from neuron_descriptions.records import TAILS, quantile_column
+from neuron_descriptions.records import TAILS, quantile_column, tail_rank
 
 LAYERS = (1, 3)
 K, MIDDLE, RANDOM, BATCH = 12, 5, 4, 8

@@ -102,16 +102,20 @@ def test_wording_and_layout_change_nothing(edit, file, old, new):
     [
         (CORPUS, "SHORTEST = 0.5\n", "SHORTEST = 0.4\n"),
         (CORPUS, "if end - start >= SHORTEST", "if end - start > SHORTEST"),
-        (CORPUS, "return text.strip()", "return text"),
+        (CORPUS, "return sorted(found, key=lambda w: w.order)[:limit]", "return found[:limit]"),
         (CORPUS, "return key(document if isinstance(document, str) else json.dumps(document)) >> 1", "return 7"),
         (CORPUS, 'generator(seed, "offset", fingerprint)', 'generator(seed, "start", fingerprint)'),
-        (CORPUS, "chat_prefix: bool = True", "chat_prefix: bool = False"),
         (CORPUS, "@dataclass(slots=True)", "@dataclass"),
         ("build_corpus.py", "seed=snakemake.params.seed,", "seed=1 + snakemake.params.seed,"),
     ],
 )
 def test_formula_or_constant_changes_its_rule(edit, file, old, new):
     assert changed_adapters(edit(file, old, new)) == {"build_corpus.py"}
+
+
+def test_the_template_is_the_corpus_s(edit):
+    adapters = {"build_corpus.py"}
+    assert changed_adapters(edit("neuron_descriptions/templates.py", "return text.strip()", "return text")) == adapters
 
 
 def test_indirectly_imported_module_counts(edit):
