@@ -18,9 +18,19 @@ pathvars:
 
 
 include: "rules/models.smk"
-include: "rules/corpus.smk"
-include: "rules/activations.smk"
-include: "rules/exemplars.smk"
+
+
+if IMPORTED:
+
+    include: "rules/imports.smk"
+
+else:
+
+    include: "rules/corpus.smk"
+    include: "rules/activations.smk"
+    include: "rules/exemplars.smk"
+
+
 include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"

@@ -55,7 +55,7 @@ rule write_details:
 
 rule write_atlas_page:
     input:
-        **CORPUS,
+        **FACTS,
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
         pages=PAGES,

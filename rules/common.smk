@@ -43,7 +43,7 @@ def project_file(path, key):
     """A file named in the config: in the working directory, else beside the Snakefile."""
     for candidate in (path, os.path.relpath(Path(workflow.basedir, path))):
         if Path(candidate).exists():
-            return candidate
+            return local(candidate)  # stays here where results go to a storage
     raise WorkflowError(f"{key}: {path} does not exist")
 
 
@@ -56,7 +56,7 @@ FETCHED_MODELS = {
 }
 TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
-    for name, spec in CFG.corpus.sources.items()
+    for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
 }
 
 
@@ -69,7 +69,7 @@ def model_folder(name):
         raise WorkflowError(
             f"models.{name}.path: {spec.path} holds no model (no config.json)"
         )
-    return spec.path
+    return local(spec.path)
 
 
 def simulator_prompt():
@@ -288,7 +288,20 @@ def null_pool(wildcards):
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
 
 
-CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}
+# Where exemplars are imported, each part has the sequences that its own stand in.
+IMPORTED = CFG.exemplars.source != "harvest"
+PART_CORPUS = {
+    split: f"<results>/corpus/layer-{{layer}}/{split}-{{part}}.parquet"
+    for split in SPLITS
+}
+if IMPORTED:
+    CORPUS = {split: part_table(path) for split, path in PART_CORPUS.items()}
+    GIVEN_CORPUS = {split: given_tables(path) for split, path in PART_CORPUS.items()}
+    RUN_CORPUS = {split: all_chunks(path) for split, path in PART_CORPUS.items()}
+    FACTS = {split: files[0] for split, files in RUN_CORPUS.items()}
+else:
+    CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}
+    GIVEN_CORPUS = RUN_CORPUS = FACTS = CORPUS
 TABLES = {
     "exemplars": "<results>/exemplars/layer-{layer}/{part}.parquet",
     "statistics": "<results>/exemplars/layer-{layer}/statistics-{part}.parquet",

@@ -94,7 +94,7 @@ rule read_descriptions:
 
 use rule score as score_given with:
     input:
-        **CORPUS,
+        **GIVEN_CORPUS,
         **simulator_prompt(),
         exemplars=given_tables(TABLES["exemplars"]),
         statistics=given_tables(TABLES["statistics"]),

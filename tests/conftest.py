@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from s3_server import S3Server
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -146,6 +149,13 @@ def finished(tmp_path_factory, fetched) -> Project:
     project = Project(tmp_path_factory.mktemp("finished"))
     project.run(tiny_config())
     return project
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory) -> Iterator[S3Server]:
+    """A real S3 server; tests keep to prefixes of their own."""
+    with S3Server(tmp_path_factory.mktemp("s3") / "server") as server:
+        yield server
 
 
 def with_results_of(project: Project, folder: Path) -> Project:

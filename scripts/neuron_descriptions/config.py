@@ -12,12 +12,14 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     StringConstraints,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -194,9 +196,31 @@ class Neurons(Section):
     """Neurons per job in the stages after the harvest; sized so that loading a model is a small part."""
 
 
-class Exemplars(Section):
+class S3(Section):
+    """A place in an S3 bucket. Credentials come from the environment alone: AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."""
+
+    bucket: str
+    """Name of the bucket."""
+    prefix: str = ""
+    """What all keys begin with."""
+    endpoint: str | None = None
+    """URL of the server; null: Amazon's."""
+    region: str = "us-east-1"
+    """Region of the bucket."""
+    anonymous: bool = False
+    """Read without credentials, as public buckets allow."""
+
+    def place(self) -> dict[str, Any]:
+        """Where and how, as s3.open_store takes it."""
+        return {name: getattr(self, name) for name in S3.model_fields} | {"prefix": self.prefix.strip("/")}
+
+
+class HarvestedExemplars(Section):
     """What the harvest keeps of every neuron and sign."""
 
+    source: Literal["harvest"] = "harvest"
+    """`harvest`: run the subject over the corpus. `s3`, `path`: import what was published (see below)."""
     k: PositiveInt = 100
     """Sequences with the most extreme activation, per sign and split."""
     middle: NonNegativeInt = 10
@@ -215,6 +239,57 @@ class Exemplars(Section):
     that needs more is an error."""
     batch_size: PositiveInt = 32
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
+
+
+class ImportedExemplars(Section):
+    """Published exemplars, in the layout of those that Transluce published in 2024. They bring their own text:
+    `corpus` is left out."""
+
+    k: PositiveInt = 100
+    """Sequences per sign and split, as published."""
+    random: NonNegativeInt = 10
+    """Random sequences per sign and split, as published; 0: go without them (then scores.random is 0 too)."""
+    seq_len: PositiveInt = 95
+    """Tokens per sequence, padding included, as published."""
+    pad_id: NonNegativeInt | None = None
+    """Token that pads sequences on the left; null: the padding token of the subject's tokenizer, or its
+    end-of-sequence token where it has none."""
+
+
+class S3Exemplars(ImportedExemplars, S3):
+    """Published exemplars in a bucket, such as `transluce-public` (prefix `exemplars`, anonymous): only the byte
+    ranges of the wanted neurons are fetched."""
+
+    source: Literal["s3"]
+    folder: str
+    """Folder below the prefix that has exemplar_config.json."""
+
+    def place(self) -> dict[str, Any]:
+        """Where and how, as s3.open_store takes it."""
+        place = S3.place(self)
+        return place | {"prefix": f"{place['prefix']}/{self.folder}".strip("/")}
+
+
+class LocalExemplars(ImportedExemplars, Local):
+    """Published exemplars on disk, as `aws s3 sync` copies them; `path` is the folder that has
+    exemplar_config.json."""
+
+    def place(self) -> dict[str, Any]:
+        """Where, as s3.open_store takes it."""
+        return {"path": self.path}
+
+
+def _source(exemplars: Any) -> str | None:
+    """A section's source, `harvest` where it says none."""
+    return exemplars.get("source", "harvest") if isinstance(exemplars, dict) else getattr(exemplars, "source", None)
+
+
+Exemplars = Annotated[
+    Annotated[HarvestedExemplars, Tag("harvest")]
+    | Annotated[S3Exemplars, Tag("s3")]
+    | Annotated[LocalExemplars, Tag("path")],
+    Discriminator(_source, custom_error_type="source", custom_error_message="`source` is neither harvest, s3 nor path"),
+]
 
 
 class TransformersExplainer(Section):
@@ -427,7 +502,7 @@ class Scores(Section):
     middle: NonNegativeInt = 5
     """Sequences from the middle of the activation range scored, per neuron, sign and split: on top and random ones
     alone a description that is too broad scores as well as an exact one."""
-    random: PositiveInt = 5
+    random: NonNegativeInt = 5
     """Random sequences scored, per neuron, sign and split."""
     nulls: NonNegativeInt = 10
     """Descriptions of other neurons scored on the same sequences, for comparison with chance; as many as candidates,
@@ -460,12 +535,12 @@ class Config(Section):
     """Where weights come from."""
     subject: Subject
     """The model whose neurons are described."""
-    corpus: Corpus
-    """The text that the subject reads."""
+    corpus: Corpus | None = None
+    """The text that the subject reads; required, but left out where exemplars are imported."""
     neurons: Neurons = Neurons()
     """Which neurons to describe."""
-    exemplars: Exemplars = Exemplars()
-    """What the harvest keeps of every neuron and sign."""
+    exemplars: Exemplars = HarvestedExemplars()
+    """Exemplars of every neuron and sign: harvested, or imported."""
     descriptions: Descriptions
     """How candidate descriptions are made."""
     scores: Scores
@@ -484,7 +559,14 @@ class Config(Section):
         ):
             if model is not None and model not in self.models:
                 raise ValueError(f"{key}: {model!r} is not one of models ({', '.join(self.models)})")
-        fewest = min(getattr(self.corpus.sequences, split) for split in SPLITS)
+        if isinstance(self.exemplars, ImportedExemplars):
+            if self.corpus is not None:
+                raise ValueError("corpus: leave it out; imported exemplars bring their own text")
+            fewest = 2**31
+        elif self.corpus is None:
+            raise ValueError("corpus: it is required, except where exemplars are imported")
+        else:
+            fewest = min(getattr(self.corpus.sequences, split) for split in SPLITS)
         for key, wanted, limit, of in (
             ("exemplars.k", self.exemplars.k, fewest, "the smallest split's sequences"),
             (
@@ -493,7 +575,7 @@ class Config(Section):
                 fewest,
                 "the smallest split's sequences",
             ),
-            ("exemplars.middle", self.exemplars.middle, fewest, "the smallest split's sequences"),
+            ("exemplars.middle", getattr(self.exemplars, "middle", 0), fewest, "the smallest split's sequences"),
             (
                 "descriptions.pool",
                 self.descriptions.pool,
@@ -501,7 +583,12 @@ class Config(Section):
                 "exemplars.k",
             ),
             ("scores.top", self.scores.top, self.exemplars.k, "exemplars.k"),
-            ("scores.middle", self.scores.middle, self.exemplars.middle, "exemplars.middle"),
+            (
+                "scores.middle",
+                self.scores.middle,
+                getattr(self.exemplars, "middle", 0),
+                "exemplars.middle" if isinstance(self.exemplars, HarvestedExemplars) else "imported exemplars have",
+            ),
             (
                 "scores.random",
                 self.scores.random,
@@ -543,7 +630,7 @@ def load_config(raw: dict[str, Any]) -> Config:
 def _written(location: tuple[int | str, ...]) -> list[str]:
     """An error's location as the keys that the user wrote: a union of sources adds its tag after the name."""
     keys = [str(key) for key in location]
-    unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2}
+    unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2, ("exemplars",): 1}
     tag = next((place for union, place in unions.items() if keys[: len(union)] == [*union]), len(keys))
     return keys[:tag] + keys[tag + 1 :]
 

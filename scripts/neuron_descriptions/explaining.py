@@ -207,7 +207,8 @@ def prepare(
         for sign in SIGNS:
             direction = 1 if sign == "positive" else -1
             shown = [r for r in rows[neuron, sign] if direction * r["peak"] > 0]
-            ladder = [direction * stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
+            quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
+            ladder = [direction * q for q in quantiles if q is not None]
             for number in range(settings["candidates"]):
                 candidate = Candidate(layer, neuron, sign, number)
                 if shown:

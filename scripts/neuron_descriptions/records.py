@@ -42,9 +42,9 @@ DOCUMENTS = pa.schema(
 
 CORPUS = pa.schema(
     [
-        ("seq_id", pa.int64()),  # 0..n-1, in file order
+        ("seq_id", pa.int64()),  # ascending: 0..n-1; of imported sequences a hash of the tokens
         ("source", pa.string()),
-        ("document", pa.int64()),  # fingerprint of the document
+        ("document", pa.int64()),  # fingerprint of the document; null where not known
         ("prefix_len", pa.int16()),  # leading template tokens
         ("input_ids", pa.list_(pa.int32())),
     ]
@@ -65,6 +65,7 @@ EXEMPLARS = pa.schema(
     ]
 )
 
+# Null is what imported exemplars do not tell.
 STATISTICS = pa.schema(
     [
         ("split", pa.string()),

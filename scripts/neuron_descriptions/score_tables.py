@@ -1,5 +1,6 @@
 """Scores of a chunk: simulate the candidates and the nulls on valid, the chosen one and the nulls on test, compare."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from .simulating import Simulator, Task, load_simulator
 from .storage import read_table, write_table
 
 KINDS = ("top", "middle", "random")
+Tables = Mapping[str, str | list[str]]  # split -> corpus table, or those of several imported parts
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,7 +34,7 @@ class Sequence:
 class Evidence:
     """Exemplars of some neurons of a layer, joined with their corpus rows, and their statistics."""
 
-    def __init__(self, exemplars: list[str], statistics: list[str], corpus: dict[str, str], neurons: list[int]):
+    def __init__(self, exemplars: list[str], statistics: list[str], corpus: Tables, neurons: list[int]):
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
         rows = [row for path in exemplars for row in read_table(path, EXEMPLARS, only).to_pylist()]
         texts = {
@@ -71,9 +73,10 @@ class Evidence:
 
     def active(self, neuron: int, sign: str) -> float:
         """Activation on this side from which a token counts as active: beyond it lies the loosest tail of the train
-        tokens whose quantile is kept, 1 in 10,000; infinite where that is not on this side of zero."""
+        tokens whose quantile is kept, 1 in 10,000; infinite where that is not on this side of zero, or not known, as of
+        imported exemplars."""
         bound = self._train[neuron][quantile_column(TAILS[-1], sign)]  # type: ignore[arg-type]
-        size = bound if sign == "positive" else -bound
+        size = 0.0 if bound is None else bound if sign == "positive" else -bound
         return size if size > 0 else float("inf")
 
     def token_baseline(self, neuron: int, sign: str, n_train: int) -> TokenBaseline:
@@ -234,7 +237,7 @@ def _columns(result: Match) -> dict[str, Any]:
 def score_chunk(
     neurons: list[int],
     layer: int,
-    corpus: dict[str, str],
+    corpus: Tables,
     tables: dict[str, Any],
     nulls: dict[str, str],
     models: dict[str, Any],
@@ -246,9 +249,9 @@ def score_chunk(
 ) -> None:
     """Score a chunk's descriptions and write its two tables.
 
-    tables: exemplars and statistics (lists of files that hold the neurons), descriptions; nulls: pool (or nothing) and
-    file; models: folders of subject and simulator, and the simulator's prompt, if it has one; settings: the config's
-    `scores`, the rest of it; outputs: scores and simulations.
+    corpus: split -> its table, or those of the parts; tables: exemplars and statistics (lists of files that hold the
+    neurons), descriptions; nulls: pool (or nothing) and file; models: folders of subject and simulator, and the
+    simulator's prompt, if it has one; settings: the config's `scores`, the rest of it; outputs: scores and simulations.
     """
     others = Nulls(nulls["pool"] or None, nulls["file"], settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}
@@ -256,7 +259,8 @@ def score_chunk(
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded = load_simulator(simulator, models["simulator"], models["prompt"], models["subject"], threads)
-    n_train = corpus_facts(corpus["train"]).sequences
+    train = corpus["train"]
+    n_train = corpus_facts(train if isinstance(train, str) else train[0]).sequences
     scorer = Scorer(loaded, simulator["model"], evidence, others, settings, n_train, seed)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from .config import Config
+from .config import Config, HarvestedExemplars
 from .memory import Keep, state_bytes
 
 
@@ -44,10 +44,12 @@ def select_neurons(config: Config) -> dict[int, list[int]]:
 
 def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
     """Raises ValueError, with what to set, where a harvest job's state would pass `exemplars.state_gb`."""
-    exemplars = config.exemplars
+    exemplars, corpus = config.exemplars, config.corpus
+    if not isinstance(exemplars, HarvestedExemplars) or corpus is None:
+        return
     neurons = [len(indices) for indices in selected.values()]  # jobs take layers in this order
     keep = Keep(exemplars.k, exemplars.middle, exemplars.random)
-    one_gb = state_bytes(1, keep, config.corpus.seq_len, config.subject.dtype) / 1e9
+    one_gb = state_bytes(1, keep, corpus.seq_len, config.subject.dtype) / 1e9
 
     def largest_gb(layers: int) -> float:
         return max(sum(neurons[i : i + layers]) for i in range(0, len(neurons), layers)) * one_gb

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .records import CORPUS
@@ -20,13 +21,15 @@ class CorpusFacts:
 
 
 def corpus_facts(path: str) -> CorpusFacts:
-    """Facts of a corpus table, from its footer. Raises ValueError where it is none."""
+    """Facts of a corpus table, from its footer: of the whole split, also where the table holds an imported part's
+    sequences alone. Raises ValueError where it is none."""
     try:
         footer = pq.read_metadata(path)
         facts = {k: (footer.metadata or {})[k.encode()].decode() for k in ("tokens", "longest", "tokenizer")}
+        sequences = int(footer.metadata.get(b"sequences", footer.num_rows))
     except (pa.ArrowInvalid, KeyError) as error:
         raise ValueError(f"{path} is not a corpus table ({error}); delete it and run again") from None
-    return CorpusFacts(footer.num_rows, int(facts["tokens"]), int(facts["longest"]), facts["tokenizer"])
+    return CorpusFacts(sequences, int(facts["tokens"]), int(facts["longest"]), facts["tokenizer"])
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,7 +46,13 @@ class Text:
         return self.input_ids[self.prefix_len :]
 
 
-def read_texts(corpus: str, seq_ids: set[int]) -> dict[int, Text]:
-    """The given rows of a corpus table, by seq_id."""
-    rows = read_table(corpus, CORPUS).take(pa.array(sorted(seq_ids), pa.int64())).to_pylist()
-    return {row["seq_id"]: Text(row["source"], row["input_ids"], row["prefix_len"]) for row in rows}
+def read_texts(corpus: str | list[str], seq_ids: set[int]) -> dict[int, Text]:
+    """The given rows of a corpus table, or of those of several imported parts, by seq_id. Raises ValueError where they
+    lack one."""
+    paths = [corpus] if isinstance(corpus, str) else corpus
+    wanted = pc.field("seq_id").isin(pa.array(sorted(seq_ids), pa.int64()))
+    rows = [row for path in paths for row in read_table(path, CORPUS, wanted).to_pylist()]
+    found = {row["seq_id"]: Text(row["source"], row["input_ids"], row["prefix_len"]) for row in rows}
+    if len(found) < len(seq_ids):
+        raise ValueError(f"{', '.join(paths)}: sequences that exemplars name are missing; delete both and run again")
+    return found

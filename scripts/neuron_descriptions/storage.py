@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 
@@ -67,7 +68,7 @@ def _leaf(schema: pa.Schema, name: str) -> str:
 def read_table(
     path: str | Path,
     schema: pa.Schema,
-    filters: list[tuple[str, str, object]] | None = None,
+    filters: list[tuple[str, str, object]] | pc.Expression | None = None,
 ) -> pa.Table:
     """Read a table, with only the rows that `filters` (pyarrow's) let through.
 

@@ -210,6 +210,42 @@ def test_index_out_of_range(indices):
         select_neurons(config)
 
 
+IMPORT = {"source": "s3", "bucket": "b", "folder": "f"}
+
+
+def imported(**exemplars: Any) -> dict[str, Any]:
+    """The demo with imported exemplars."""
+    config = changed(demo_config(), exemplars=IMPORT | exemplars)
+    del config["corpus"]
+    return config
+
+
+def test_exemplars_are_harvested_unless_it_says_otherwise():
+    assert load_config(demo_config()).exemplars.source == "harvest"
+    assert load_config(changed(demo_config(), exemplars__source="harvest")) == load_config(demo_config())
+    found = load_config(imported(prefix="p/")).exemplars
+    assert found.place()["prefix"] == "p/f" and found.k == 100
+    local = load_config(imported() | {"exemplars": {"source": "path", "path": "x", "k": 20}}).exemplars
+    assert (local.place(), local.k, local.seq_len) == ({"path": "x"}, 20, 95)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (imported(source="gcs"), "exemplars: `source` is neither harvest, s3 nor path"),
+        (imported(shard_sequences=2), "exemplars.shard_sequences: unknown key"),
+        (imported(k="many"), "exemplars.k: Input should be a valid integer"),
+        (imported(k=4), "descriptions.pool is 20, more than exemplars.k (4)"),
+        (imported(random=0), "scores.random is 2, more than exemplars.random (0); lower it"),
+        (imported() | {"corpus": demo_config()["corpus"]}, "corpus: leave it out; imported exemplars bring their own"),
+        (changed(demo_config(), corpus=None), "corpus: it is required, except where exemplars are imported"),
+        (changed(demo_config(), exemplars__bucket="b"), "exemplars.bucket: unknown key"),
+    ],
+)
+def test_where_exemplars_come_from_decides_which_keys_there_are(config, message):
+    assert message in refusal(config)
+
+
 def test_huge_range_is_out_of_range_not_out_of_memory():
     code = """
 import resource, sys, yaml

@@ -113,8 +113,8 @@ def test_formula_or_constant_changes_its_rule(edit, file, old, new):
     assert changed_adapters(edit(file, old, new)) == {"build_corpus.py"}
 
 
-def test_the_template_is_the_corpus_s(edit):
-    adapters = {"build_corpus.py"}
+def test_the_template_is_also_the_imports(edit):
+    adapters = {"build_corpus.py", "list_exemplars.py", "import_exemplars.py"}
     assert changed_adapters(edit("neuron_descriptions/templates.py", "return text.strip()", "return text")) == adapters
 
 

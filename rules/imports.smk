@@ -1,0 +1,60 @@
+# Published exemplars instead of a harvest: the same tables, and the sequences that they stand in, per layer and chunk.
+
+
+rule list_exemplars:
+    input:
+        subject=model_folder(CFG.subject.model),
+    output:
+        listing="<results>/exemplars/layer-{layer}/published.json",
+    log:
+        "<logs>/list_exemplars/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/list_exemplars/layer-{layer}.tsv"
+    conda:
+        "../envs/s3.yaml"
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        code=digest("list_exemplars.py"),
+        place=CFG.exemplars.place(),
+        settings={
+            "n_neurons": CFG.subject.neurons_per_layer,
+            "model": getattr(CFG.models[CFG.subject.model], "repo", None),
+            "k": CFG.exemplars.k,
+            "n_random": CFG.exemplars.random,
+            "seq_len": CFG.exemplars.seq_len,
+            "pad_id": CFG.exemplars.pad_id,
+        },
+    message:
+        "Listing published exemplars: layer {wildcards.layer}"
+    script:
+        "../scripts/list_exemplars.py"
+
+
+rule import_exemplars:
+    input:
+        listing="<results>/exemplars/layer-{layer}/published.json",
+    output:
+        **PART_CORPUS,
+        exemplars=TABLES["exemplars"],
+        statistics=TABLES["statistics"],
+    log:
+        "<logs>/import_exemplars/layer-{layer}/{part}.log",
+    benchmark:
+        "<benchmarks>/import_exemplars/layer-{layer}/{part}.tsv"
+    conda:
+        "../envs/s3.yaml"
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=120,
+    params:
+        code=digest("import_exemplars.py"),
+        place=CFG.exemplars.place(),
+        neurons=neurons_of_part,
+    message:
+        "Importing exemplars: layer {wildcards.layer}, {wildcards.part}"
+    script:
+        "../scripts/import_exemplars.py"
