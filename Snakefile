@@ -34,6 +34,7 @@ else:
 include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"
+include: "rules/publishing.smk"
 
 
 localrules:

@@ -310,6 +310,17 @@ TABLES = {
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
 ACCOUNTING = "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
+
+
+def publishing_place(wildcards):
+    """Where the run is published."""
+    if CFG.publish is None:
+        raise ValueError(
+            "the configuration has no section `publish`; see config/README.md"
+        )
+    return CFG.publish.place()
+
+
 ABOUT = {
     "run": CFG.run,
     "subject": CFG.subject.model,

@@ -292,6 +292,10 @@ Exemplars = Annotated[
 ]
 
 
+class Publishing(S3):
+    """Where a run is published: `snakemake publish` uploads it to <prefix>/<run>, `snakemake fetch_run` fetches it."""
+
+
 class TransformersExplainer(Section):
     """A transformers model in the job itself, on the GPU where there is one."""
 
@@ -547,6 +551,8 @@ class Config(Section):
     """How descriptions are scored."""
     atlas: Atlas = Atlas()
     """What the pages show."""
+    publish: Publishing | None = None
+    """Where the run is published."""
 
     @model_validator(mode="after")
     def _references(self) -> "Config":

@@ -240,6 +240,7 @@ def test_exemplars_are_harvested_unless_it_says_otherwise():
         (imported() | {"corpus": demo_config()["corpus"]}, "corpus: leave it out; imported exemplars bring their own"),
         (changed(demo_config(), corpus=None), "corpus: it is required, except where exemplars are imported"),
         (changed(demo_config(), exemplars__bucket="b"), "exemplars.bucket: unknown key"),
+        (changed(demo_config(), publish={"prefix": "p"}), "publish.bucket: Field required"),
     ],
 )
 def test_where_exemplars_come_from_decides_which_keys_there_are(config, message):

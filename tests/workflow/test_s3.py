@@ -131,6 +131,26 @@ def test_missing_credentials_are_said_by_the_job(bucket, tmp_path):
     assert not (project.folder / target).exists()
 
 
+def test_a_run_is_published_and_fetched_back(imported, bucket, s3, environment):
+    config = import_config(**bucket)
+    config["publish"] = {"bucket": "open", "prefix": "runs", "endpoint": s3.endpoint}
+    imported.run(config, "publish", env=environment)
+    assert imported.run(config, "publish", env=environment).stderr.count("Nothing to be done") == 1
+    anonymous = changed(config, publish__anonymous=True)
+    imported.run(anonymous, "fetch_run", env=environment)
+    back = imported.folder / "results/tiny-fetched"
+    kinds = ("atlas/**/*", "corpus/**/*.parquet", "exemplars/**/*.parquet", "descriptions/**/*", "scores/**/*")
+    expected = {
+        p.relative_to(imported.file(".")) for kind in kinds for p in imported.file(".").glob(kind) if p.is_file()
+    }
+    assert {p.relative_to(back) for p in back.rglob("*") if p.is_file()} == expected
+    for path in expected:
+        assert (back / path).read_bytes() == imported.file(str(path)).read_bytes(), path
+    del config["publish"]
+    done = imported.run(config, "publish", env=environment, check=False)
+    assert "the configuration has no section `publish`" in done.stdout + done.stderr
+
+
 def test_the_whole_workflow_with_a_bucket_as_default_storage(finished, s3, smollm2, fetched, environment, tmp_path):
     """From text on disk to the atlas; every result goes to the bucket, and a fresh checkout finds them there."""
     texts = tmp_path / "texts"

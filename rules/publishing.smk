@@ -1,0 +1,57 @@
+# A run to S3 and back: `snakemake publish`, `snakemake fetch_run`.
+
+
+rule publish:
+    input:
+        **RUN_CORPUS,
+        **{name: all_chunks(path) for name, path in TABLES.items()},
+        accounting=all_chunks(ACCOUNTING),
+        atlas="<results>/atlas/atlas.parquet",
+        page="<results>/atlas/index.html",
+        rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
+        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        plot="<results>/atlas/scores.svg",
+        provenance="<results>/atlas/provenance.json",
+    output:
+        index="<results>/published.json",
+    log:
+        "<logs>/publish.log",
+    benchmark:
+        "<benchmarks>/publish.tsv"
+    conda:
+        "../envs/s3.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=1440,
+    params:
+        code=digest("publish.py"),
+        run=CFG.run,
+        place=publishing_place,
+    message:
+        "Publishing the run"
+    script:
+        "../scripts/publish.py"
+
+
+rule fetch_run:
+    output:
+        folder=directory(f"results/{CFG.run}-fetched"),
+    log:
+        "<logs>/fetch_run.log",
+    benchmark:
+        "<benchmarks>/fetch_run.tsv"
+    conda:
+        "../envs/s3.yaml"
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=1440,
+    params:
+        code=digest("fetch_run.py"),
+        run=CFG.run,
+        place=publishing_place,
+    message:
+        "Fetching the published run"
+    script:
+        "../scripts/fetch_run.py"

@@ -1,0 +1,9 @@
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.publishing import fetch_run
+
+with job_log(snakemake.log[0], snakemake.rule):
+    fetch_run(
+        place=snakemake.params.place,
+        run=snakemake.params.run,
+        output=snakemake.output.folder,
+    )

@@ -1,0 +1,11 @@
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.publishing import publish
+
+with job_log(snakemake.log[0], snakemake.rule):
+    publish(
+        place=snakemake.params.place,
+        run=snakemake.params.run,
+        atlas=snakemake.input.atlas,
+        files=list(snakemake.input),
+        output=snakemake.output.index,
+    )
