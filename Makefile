@@ -15,13 +15,17 @@ BIN := .venv/bin
 SECTIONS ?=
 VLLM := .venv-vllm/bin
 
-.PHONY: demo test test-vllm test-models bench lint format docs lock clean
+.PHONY: demo plan test test-vllm test-models bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
 	@echo
 	@echo "The atlas, as a table:  results/$(RUN)/atlas/atlas.parquet"
 	@echo "The atlas, as a page:   results/$(RUN)/atlas/index.html   (open it in a browser)"
+
+# What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
+plan: .venv/ready
+	$(BIN)/snakemake plan --forcerun plan --cores 1 --quiet all --configfile $(CONFIG)
 
 test: .venv/ready lint
 	$(BIN)/pytest

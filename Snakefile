@@ -17,6 +17,7 @@ pathvars:
     benchmarks=f"results/{CFG.run}/benchmarks",
 
 
+include: "rules/plan.smk"
 include: "rules/models.smk"
 
 
@@ -39,6 +40,7 @@ include: "rules/publishing.smk"
 
 localrules:
     all,
+    plan,
 
 
 rule all:
@@ -56,6 +58,10 @@ rule all:
 
 
 report: "rules/report/workflow.rst"
+
+
+onstart:
+    stop_above_a_ceiling()
 
 
 onerror:

@@ -35,8 +35,8 @@ rule harvest:
         "../envs/models.yaml"
     threads: 4
     resources:
-        mem_mb=16_000,
-        runtime=240,
+        mem_mb=memory("harvest"),
+        runtime=minutes("harvest"),
         gpu=1,
     params:
         code=HARVEST["code"],

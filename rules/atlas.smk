@@ -16,8 +16,8 @@ rule build_atlas:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=memory("build_atlas"),
+        runtime=minutes("build_atlas"),
     params:
         code=digest("build_atlas.py"),
     message:
@@ -41,8 +41,8 @@ rule write_details:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=60,
+        mem_mb=memory("write_details"),
+        runtime=minutes("write_details"),
     params:
         code=digest("write_details.py"),
         neurons=neurons_of_part,
@@ -74,8 +74,8 @@ rule write_atlas_page:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=memory("write_atlas_page"),
+        runtime=minutes("write_atlas_page"),
     params:
         code=digest("write_atlas_page.py"),
         about=ABOUT,
@@ -104,8 +104,8 @@ rule plot_scores:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=memory("plot_scores"),
+        runtime=minutes("plot_scores"),
     params:
         code=digest("plot_scores.py"),
     message:
@@ -130,8 +130,8 @@ rule write_neuron_page:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=30,
+        mem_mb=memory("write_neuron_page"),
+        runtime=minutes("write_neuron_page"),
     params:
         code=digest("write_neuron_page.py"),
         about=ABOUT,
@@ -155,11 +155,11 @@ rule write_provenance:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=1_000,
-        runtime=10,
+        mem_mb=memory("write_provenance"),
+        runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=CFG.model_dump(),
+        config=CFG.model_dump(exclude={"plan"}),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

@@ -1,6 +1,7 @@
 # Configuration, wildcards, and functions that say which files belong together. No rules.
 import os
 import sys
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.given import read_given
 from neuron_descriptions.nulls import pool_neurons
+from neuron_descriptions.planning import make_plan
 from neuron_descriptions.prompts import read_explainer_template
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
@@ -45,6 +47,45 @@ def project_file(path, key):
         if Path(candidate).exists():
             return local(candidate)  # stays here where results go to a storage
     raise WorkflowError(f"{key}: {path} does not exist")
+
+
+# --- what jobs ask for ---
+
+PLAN = make_plan(CFG, SELECTED)
+STAGES = {stage.rule: stage for stage in PLAN.stages}
+
+
+def asked(resource, least, reckoned):
+    """More with every attempt; never more than `--resources` has, on a cluster the most that one job may ask for."""
+    bound = workflow.global_resources.get(resource).value
+
+    def amount(wildcards, attempt):
+        wanted = attempt * max(least, round(reckoned))
+        return wanted if bound is None else min(wanted, bound)
+
+    return amount
+
+
+def memory(rule):
+    """A rule's mem_mb."""
+    stage = STAGES.get(rule)
+    return asked("mem_mb", CFG.plan.memory_mb, stage.memory_mb if stage else 0)
+
+
+def minutes(rule):
+    """A rule's runtime."""
+    stage = STAGES.get(rule)
+    return asked("runtime", 20, stage.seconds / 60 * CFG.plan.margin if stage else 0)
+
+
+def stop_above_a_ceiling():
+    """Raises WorkflowError where the jobs about to start would pass a ceiling of the config."""
+    jobs = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
+    if passed := PLAN.passed(jobs):
+        raise WorkflowError(
+            "nothing was started, since it would pass a ceiling of the configuration (see `make plan`):\n"
+            + "\n".join(passed)
+        )
 
 
 # --- models and text sources: fetched ones are named by their settings, so that runs share them ---

@@ -12,8 +12,8 @@ rule fetch_documents:
         "../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=600,
+        mem_mb=memory("fetch_documents"),
+        runtime=minutes("fetch_documents"),
     params:
         code=digest("fetch_documents.py"),
         spec=lambda wildcards: TEXTS[wildcards.source].model_dump(exclude={"ratio"}),
@@ -38,8 +38,8 @@ rule build_corpus:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=16_000,
-        runtime=240,
+        mem_mb=memory("build_corpus"),
+        runtime=minutes("build_corpus"),
     params:
         code=digest("build_corpus.py"),
         sources={

@@ -26,8 +26,8 @@ rule describe:
         f"../envs/{EXPLAINER_ENV}.yaml"
     threads: 1 if REMOTE else 4
     resources:
-        mem_mb=4_000 if REMOTE else 16_000,
-        runtime=240,
+        mem_mb=memory("describe"),
+        runtime=minutes("describe"),
         gpu=0 if REMOTE else getattr(EXPLAINER, "devices", 1),
         endpoint=int(REMOTE),
     params:
@@ -56,8 +56,8 @@ rule account:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=30,
+        mem_mb=memory("account"),
+        runtime=minutes("account"),
     params:
         code=digest("account.py"),
         prices=ACCESS["prices"],

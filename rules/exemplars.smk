@@ -18,8 +18,8 @@ rule merge_exemplars:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=memory("merge_exemplars"),
+        runtime=minutes("merge_exemplars"),
     params:
         code=digest("merge_exemplars.py"),
         harvest=HARVEST["code"],

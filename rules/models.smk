@@ -12,8 +12,8 @@ rule fetch_model:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=8_000,
-        runtime=120,
+        mem_mb=memory("fetch_model"),
+        runtime=minutes("fetch_model"),
     params:
         code=digest("fetch_model.py"),
         spec=lambda wildcards: FETCHED_MODELS[wildcards.model].model_dump(),

@@ -18,8 +18,8 @@ rule pool_nulls:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=30,
+        mem_mb=memory("pool_nulls"),
+        runtime=minutes("pool_nulls"),
     params:
         code=digest("pool_nulls.py"),
         neurons=lambda wildcards: null_neurons(),
@@ -51,8 +51,8 @@ rule score:
         "../envs/models.yaml"
     threads: 4
     resources:
-        mem_mb=16_000,
-        runtime=240,
+        mem_mb=memory("score"),
+        runtime=minutes("score"),
         gpu=1,
     params:
         code=digest("score.py"),
@@ -80,8 +80,8 @@ rule read_descriptions:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=1_000,
-        runtime=10,
+        mem_mb=memory("read_descriptions"),
+        runtime=minutes("read_descriptions"),
     params:
         code=digest("read_descriptions.py"),
         given=lambda wildcards: GIVEN.get(int(wildcards.layer), []),
@@ -133,8 +133,8 @@ rule write_given_scores:
         "../envs/models.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=10,
+        mem_mb=memory("write_given_scores"),
+        runtime=minutes("write_given_scores"),
     params:
         code=digest("write_given_scores.py"),
     message:

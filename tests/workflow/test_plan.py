@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from conftest import ROOT, Project, changed, snakemake, tiny_config
+from conftest import ROOT, Project, changed, snakemake, tiny_config, with_results_of
 
 HEAVY = ["torch", "transformers", "datasets", "sklearn", "matplotlib", "openai", "anthropic", "vllm"]
 
@@ -65,6 +65,8 @@ def test_every_shipped_configuration_plans(name, tmp_path):
         ({"scores__topp": 1}, "scores.topp: unknown key"),
         ({"exemplars__k": "many"}, "exemplars.k: Input should be a valid integer"),
         ({"neurons__layers": [1, 30]}, "layer 30 is out of range; the subject has layers 0..29"),
+        ({"plan__ceilings": {"gpu_hours": 0.0001}}, "0.0506 gpu hours planned, plan.ceilings.gpu_hours is 0.0001"),
+        ({"plan__ceilings": {"gigabytes": 0.001}}, "gigabytes planned, plan.ceilings.gigabytes is 0.001"),
         ({"exemplars__k": 41}, "exemplars.k is 41, more than the smallest split's sequences (40); lower it"),
         ({"scores__middle": 11}, "scores.middle is 11, more than exemplars.middle (10); lower it"),
         ({"scores__descriptions": "missing.csv"}, "scores.descriptions: missing.csv does not exist"),
@@ -82,6 +84,26 @@ def test_bad_configuration_stops_before_any_job(tmp_path, changes, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert not (tmp_path / "bad/results").exists()
+
+
+def test_the_plan_is_printed_whatever_the_ceilings_and_nothing_else_starts(tmp_path):
+    project = Project(tmp_path / "plan")
+    config = changed(tiny_config(), plan__ceilings={"gpu_hours": 0.0001}, plan__gpus=3)
+    told = project.run(config, "plan", "--quiet", "all").stderr
+    for words in ("harvest", "GPU hours", "tokens read", "h on 3", "plan.teraflops", "ABOVE A CEILING"):
+        assert words in told
+    files = [p.relative_to(project.folder) for p in (project.folder / "results").rglob("*") if p.is_file()]
+    assert {p.name for p in files} == {"plan.txt", "plan.log", "plan.tsv"}
+    assert project.file("plan.txt").read_text().strip() in told
+
+
+def test_a_ceiling_counts_only_what_is_left_to_do(finished, tmp_path):
+    config = changed(tiny_config(), plan__ceilings={"gpu_hours": 0.02})
+    project = with_results_of(finished, tmp_path / "left")
+    project.file("scores/layer-1/chunk-0.parquet").unlink()
+    assert "planned, plan.ceilings" not in project.run(config, "results/tiny/scores/layer-1/chunk-0.parquet").stderr
+    again = project.run(config, "--forceall", check=False)
+    assert again.returncode != 0 and "planned, plan.ceilings.gpu_hours is 0.02" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,265 @@
+"""What a run takes, reckoned before it starts from the configuration alone; what its jobs ask for follows from it.
+
+Every figure is first principles times an assumption of the config's `plan`, and is printed with it: a forward pass
+costs 2 operations per parameter and token; a kept activation costs the bytes of its dtype.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .config import Config, Endpoint
+from .logs import logger
+from .memory import Keep, state_bytes
+from .records import SIGNS, SPLITS
+from .storage import whole
+
+_WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
+# Tokens of a description, and of what stands around it in a prompt (instructions, headers).
+DESCRIPTION, PROMPT = 30, 150
+# The prompted simulator writes each token of a sequence as: token, tab, `unknown`, newline.
+PROMPTED_TOKENS = 4
+# What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
+COMPRESSED = 0.71
+# Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
+ROW, SHOWN_TOKEN = 200, 12
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The jobs of one rule. seconds, memory_mb: of one job; everything else: of all of them."""
+
+    rule: str
+    jobs: int
+    seconds: float
+    memory_mb: float
+    gpus: int = 0
+    read: float = 0  # tokens
+    generated: float = 0  # tokens
+    kept: float = 0  # bytes
+    temporary: float = 0  # bytes, deleted when used
+    endpoint: float = 0  # dollars
+    in_turn: bool = False  # one job after another, however many GPUs there are
+
+    def gpu_hours(self) -> float:
+        """Of all jobs."""
+        return self.gpus * self.jobs * self.seconds / 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's stages in their order, one after the other."""
+
+    stages: list[Stage]
+    gpus: int
+    gpu_hour: float  # dollars
+    assumptions: list[str]
+    ceilings: dict[str, float | None] = field(default_factory=dict)
+
+    def totals(self, jobs: Mapping[str, int] | None = None) -> dict[str, float]:
+        """GPU hours, dollars and bytes of the whole run, or of so many jobs of each rule."""
+        parts = [(s, 1.0 if jobs is None else jobs.get(s.rule, 0) / s.jobs) for s in self.stages if s.jobs]
+        gpu_hours = sum(part * s.gpu_hours() for s, part in parts)
+        return {
+            "gpu_hours": gpu_hours,
+            "dollars": gpu_hours * self.gpu_hour + sum(part * s.endpoint for s, part in parts),
+            "gigabytes": sum(part * (s.kept + s.temporary) for s, part in parts) / 1e9,
+        }
+
+    def critical_path(self, gpus: int) -> float:
+        """Hours from start to end with so many GPUs: the stages one after another, the CPU's jobs side by side."""
+
+        def waves(stage: Stage) -> int:
+            at_once = 1 if stage.in_turn else max(1, gpus // stage.gpus) if stage.gpus else stage.jobs
+            return -(-stage.jobs // max(1, at_once))
+
+        return sum(waves(s) * s.seconds for s in self.stages) / 3600
+
+    def passed(self, jobs: Mapping[str, int] | None = None) -> list[str]:
+        """What lies above a ceiling of the config, in words; empty where nothing does."""
+        totals = self.totals(jobs)
+        return [
+            f"{totals[name]:,.4g} {name.replace('_', ' ')} planned, plan.ceilings.{name} is {most:,.4g}"
+            for name, most in self.ceilings.items()
+            if most is not None and totals[name] > most
+        ]
+
+    def text(self) -> str:
+        """The plan as a table and its assumptions."""
+        head = ("stage", "jobs", "min/job", "GPU hours", "tokens read", "generated", "GB kept", "GB temp.", "dollars")
+        rows = [
+            (
+                s.rule, f"{s.jobs:,}", f"{s.seconds / 60:,.1f}", _short(s.gpu_hours()), _short(s.read),
+                _short(s.generated), _short(s.kept / 1e9), _short(s.temporary / 1e9),
+                _short(s.endpoint + s.gpu_hours() * self.gpu_hour),
+            )
+            for s in self.stages
+        ]  # fmt: skip
+        sums = [sum(getattr(s, name) for s in self.stages) for name in ("jobs", "read", "generated", "kept")]
+        totals = self.totals()
+        temporary = totals["gigabytes"] - sums[3] / 1e9
+        rows.append(
+            (
+                "total", f"{sums[0]:,}", "", _short(totals["gpu_hours"]), _short(sums[1]), _short(sums[2]),
+                _short(sums[3] / 1e9), _short(temporary), _short(totals["dollars"]),
+            )
+        )  # fmt: skip
+        widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+        table = [
+            "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+            for row in [head, *rows]
+        ]
+        paths = ", ".join(f"{_short(self.critical_path(n))} h on {n}" for n in sorted({1, self.gpus, 8 * self.gpus}))
+        sizes = [
+            f"  {s.rule}: a job takes {s.seconds / 60:,.1f} min; {advice}"
+            for s in self.stages
+            if s.gpus and s.rule != "harvest" and (advice := self._advice(s))
+        ]
+        passed = self.passed()
+        return "\n".join(
+            [
+                *table,
+                "",
+                f"From start to end, without waiting for a queue: {paths} GPUs.",
+                *(["Job sizes:", *sizes] if sizes else []),
+                "Assumptions (config: plan):",
+                *(f"  {line}" for line in self.assumptions),
+                *(["ABOVE A CEILING, will not start:", *(f"  {line}" for line in passed)] if passed else []),
+            ]
+        )
+
+    def _advice(self, stage: Stage) -> str:
+        if stage.jobs > 1 and stage.seconds < 600:
+            several = min(stage.jobs, round(1800 / stage.seconds))
+            return f"on a cluster, put {several} chunks in one (chunks_per_job) or enlarge neurons.chunk_size"
+        return "lower neurons.chunk_size" if stage.seconds > 6 * 3600 else ""
+
+
+def write_plan(text: str, path: str) -> None:
+    """Log a plan and write it to a file."""
+    logger.info("what the run takes:\n%s\n", text)
+    with whole(path) as part:
+        part.write_text(text + "\n")
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:,.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def shape_parameters(layers: int, neurons_per_layer: int) -> float:
+    """Parameters of a gated transformer of that shape without embeddings: the hidden size is about 0.3 of the
+    neurons, so an MLP has 3 x 0.3 n^2 and attention about as much as a third of that."""
+    return layers * 1.2 * neurons_per_layer**2
+
+
+def model_parameters(config: Config, name: str) -> float:
+    """Parameters of a model: as `plan.parameters` says, else as the subject's shape gives."""
+    subject = config.subject
+    return config.plan.parameters.get(name, 0) * 1e9 or shape_parameters(subject.layers, subject.neurons_per_layer)
+
+
+def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
+    """Reckon a run. selected: layer -> neurons."""
+    p, corpus, kept = config.plan, config.corpus, config.exemplars
+    seq_len, width = corpus.seq_len, _WIDTH[config.subject.dtype]
+    sequences = sum(getattr(corpus.sequences, split) for split in SPLITS)
+    n_neurons = sum(map(len, selected.values()))
+    n_signs = n_neurons * len(SIGNS)
+    size = min(config.neurons.chunk_size, max(map(len, selected.values())))
+    n_chunks = sum(-(-len(neurons) // config.neurons.chunk_size) for neurons in selected.values())
+
+    def model_job(name: str, tokens: float) -> float:
+        """Seconds of a job that loads a model and reads so many tokens."""
+        parameters = model_parameters(config, name)
+        load = parameters * 2 / (p.load_gigabytes_per_second * 1e9)
+        return p.start_seconds + load + tokens * 2 * parameters / (p.teraflops * 1e12)
+
+    def megabytes(name: str | None, data: float) -> float:
+        """Memory of a job: what Python needs, a model's weights, its data."""
+        return p.memory_mb + ((model_parameters(config, name) * 2 if name else 0) + data) / 1e6
+
+    def reading(rows: float, rate: float) -> float:
+        return p.start_seconds + rows / rate
+
+    # Harvest: every block of layers reads every sequence.
+    blocks = -(-len(selected) // kept.layers_per_job)
+    shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
+    harvest_jobs = shards * blocks
+    harvest_tokens = sequences * seq_len * blocks
+    keep = Keep(kept.k, kept.middle, kept.random)
+    state = state_bytes(n_neurons, keep, seq_len, config.subject.dtype) / blocks
+    exemplar_rows = len(SPLITS) * n_signs * (kept.k + kept.middle + kept.random)
+    chunk_data = exemplar_rows / n_neurons * size * seq_len * 40  # as Python numbers
+
+    # Describe.
+    d = config.descriptions
+    candidates = n_signs * d.candidates
+    prompt = (d.evidence_min + d.evidence_max) / 2 * seq_len + PROMPT
+    answer = (d.max_tokens or 2 * DESCRIPTION) / 2
+    remote = isinstance(d.explainer, Endpoint)
+    prices = d.explainer.prices if isinstance(d.explainer, Endpoint) else None
+    cost = (prompt * prices.prompt + answer * prices.completion) / 1e6 if prices else 0.0
+    asked = candidates / n_chunks * (prompt + answer * p.generated_token_cost)
+    explain = p.start_seconds + candidates / n_chunks / p.answers if remote else model_job(d.explainer.model, asked)
+    devices = 0 if remote else getattr(d.explainer, "devices", 1)
+
+    # Score: every candidate and null on valid, with halving a third of the candidates' share; the chosen candidate and
+    # the nulls on test. What the sequences of a description share is read once.
+    s = config.scores
+    scored = s.top + s.middle + s.random
+    per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
+    row = seq_len * per_token + DESCRIPTION / scored
+    described = d.candidates * (1 / 3 if s.halving and d.candidates >= 4 else 1) + 1 + 2 * s.nulls
+    simulated = n_signs * described * scored * row
+    simulations = n_signs * 2 * scored * seq_len * (width * COMPRESSED + 4)
+
+    tokens = sequences * seq_len
+    stages = [
+        Stage("fetch_model", len({m for m in config.models if config.models[m].source != "path"}), p.start_seconds
+              + model_parameters(config, config.subject.model) * 2 / (p.download_gigabytes_per_second * 1e9),
+              megabytes(config.subject.model, 0),
+              kept=sum(2 * model_parameters(config, m) for m, spec in config.models.items() if spec.source != "path")),
+        Stage("fetch_documents", len(corpus.sources), reading(tokens / len(corpus.sources), p.corpus_tokens),
+              megabytes(None, 4e9), kept=4 * tokens),
+        Stage("build_corpus", 1, reading(tokens, p.corpus_tokens), megabytes(None, 16 * tokens), kept=2 * tokens),
+        Stage("harvest", harvest_jobs, model_job(config.subject.model, harvest_tokens / harvest_jobs),
+              megabytes(config.subject.model, 1.25 * state), 1, read=harvest_tokens, temporary=harvest_jobs * state),
+        Stage("merge_exemplars", n_chunks, reading(exemplar_rows / n_chunks * shards / len(SPLITS), p.rows),
+              megabytes(None, chunk_data * shards / len(SPLITS)),
+              kept=exemplar_rows * seq_len * width * COMPRESSED),
+        Stage("describe", n_chunks, explain, megabytes(None if remote else d.explainer.model, chunk_data), devices,
+              read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,
+              endpoint=candidates * cost, in_turn=remote),
+        Stage("account", 1, reading(n_chunks, p.rows), megabytes(None, 0)),
+        Stage("pool_nulls", min(s.nulls, 1), reading(s.null_neurons * d.candidates, p.rows), megabytes(None, 0)),
+        Stage("score", n_chunks, model_job(s.simulator.model, simulated / n_chunks),
+              megabytes(s.simulator.model, 2 * chunk_data), 1, read=simulated, kept=candidates * ROW + simulations),
+        Stage("write_details", n_chunks, reading(n_signs * 2 * config.atlas.exemplars / n_chunks, p.rows),
+              megabytes(None, chunk_data), kept=n_signs * 2 * config.atlas.exemplars * seq_len * SHOWN_TOKEN),
+        Stage("build_atlas", 1, reading(2 * candidates, 50 * p.rows), megabytes(None, 2_000 * n_signs),
+              kept=n_signs * ROW),
+        Stage("write_atlas_page", 1, reading(n_signs, p.rows), megabytes(None, 4_000 * n_signs), kept=n_signs * ROW),
+        Stage("plot_scores", 1, reading(n_signs, p.rows), megabytes(None, 1_000 * n_signs)),
+        Stage("write_provenance", 1, reading(0, 1), megabytes(None, 0)),
+    ]  # fmt: skip
+    return Plan(stages, p.gpus, p.gpu_hour, _assumptions(config, prompt, answer, row), p.ceilings.model_dump())
+
+
+def _assumptions(config: Config, prompt: float, answer: float, row: float) -> list[str]:
+    p = config.plan
+    used = {config.subject.model, config.descriptions.explainer.model, config.scores.simulator.model}
+    sizes = [
+        f"{name} {_short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
+        for name in sorted(used & set(config.models))
+    ]
+    return [
+        f"a GPU sustains {p.teraflops:g} TFLOP/s (plan.teraflops); a token costs 2 operations per parameter",
+        f"parameters (plan.parameters): {', '.join(sizes)}",
+        f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
+        f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second attempts",
+        f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
+        f"the corpus is cut at {_short(p.corpus_tokens)} tokens/s, tables are written at {_short(p.rows)} rows/s",
+        f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)",
+    ]
