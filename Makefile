@@ -15,7 +15,7 @@ BIN := .venv/bin
 SECTIONS ?=
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan test test-vllm test-models bench lint format docs lock clean
+.PHONY: demo plan test test-vllm test-models test-slurm bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -29,6 +29,10 @@ plan: .venv/ready
 
 test: .venv/ready lint
 	$(BIN)/pytest
+
+# The workflow on a real SLURM, which the tests start on this machine: needs root, and apt where it is not installed.
+test-slurm: .venv/ready
+	$(BIN)/pytest -m slurm -rs --durations=5 tests/slurm
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/run.py $(SECTIONS)

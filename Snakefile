@@ -62,6 +62,7 @@ report: "rules/report/workflow.rst"
 
 onstart:
     stop_above_a_ceiling()
+    record_what_outlived_a_killed_run()
 
 
 onerror:

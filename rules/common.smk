@@ -88,6 +88,17 @@ def stop_above_a_ceiling():
         )
 
 
+def record_what_outlived_a_killed_run():
+    """Jobs on a cluster finish after the main process is killed, but only that process records what files were made
+    with; and a file without such a record is never found stale. So: record it, as of this configuration.
+    """
+    for job in workflow.dag.jobs:
+        made = job.output and all(Path(path).exists() for path in job.output)
+        if made and not workflow.dag.needrun(job):
+            if not workflow.persistence.has_metadata(job):
+                workflow.async_run(workflow.persistence.finished(job))
+
+
 # --- models and text sources: fetched ones are named by their settings, so that runs share them ---
 
 FETCHED_MODELS = {

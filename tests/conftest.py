@@ -158,6 +158,24 @@ def s3(tmp_path_factory) -> Iterator[S3Server]:
         yield server
 
 
+KINDS = (
+    "exemplars/layer-*/chunk-*.parquet",
+    "exemplars/layer-*/statistics-chunk-*.parquet",
+    "descriptions/layer-*/chunk-*.parquet",
+    "scores/layer-*/chunk-*.parquet",
+    "scores/layer-*/simulations-chunk-*.parquet",
+)
+
+
+def tables(project: Project, pattern: str) -> Any:
+    """All files of one kind as one data frame, in an order that does not depend on how it is cut in chunks."""
+    files = sorted(project.file(".").glob(pattern))
+    assert files, pattern
+    table = pq.ParquetDataset(files).read().to_pandas()
+    keys = [k for k in ("layer", "neuron") if k in table]
+    return table.sort_values(keys, kind="stable", ignore_index=True)
+
+
 def with_results_of(project: Project, folder: Path) -> Project:
     """Another fresh checkout, with a copy of a project's results and of Snakemake's records of them."""
     copy = Project(folder)

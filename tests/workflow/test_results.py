@@ -11,25 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Project, changed, tiny_config, with_results_of
+from conftest import KINDS, Project, changed, tables, tiny_config, with_results_of
 
-
-def tables(project, pattern):
-    """All files of one kind as one table, in an order that does not depend on how it is cut in chunks."""
-    files = sorted(project.file(".").glob(pattern))
-    assert files, pattern
-    table = pq.ParquetDataset(files).read().to_pandas()
-    keys = [k for k in ("layer", "neuron") if k in table]
-    return table.sort_values(keys, kind="stable", ignore_index=True)
-
-
-KINDS = (
-    "exemplars/layer-*/chunk-*.parquet",
-    "exemplars/layer-*/statistics-chunk-*.parquet",
-    "descriptions/layer-*/chunk-*.parquet",
-    "scores/layer-*/chunk-*.parquet",
-    "scores/layer-*/simulations-chunk-*.parquet",
-)
 GIVEN = """layer,neuron,sign,description
 1,5,+,"words, of any kind"
 3,699,negative,{text}

@@ -1,0 +1,75 @@
+"""What the profiles say, as Snakemake reads them, for a machine or a site."""
+
+import sys
+
+import pytest
+import yaml
+import yte
+
+from conftest import ROOT
+
+
+def profile(name: str) -> dict:
+    with open(ROOT / f"profiles/{name}/config.yaml") as file:
+        return yte.process_yaml(file, require_use_yte=True)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Returns the SLURM profile of a site with some settings of its own."""
+    monkeypatch.chdir(ROOT)
+
+    def settings(**changes: object) -> dict:
+        file = tmp_path / "site.yaml"
+        file.write_text(yaml.safe_dump(yaml.safe_load((ROOT / "profiles/slurm/site.yaml").read_text()) | changes))
+        monkeypatch.setenv("SNAKEMAKE_SLURM_PARTITIONS", str(file))
+        return profile("slurm")
+
+    return settings
+
+
+@pytest.mark.parametrize(("gpu", "bound"), [(True, "gpu=1"), (False, "gpu=1000")])
+def test_one_machine_runs_one_gpu_job_at_a_time(gpu, bound, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if gpu:
+        (tmp_path / "nvidia-smi").touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--configfile", "config/demo.yaml"])
+    assert profile("default")["resources"] == [bound]
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--profile", "profiles/slurm"])
+    assert set(profile("default")) == {"rerun-triggers"}
+
+
+def test_the_slurm_profile_asks_for_the_site_s_gpus_by_rule_and_never_by_default(site):
+    settings = site(gpu_model="h100")
+    assert settings["set-resources"] == {rule: {"gpu_model": "'h100'"} for rule in ("harvest", "describe", "score")}
+    assert "default-resources" not in settings
+    assert "set-resources" not in site(gpu_model=None)
+
+
+def test_account_and_qos_are_passed_where_the_site_has_them(site):
+    settings = site(account=12345, qos="long")
+    assert settings["default-resources"] == {"slurm_account": "'12345'"} and settings["slurm-qos"] == "long"
+
+
+def test_no_job_asks_for_more_than_every_partition_has(site):
+    partitions = {"cpu": {"max_runtime": 60, "max_mem_mb": 9000}, "gpu": {"max_runtime": 90, "max_mem_mb": 8000}}
+    assert site(partitions=partitions)["resources"] == ["mem_mb=8000", "runtime=60", "gpu=1"]
+    assert site()["set-resource-scopes"] == ["gpu=local", "mem_mb=local", "runtime=local"]
+
+
+def test_chunks_are_grouped_only_on_request(site):
+    assert "groups" not in site() and "group-components" not in site()
+    settings = site(chunks_per_job=5)
+    assert settings["groups"] == ["describe=describe", "score=score"]
+    assert settings["group-components"] == ["describe=5", "score=5"]
+
+
+def test_the_plugin_s_traps_are_avoided(site):
+    """docs of each: comments in the profile."""
+    settings = site()
+    assert settings["retries"] == 2 and settings["slurm-status-attempts"] >= 60
+    assert settings["max-status-checks-per-second"] <= 0.5
+    assert not {"slurm-array-jobs", "slurm-requeue"} & set(settings)
+    assert site(accounting=False)["slurm-status-command"] == "squeue" and "slurm-status-command" not in settings
+    for rule in (ROOT / "rules").glob("*.smk"):
+        assert "retries:" not in rule.read_text()
