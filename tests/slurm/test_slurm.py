@@ -15,7 +15,7 @@ import pytest
 import yaml
 from cluster import GPU_NODES, Cluster, missing
 
-from conftest import KINDS, Project, changed, tables, tiny_config, with_results_of
+from conftest import KINDS, ROOT, Project, changed, tables, tiny_config, with_results_of
 
 pytestmark = [pytest.mark.slurm, pytest.mark.skipif(bool(missing()), reason=f"no SLURM here: {missing()}")]
 
@@ -235,3 +235,41 @@ def test_jobs_outlive_a_killed_main_process_and_are_not_done_again(cluster, on_c
     # What the killed process could not record is known all the same: a changed setting finds it stale.
     planned = project.planned(changed(CONFIG, descriptions__temperature=0.9))
     assert planned["describe"] == 4 and "merge_exemplars" not in planned
+
+
+def page_commands() -> list[str]:
+    """The commands of docs/operations.md that do not say that they are untested, without their comments."""
+    blocks = re.findall(r"^ *```sh\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
+    tested = [block for block in blocks if not block.strip().startswith("# untested")]
+    lines = [re.sub(r"(^|\s+)# .*", "", line).strip() for block in tested for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def test_the_commands_of_the_operations_page_run(cluster, on_cluster, tmp_path):
+    project = with_results_of(on_cluster.project, tmp_path / "operations")
+    set_up_site(project)
+    folder = project.folder
+    (folder / "config/yours.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
+    for name in ("scores.svg", "provenance.json"):  # something is left to do
+        project.file("atlas").joinpath(name).unlink()
+    for name in ("elsewhere", "bin"):
+        (folder / name).mkdir()
+    (folder / "bin/snakemake").write_text(f'#!/bin/sh\nexec {sys.executable} {QUICK} "$@"\n')
+    (folder / "bin/snakemake").chmod(0o755)
+    path = f"{folder}/bin:{Path(sys.executable).parent}:{cluster.environment['PATH']}"
+
+    commands = page_commands()
+    assert len(commands) > 15
+    for command in commands:
+        text = command.replace("my-run", "tiny").replace("ELSEWHERE", "elsewhere")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=folder, env=cluster.environment | {"PATH": path}, capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-3000:]}"
+        if command.startswith("snakemake --profile"):
+            assert project.file("atlas/scores.svg").exists() and project.file("atlas/provenance.json").exists()
+        if command.startswith("tar"):
+            assert (folder / "tiny.tar.gz").stat().st_size > 10_000
+    assert not project.file(".").exists() and not (folder / "logs/slurm").exists()
+    assert (folder / "elsewhere/results/tiny/atlas/atlas.parquet").exists()
