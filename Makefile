@@ -15,7 +15,7 @@ BIN := .venv/bin
 SECTIONS ?=
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan test test-vllm test-models test-slurm bench lint format docs lock clean
+.PHONY: demo plan test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -33,6 +33,10 @@ test: .venv/ready lint
 # The workflow on a real SLURM, which the tests start on this machine: needs root, and apt where it is not installed.
 test-slurm: .venv/ready
 	$(BIN)/pytest -m slurm -rs --durations=5 tests/slurm
+
+# Environments of envs/ created, activated and used by a run.
+test-conda: .venv/ready
+	$(BIN)/pytest -m conda --durations=5 tests/conda
 
 bench: .venv/ready
 	$(BIN)/python tests/bench/run.py $(SECTIONS)
