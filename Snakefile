@@ -13,6 +13,7 @@ include: "rules/common.smk"
 
 pathvars:
     results=f"results/{CFG.run}",
+    evidence=f"results/{CFG.evidence or CFG.run}",
     logs=f"results/{CFG.run}/logs",
     benchmarks=f"results/{CFG.run}/benchmarks",
 
@@ -62,6 +63,7 @@ report: "rules/report/workflow.rst"
 
 onstart:
     stop_above_a_ceiling()
+    spare_the_evidence_of_other_runs()
     record_what_outlived_a_killed_run()
 
 

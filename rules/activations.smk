@@ -24,9 +24,9 @@ HARVEST = {
 rule harvest:
     input:
         model=model_folder(CFG.subject.model),
-        corpus="<results>/corpus/{split}.parquet",
+        corpus="<evidence>/corpus/{split}.parquet",
     output:
-        state=temp("<results>/activations/{split}/shard-{shard}/{block}.safetensors"),
+        state=temp("<evidence>/activations/{split}/shard-{shard}/{block}.safetensors"),
     log:
         "<logs>/harvest/{split}/shard-{shard}/{block}.log",
     benchmark:

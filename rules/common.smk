@@ -88,6 +88,19 @@ def stop_above_a_ceiling():
         )
 
 
+def spare_the_evidence_of_other_runs():
+    """Raises WorkflowError where another run's corpus or exemplars would be made anew, with other settings."""
+    if CFG.evidence in (None, CFG.run):
+        return
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("build_corpus", "merge_exemplars", "import_exemplars"):
+            if made := [path for path in job.output if Path(path).exists()]:
+                raise WorkflowError(
+                    f"evidence: {made[0]} was made with other settings or code than this run's; make the settings"
+                    f" agree, bring the run {CFG.evidence} up to date, or leave `evidence` out"
+                )
+
+
 def record_what_outlived_a_killed_run():
     """Jobs on a cluster finish after the main process is killed, but only that process records what files were made
     with; and a file without such a record is never found stale. So: record it, as of this configuration.
@@ -242,7 +255,7 @@ def shards_of_part(split):
                 f"block-{next(i for i, b in enumerate(layer_blocks()) if layer in b)}"
             )
         return [
-            f"<results>/activations/{split}/shard-{shard}/{block}.safetensors"
+            f"<evidence>/activations/{split}/shard-{shard}/{block}.safetensors"
             for shard in range(n_shards(split))
         ]
 
@@ -343,7 +356,7 @@ def null_pool(wildcards):
 # Where exemplars are imported, each part has the sequences that its own stand in.
 IMPORTED = CFG.exemplars.source != "harvest"
 PART_CORPUS = {
-    split: f"<results>/corpus/layer-{{layer}}/{split}-{{part}}.parquet"
+    split: f"<evidence>/corpus/layer-{{layer}}/{split}-{{part}}.parquet"
     for split in SPLITS
 }
 if IMPORTED:
@@ -352,11 +365,11 @@ if IMPORTED:
     RUN_CORPUS = {split: all_chunks(path) for split, path in PART_CORPUS.items()}
     FACTS = {split: files[0] for split, files in RUN_CORPUS.items()}
 else:
-    CORPUS = {split: f"<results>/corpus/{split}.parquet" for split in SPLITS}
+    CORPUS = {split: f"<evidence>/corpus/{split}.parquet" for split in SPLITS}
     GIVEN_CORPUS = RUN_CORPUS = FACTS = CORPUS
 TABLES = {
-    "exemplars": "<results>/exemplars/layer-{layer}/{part}.parquet",
-    "statistics": "<results>/exemplars/layer-{layer}/statistics-{part}.parquet",
+    "exemplars": "<evidence>/exemplars/layer-{layer}/{part}.parquet",
+    "statistics": "<evidence>/exemplars/layer-{layer}/statistics-{part}.parquet",
     "descriptions": "<results>/descriptions/layer-{layer}/{part}.parquet",
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",

@@ -5,7 +5,7 @@ rule list_exemplars:
     input:
         subject=model_folder(CFG.subject.model),
     output:
-        listing="<results>/exemplars/layer-{layer}/published.json",
+        listing="<evidence>/exemplars/layer-{layer}/published.json",
     log:
         "<logs>/list_exemplars/layer-{layer}.log",
     benchmark:
@@ -35,7 +35,7 @@ rule list_exemplars:
 
 rule import_exemplars:
     input:
-        listing="<results>/exemplars/layer-{layer}/published.json",
+        listing="<evidence>/exemplars/layer-{layer}/published.json",
     output:
         **PART_CORPUS,
         exemplars=TABLES["exemplars"],

@@ -580,6 +580,9 @@ class Config(Section):
 
     run: Name
     """Names the results folder: results/<run>."""
+    evidence: Name | None = None
+    """Run whose corpus and exemplars are used, and made there where they are missing: runs that name the same one and
+    agree on `corpus`, `neurons`, `exemplars`, `subject` and `seed` share them. null: this run's own."""
     seed: NonNegativeInt = 0
     """Everything random is a function of it and of what it is drawn for."""
     models: dict[Name, Model]

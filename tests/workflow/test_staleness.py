@@ -114,3 +114,16 @@ def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
 def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project):
     assert set(project.planned(changed(tiny_config(), exemplars__shard_sequences=36))) <= EXEMPLARS
     assert "build_corpus" not in project.planned(changed(tiny_config(), neurons__chunk_size=1))
+
+
+def test_runs_share_a_corpus_and_exemplars(project):
+    """Another explainer or simulator under another name: nothing that decides on exemplars is made again."""
+    other = changed(tiny_config(), run="other", evidence="tiny", descriptions__temperature=0.9, scores__nulls=2)
+    assert set(project.planned(other)) == DESCRIPTIONS
+    assert project.planned(tiny_config()) == {}
+    unlike = project.run(changed(other, exemplars__k=13), check=False)
+    assert unlike.returncode != 0
+    assert (
+        "evidence: results/tiny/exemplars/layer-" in unlike.stderr and "bring the run tiny up to date" in unlike.stderr
+    )
+    assert not (project.folder / "results/other").exists()
