@@ -14,8 +14,8 @@ rule list_exemplars:
         "../envs/s3.yaml"
     threads: 1
     resources:
-        mem_mb=2_000,
-        runtime=30,
+        mem_mb=memory("list_exemplars"),
+        runtime=minutes("list_exemplars"),
     params:
         code=digest("list_exemplars.py"),
         place=CFG.exemplars.place(),
@@ -48,8 +48,8 @@ rule import_exemplars:
         "../envs/s3.yaml"
     threads: 1
     resources:
-        mem_mb=8_000,
-        runtime=120,
+        mem_mb=memory("import_exemplars"),
+        runtime=minutes("import_exemplars"),
     params:
         code=digest("import_exemplars.py"),
         place=CFG.exemplars.place(),

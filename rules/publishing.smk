@@ -1,5 +1,10 @@
 # A run to S3 and back: `snakemake publish`, `snakemake fetch_run`.
 
+KEPT_GIGABYTES = sum(stage.kept for stage in PLAN.stages) / 1e9
+TRANSFER_MINUTES = (
+    KEPT_GIGABYTES / CFG.plan.download_gigabytes_per_second / 60 * CFG.plan.margin
+)
+
 
 rule publish:
     input:
@@ -22,8 +27,8 @@ rule publish:
         "../envs/s3.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=1440,
+        mem_mb=memory("publish"),
+        runtime=asked("runtime", 20, TRANSFER_MINUTES),
     params:
         code=digest("publish.py"),
         run=CFG.run,
@@ -45,8 +50,8 @@ rule fetch_run:
         "../envs/s3.yaml"
     threads: 1
     resources:
-        mem_mb=4_000,
-        runtime=1440,
+        mem_mb=memory("fetch_run"),
+        runtime=asked("runtime", 20, TRANSFER_MINUTES),
     params:
         code=digest("fetch_run.py"),
         run=CFG.run,

@@ -6,6 +6,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         place=snakemake.params.place,
         run=snakemake.params.run,
         atlas=snakemake.input.atlas,
+        exemplars=list(snakemake.input.exemplars),
         files=list(snakemake.input),
         output=snakemake.output.index,
     )

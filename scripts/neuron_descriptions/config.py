@@ -559,7 +559,7 @@ class Planning(Section):
     load_gigabytes_per_second: PositiveFloat = 1.0
     """Reading weights from disk."""
     download_gigabytes_per_second: PositiveFloat = 0.05
-    """Fetching weights."""
+    """Fetching weights and published exemplars, per job."""
     corpus_tokens: PositiveFloat = 50_000.0
     """Tokens per second that are fetched, cut and tokenized for the corpus."""
     rows: PositiveFloat = 10_000.0

@@ -7,7 +7,7 @@ costs 2 operations per parameter and token; a kept activation costs the bytes of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .config import Config, Endpoint
+from .config import Config, Corpus, Endpoint, HarvestedExemplars, ImportedExemplars, S3Exemplars
 from .logs import logger
 from .memory import Keep, state_bytes
 from .records import SIGNS, SPLITS
@@ -22,6 +22,8 @@ PROMPTED_TOKENS = 4
 COMPRESSED = 0.71
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
 ROW, SHOWN_TOKEN = 200, 12
+# Memory of an import over the bytes that it fetches (see docs/benchmarks.md).
+WINDOWS_MEMORY = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Stage:
     gpus: int = 0
     read: float = 0  # tokens
     generated: float = 0  # tokens
+    fetched: float = 0  # bytes, over the network
     kept: float = 0  # bytes
     temporary: float = 0  # bytes, deleted when used
     endpoint: float = 0  # dollars
@@ -85,22 +88,25 @@ class Plan:
 
     def text(self) -> str:
         """The plan as a table and its assumptions."""
-        head = ("stage", "jobs", "min/job", "GPU hours", "tokens read", "generated", "GB kept", "GB temp.", "dollars")
+        head = (
+            "stage", "jobs", "min/job", "GPU hours", "tokens read", "generated", "GB fetched", "GB kept", "GB temp.",
+            "dollars",
+        )  # fmt: skip
         rows = [
             (
                 s.rule, f"{s.jobs:,}", f"{s.seconds / 60:,.1f}", _short(s.gpu_hours()), _short(s.read),
-                _short(s.generated), _short(s.kept / 1e9), _short(s.temporary / 1e9),
+                _short(s.generated), _short(s.fetched / 1e9), _short(s.kept / 1e9), _short(s.temporary / 1e9),
                 _short(s.endpoint + s.gpu_hours() * self.gpu_hour),
             )
             for s in self.stages
         ]  # fmt: skip
-        sums = [sum(getattr(s, name) for s in self.stages) for name in ("jobs", "read", "generated", "kept")]
+        sums = [sum(getattr(s, name) for s in self.stages) for name in ("jobs", "read", "generated", "fetched", "kept")]
         totals = self.totals()
-        temporary = totals["gigabytes"] - sums[3] / 1e9
+        temporary = totals["gigabytes"] - sums[4] / 1e9
         rows.append(
             (
                 "total", f"{sums[0]:,}", "", _short(totals["gpu_hours"]), _short(sums[1]), _short(sums[2]),
-                _short(sums[3] / 1e9), _short(temporary), _short(totals["dollars"]),
+                _short(sums[3] / 1e9), _short(sums[4] / 1e9), _short(temporary), _short(totals["dollars"]),
             )
         )  # fmt: skip
         widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
@@ -160,49 +166,99 @@ def model_parameters(config: Config, name: str) -> float:
     return config.plan.parameters.get(name, 0) * 1e9 or shape_parameters(subject.layers, subject.neurons_per_layer)
 
 
+class _Reckoning:
+    """What the stages' figures are made of. selected: layer -> neurons."""
+
+    def __init__(self, config: Config, selected: Mapping[int, list[int]]):
+        self.config, self.p = config, config.plan
+        text = config.exemplars if isinstance(config.exemplars, ImportedExemplars) else config.corpus
+        assert text is not None  # checked with the configuration
+        self.seq_len = text.seq_len
+        self.width = _WIDTH[config.subject.dtype]
+        self.layers = len(selected)
+        self.neurons = sum(map(len, selected.values()))
+        self.signs = self.neurons * len(SIGNS)
+        self.chunk = min(config.neurons.chunk_size, max(map(len, selected.values())))
+        self.chunks = sum(-(-len(neurons) // config.neurons.chunk_size) for neurons in selected.values())
+        self.kept = config.exemplars.k + getattr(config.exemplars, "middle", 0) + config.exemplars.random
+        self.rows = len(SPLITS) * self.signs * self.kept
+        # Memory of a chunk's exemplars, as Python numbers.
+        self.chunk_data = self.rows / self.neurons * self.chunk * self.seq_len * 40
+
+    def parameters(self, name: str) -> float:
+        return model_parameters(self.config, name)
+
+    def model_job(self, name: str, tokens: float) -> float:
+        """Seconds of a job that loads a model and reads so many tokens."""
+        load = self.parameters(name) * 2 / (self.p.load_gigabytes_per_second * 1e9)
+        return self.p.start_seconds + load + tokens * 2 * self.parameters(name) / (self.p.teraflops * 1e12)
+
+    def megabytes(self, name: str | None, data: float) -> float:
+        """Memory of a job: what Python needs, a model's weights, its data."""
+        return self.p.memory_mb + ((self.parameters(name) * 2 if name else 0) + data) / 1e6
+
+    def reading(self, rows: float, rate: float) -> float:
+        """Seconds of a job that reads or writes so many rows."""
+        return self.p.start_seconds + rows / rate
+
+    def download(self, size: float) -> float:
+        """Seconds that so many bytes take over the network."""
+        return size / (self.p.download_gigabytes_per_second * 1e9)
+
+    def exemplar_bytes(self) -> float:
+        """Of the exemplars' tables."""
+        return self.rows * self.seq_len * self.width * COMPRESSED
+
+
+def _harvest_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> list[Stage]:
+    """From text to exemplars: every block of layers reads every sequence."""
+    sequences = sum(getattr(corpus.sequences, split) for split in SPLITS)
+    tokens = sequences * r.seq_len
+    blocks = -(-r.layers // kept.layers_per_job)
+    shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
+    jobs = shards * blocks
+    keep = Keep(kept.k, kept.middle, kept.random)
+    state = state_bytes(r.neurons, keep, r.seq_len, r.config.subject.dtype) / blocks
+    model = r.config.subject.model
+    return [
+        Stage("fetch_documents", len(corpus.sources), r.reading(tokens / len(corpus.sources), r.p.corpus_tokens),
+              r.megabytes(None, 4e9), fetched=4 * tokens, kept=4 * tokens),
+        Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens), r.megabytes(None, 16 * tokens), kept=2 * tokens),
+        Stage("harvest", jobs, r.model_job(model, tokens * blocks / jobs), r.megabytes(model, 1.25 * state), 1,
+              read=tokens * blocks, temporary=jobs * state),
+        Stage("merge_exemplars", r.chunks, r.reading(r.rows / r.chunks * shards / len(SPLITS), r.p.rows),
+              r.megabytes(None, r.chunk_data * shards / len(SPLITS)), kept=r.exemplar_bytes()),
+    ]  # fmt: skip
+
+
+def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
+    """Published exemplars instead of a harvest: of every window an activation and a token id, and a source's number."""
+    size = r.rows * (8 * r.seq_len + 4)
+    fetched = size if isinstance(kept, S3Exemplars) else 0
+    # Neurons of a chunk share few windows: nearly every exemplar brings a sequence of its own.
+    texts = r.rows * r.seq_len * 2
+    return [
+        Stage("list_exemplars", r.layers, r.reading(0, 1), r.megabytes(None, 0)),
+        Stage("import_exemplars", r.chunks, r.reading(r.rows / r.chunks, r.p.rows) + r.download(fetched / r.chunks),
+              r.megabytes(None, WINDOWS_MEMORY * size / r.neurons * r.chunk), fetched=fetched,
+              kept=r.exemplar_bytes() + texts),
+    ]  # fmt: skip
+
+
 def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     """Reckon a run. selected: layer -> neurons."""
-    p, corpus, kept = config.plan, config.corpus, config.exemplars
-    seq_len, width = corpus.seq_len, _WIDTH[config.subject.dtype]
-    sequences = sum(getattr(corpus.sequences, split) for split in SPLITS)
-    n_neurons = sum(map(len, selected.values()))
-    n_signs = n_neurons * len(SIGNS)
-    size = min(config.neurons.chunk_size, max(map(len, selected.values())))
-    n_chunks = sum(-(-len(neurons) // config.neurons.chunk_size) for neurons in selected.values())
-
-    def model_job(name: str, tokens: float) -> float:
-        """Seconds of a job that loads a model and reads so many tokens."""
-        parameters = model_parameters(config, name)
-        load = parameters * 2 / (p.load_gigabytes_per_second * 1e9)
-        return p.start_seconds + load + tokens * 2 * parameters / (p.teraflops * 1e12)
-
-    def megabytes(name: str | None, data: float) -> float:
-        """Memory of a job: what Python needs, a model's weights, its data."""
-        return p.memory_mb + ((model_parameters(config, name) * 2 if name else 0) + data) / 1e6
-
-    def reading(rows: float, rate: float) -> float:
-        return p.start_seconds + rows / rate
-
-    # Harvest: every block of layers reads every sequence.
-    blocks = -(-len(selected) // kept.layers_per_job)
-    shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
-    harvest_jobs = shards * blocks
-    harvest_tokens = sequences * seq_len * blocks
-    keep = Keep(kept.k, kept.middle, kept.random)
-    state = state_bytes(n_neurons, keep, seq_len, config.subject.dtype) / blocks
-    exemplar_rows = len(SPLITS) * n_signs * (kept.k + kept.middle + kept.random)
-    chunk_data = exemplar_rows / n_neurons * size * seq_len * 40  # as Python numbers
+    r, p = _Reckoning(config, selected), config.plan
 
     # Describe.
     d = config.descriptions
-    candidates = n_signs * d.candidates
-    prompt = (d.evidence_min + d.evidence_max) / 2 * seq_len + PROMPT
+    candidates = r.signs * d.candidates
+    prompt = (d.evidence_min + d.evidence_max) / 2 * r.seq_len + PROMPT
     answer = (d.max_tokens or 2 * DESCRIPTION) / 2
     remote = isinstance(d.explainer, Endpoint)
     prices = d.explainer.prices if isinstance(d.explainer, Endpoint) else None
     cost = (prompt * prices.prompt + answer * prices.completion) / 1e6 if prices else 0.0
-    asked = candidates / n_chunks * (prompt + answer * p.generated_token_cost)
-    explain = p.start_seconds + candidates / n_chunks / p.answers if remote else model_job(d.explainer.model, asked)
+    asked = candidates / r.chunks * (prompt + answer * p.generated_token_cost)
+    explain = p.start_seconds + candidates / r.chunks / p.answers if remote else r.model_job(d.explainer.model, asked)
     devices = 0 if remote else getattr(d.explainer, "devices", 1)
 
     # Score: every candidate and null on valid, with halving a third of the candidates' share; the chosen candidate and
@@ -210,39 +266,38 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     s = config.scores
     scored = s.top + s.middle + s.random
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
-    row = seq_len * per_token + DESCRIPTION / scored
+    row = r.seq_len * per_token + DESCRIPTION / scored
     described = d.candidates * (1 / 3 if s.halving and d.candidates >= 4 else 1) + 1 + 2 * s.nulls
-    simulated = n_signs * described * scored * row
-    simulations = n_signs * 2 * scored * seq_len * (width * COMPRESSED + 4)
+    simulated = r.signs * described * scored * row
+    simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
 
-    tokens = sequences * seq_len
+    models = [name for name, spec in config.models.items() if spec.source != "path"]
+    weights = sum(2 * r.parameters(name) for name in models)
+    if isinstance(config.exemplars, HarvestedExemplars):
+        assert config.corpus is not None  # checked with the configuration
+        first = _harvest_stages(r, config.corpus, config.exemplars)
+    else:
+        first = _import_stages(r, config.exemplars)
+    shown = r.signs * 2 * config.atlas.exemplars
     stages = [
-        Stage("fetch_model", len({m for m in config.models if config.models[m].source != "path"}), p.start_seconds
-              + model_parameters(config, config.subject.model) * 2 / (p.download_gigabytes_per_second * 1e9),
-              megabytes(config.subject.model, 0),
-              kept=sum(2 * model_parameters(config, m) for m, spec in config.models.items() if spec.source != "path")),
-        Stage("fetch_documents", len(corpus.sources), reading(tokens / len(corpus.sources), p.corpus_tokens),
-              megabytes(None, 4e9), kept=4 * tokens),
-        Stage("build_corpus", 1, reading(tokens, p.corpus_tokens), megabytes(None, 16 * tokens), kept=2 * tokens),
-        Stage("harvest", harvest_jobs, model_job(config.subject.model, harvest_tokens / harvest_jobs),
-              megabytes(config.subject.model, 1.25 * state), 1, read=harvest_tokens, temporary=harvest_jobs * state),
-        Stage("merge_exemplars", n_chunks, reading(exemplar_rows / n_chunks * shards / len(SPLITS), p.rows),
-              megabytes(None, chunk_data * shards / len(SPLITS)),
-              kept=exemplar_rows * seq_len * width * COMPRESSED),
-        Stage("describe", n_chunks, explain, megabytes(None if remote else d.explainer.model, chunk_data), devices,
+        Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
+              r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
+        *first,
+        Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,
               endpoint=candidates * cost, in_turn=remote),
-        Stage("account", 1, reading(n_chunks, p.rows), megabytes(None, 0)),
-        Stage("pool_nulls", min(s.nulls, 1), reading(s.null_neurons * d.candidates, p.rows), megabytes(None, 0)),
-        Stage("score", n_chunks, model_job(s.simulator.model, simulated / n_chunks),
-              megabytes(s.simulator.model, 2 * chunk_data), 1, read=simulated, kept=candidates * ROW + simulations),
-        Stage("write_details", n_chunks, reading(n_signs * 2 * config.atlas.exemplars / n_chunks, p.rows),
-              megabytes(None, chunk_data), kept=n_signs * 2 * config.atlas.exemplars * seq_len * SHOWN_TOKEN),
-        Stage("build_atlas", 1, reading(2 * candidates, 50 * p.rows), megabytes(None, 2_000 * n_signs),
-              kept=n_signs * ROW),
-        Stage("write_atlas_page", 1, reading(n_signs, p.rows), megabytes(None, 4_000 * n_signs), kept=n_signs * ROW),
-        Stage("plot_scores", 1, reading(n_signs, p.rows), megabytes(None, 1_000 * n_signs)),
-        Stage("write_provenance", 1, reading(0, 1), megabytes(None, 0)),
+        Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0)),
+        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0)),
+        Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
+              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated, kept=candidates * ROW + simulations),
+        Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
+              kept=shown * r.seq_len * SHOWN_TOKEN),
+        Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),
+              kept=r.signs * ROW),
+        Stage("write_atlas_page", 1, r.reading(r.signs, p.rows), r.megabytes(None, 4_000 * r.signs),
+              kept=r.signs * ROW),
+        Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs)),
+        Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
     ]  # fmt: skip
     return Plan(stages, p.gpus, p.gpu_hour, _assumptions(config, prompt, answer, row), p.ceilings.model_dump())
 
@@ -260,6 +315,7 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float) -> li
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
         f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second attempts",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
+        f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
         f"the corpus is cut at {_short(p.corpus_tokens)} tokens/s, tables are written at {_short(p.rows)} rows/s",
         f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)",
     ]

@@ -27,15 +27,16 @@ def object_key(digest: str, path: str) -> str:
     return f"objects/{digest}/{PurePosixPath(path).name}"
 
 
-def publish(place: dict[str, Any], run: str, atlas: str, files: list[str], output: str) -> None:
+def publish(place: dict[str, Any], run: str, atlas: str, exemplars: list[str], files: list[str], output: str) -> None:
     """Upload a run's files, but for those that are there already, then the index; write the index as `output`.
 
-    place: see s3.open_store; atlas: one of the files, <run's folder>/atlas/atlas.parquet; in the index their names
-    start from that folder. The server checks what it gets against sha256 sums.
+    place: see s3.open_store; atlas: <run's folder>/atlas/atlas.parquet; exemplars: tables, as
+    <folder>/exemplars/layer-0/..., of a folder that may be another run's; in the index the names start from these
+    folders. The server checks what it gets against sha256 sums.
     """
-    root = Path(atlas).parents[1]
+    folders = [Path(atlas).parents[1], *(Path(table).parents[2] for table in exemplars[:1])]
     store = Bucket(place | {"prefix": f"{place['prefix']}/{run}".strip("/"), "anonymous": False})
-    paths = {Path(file).relative_to(root).as_posix(): Path(file) for file in files}
+    paths = {_name(Path(file), folders): Path(file) for file in files}
     digests = dict(zip(paths, _parallel(file_digest, paths.values())))
     entries: dict[str, dict[str, Any]] = {
         path: {"sha256": digests[path], "size": paths[path].stat().st_size} for path in sorted(paths)
@@ -54,6 +55,10 @@ def publish(place: dict[str, Any], run: str, atlas: str, files: list[str], outpu
     store.put(index, INDEX)
     with whole(output) as part:
         part.write_bytes(index)
+
+
+def _name(file: Path, folders: list[Path]) -> str:
+    return next(file.relative_to(folder).as_posix() for folder in folders if file.is_relative_to(folder))
 
 
 def fetch_run(place: dict[str, Any], run: str, output: str) -> None:

@@ -215,7 +215,7 @@ IMPORT = {"source": "s3", "bucket": "b", "folder": "f"}
 
 def imported(**exemplars: Any) -> dict[str, Any]:
     """The demo with imported exemplars."""
-    config = changed(demo_config(), exemplars=IMPORT | exemplars)
+    config = changed(demo_config(), exemplars=IMPORT | exemplars, scores__middle=0)
     del config["corpus"]
     return config
 
@@ -237,6 +237,7 @@ def test_exemplars_are_harvested_unless_it_says_otherwise():
         (imported(k="many"), "exemplars.k: Input should be a valid integer"),
         (imported(k=4), "descriptions.pool is 20, more than exemplars.k (4)"),
         (imported(random=0), "scores.random is 2, more than exemplars.random (0); lower it"),
+        (changed(imported(), scores__middle=2), "scores.middle is 2, more than imported exemplars have (0); lower it"),
         (imported() | {"corpus": demo_config()["corpus"]}, "corpus: leave it out; imported exemplars bring their own"),
         (changed(demo_config(), corpus=None), "corpus: it is required, except where exemplars are imported"),
         (changed(demo_config(), exemplars__bucket="b"), "exemplars.bucket: unknown key"),

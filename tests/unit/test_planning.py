@@ -92,6 +92,35 @@ def test_the_critical_path_shrinks_with_gpus_down_to_one_job_of_each_stage():
     assert [plan.critical_path(n) for n in (1, 2, 4, 10, 99)] == [11.5, 6.5, 4.5, 2.5, 2.5]
 
 
+def imported(**exemplars: object) -> dict:
+    """The published run, on the published exemplars instead of a harvest."""
+    raw = changed(published(), exemplars={"k": 100, "random": 10} | exemplars, scores__middle=0)
+    del raw["corpus"]
+    return raw
+
+
+def test_imported_exemplars_are_fetched_instead_of_harvested():
+    source = {"source": "s3", "bucket": "transluce-public", "prefix": "exemplars", "folder": "f", "anonymous": True}
+    plan, harvested = planned(imported(**source)), planned(published())
+    rules = {s.rule for s in plan.stages}
+    assert {"list_exemplars", "import_exemplars"} <= rules
+    assert not {"fetch_documents", "build_corpus", "harvest", "merge_exemplars"} & rules
+    found = stage(plan, "import_exemplars")
+    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 32)
+    # Activations and token ids of 4 bytes, of three splits, two ends, 110 sequences of 95; 427 GB published in all.
+    assert found.fetched == LAYERS * NEURONS * 3 * 2 * 110 * (95 * 8 + 4)
+    assert within(2, found.fetched, 427e9)
+    assert found.kept < found.fetched
+    # The arrays themselves fit in what a job asks for.
+    assert found.memory_mb > 2 * found.fetched / found.jobs / 1e6
+    assert stage(planned(imported(source="path", path="f")), "import_exemplars").fetched == 0
+    for rule in ("describe", "score"):
+        assert stage(plan, rule).jobs == stage(harvested, rule).jobs
+        assert within(1.5, stage(plan, rule).gpu_hours(), stage(harvested, rule).gpu_hours())
+    assert plan.totals()["gpu_hours"] < harvested.totals()["gpu_hours"]
+    assert all(rule in plan.text() for rule in rules)
+
+
 def test_an_endpoint_costs_money_and_time_but_no_gpu():
     explainer = {
         "client": "openai",

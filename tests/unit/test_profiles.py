@@ -34,14 +34,15 @@ def test_one_machine_runs_one_gpu_job_at_a_time(gpu, bound, tmp_path, monkeypatc
     if gpu:
         (tmp_path / "nvidia-smi").touch(mode=0o755)
     monkeypatch.setattr(sys, "argv", ["snakemake", "--configfile", "config/demo.yaml"])
-    assert profile("default")["resources"] == [bound]
+    assert profile("default")["resources"] == [bound, "endpoint=1"]
     monkeypatch.setattr(sys, "argv", ["snakemake", "--profile", "profiles/slurm"])
     assert set(profile("default")) == {"rerun-triggers"}
 
 
 def test_the_slurm_profile_asks_for_the_site_s_gpus_by_rule_and_never_by_default(site):
     settings = site(gpu_model="h100")
-    assert settings["set-resources"] == {rule: {"gpu_model": "'h100'"} for rule in ("harvest", "describe", "score")}
+    rules = ("harvest", "describe", "score", "score_given")
+    assert settings["set-resources"] == {rule: {"gpu_model": "'h100'"} for rule in rules}
     assert "default-resources" not in settings
     assert "set-resources" not in site(gpu_model=None)
 
@@ -53,7 +54,7 @@ def test_account_and_qos_are_passed_where_the_site_has_them(site):
 
 def test_no_job_asks_for_more_than_every_partition_has(site):
     partitions = {"cpu": {"max_runtime": 60, "max_mem_mb": 9000}, "gpu": {"max_runtime": 90, "max_mem_mb": 8000}}
-    assert site(partitions=partitions)["resources"] == ["mem_mb=8000", "runtime=60", "gpu=1"]
+    assert site(partitions=partitions)["resources"] == ["mem_mb=8000", "runtime=60", "gpu=1", "endpoint=1"]
     assert site()["set-resource-scopes"] == ["gpu=local", "mem_mb=local", "runtime=local"]
 
 

@@ -37,9 +37,8 @@ def files_of(folder):
 
 
 def send(place, root, **options):
-    publish(
-        place, "run", str(root), [str(p) for p in root.rglob("*") if p.is_file()], str(root.parent / "receipt.json")
-    )
+    files = [str(p) for p in root.rglob("*") if p.is_file()]
+    publish(place, "run", str(root / "atlas/atlas.parquet"), [], files, str(root.parent / "receipt.json"))
 
 
 def test_a_run_comes_back_as_it_was_and_what_is_there_is_not_sent_again(s3, run, tmp_path):
@@ -135,3 +134,21 @@ def test_no_run_and_no_right_to_publish_are_said(s3, run, monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(ValueError, match=r"refuses \(SignatureDoesNotMatch\)"):
         send(s3.place("open", "empty"), run)
+
+
+def test_exemplars_of_another_run_are_published_with_the_run_that_uses_them(s3, tmp_path):
+    files = [
+        tmp_path / f"results/{name}"
+        for name in ("run/atlas/atlas.parquet", "other/corpus/train.parquet", "other/exemplars/layer-0/chunk-0.parquet")
+    ]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(file.name.encode())
+    place, names = s3.place("open", "shared"), list(map(str, files))
+    publish(place, "run", names[0], names[2:], names, str(tmp_path / "receipt.json"))
+    fetch_run(place, "run", str(tmp_path / "back"))
+    assert files_of(tmp_path / "back") == {
+        "atlas/atlas.parquet": b"atlas.parquet",
+        "corpus/train.parquet": b"train.parquet",
+        "exemplars/layer-0/chunk-0.parquet": b"chunk-0.parquet",
+    }
