@@ -39,11 +39,6 @@ include: "rules/atlas.smk"
 include: "rules/publishing.smk"
 
 
-localrules:
-    all,
-    plan,
-
-
 rule all:
     default_target: True
     input:
@@ -51,11 +46,7 @@ rule all:
         "<results>/atlas/index.html",
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
-        [
-            f"<results>/atlas/details/layer-{layer}/{part}.js"
-            for layer in SELECTED
-            for part in chunks(layer)
-        ],
+        all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
 
 
 report: "rules/report/workflow.rst"

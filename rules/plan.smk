@@ -1,6 +1,10 @@
 # What the run takes: printed before anything starts, and kept beside the results.
 
 
+localrules:
+    plan,
+
+
 rule plan:
     output:
         plan="<results>/plan.txt",
