@@ -11,6 +11,8 @@ rule publish:
         **RUN_CORPUS,
         **{name: all_chunks(path) for name, path in TABLES.items()},
         accounting=all_chunks(ACCOUNTING),
+        pool=NULL_POOL if CFG.scores.nulls else [],
+        accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
