@@ -9,6 +9,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, changed, snakemake, tiny_config, with_results_of
+from neuron_descriptions.config import load_config
+from neuron_descriptions.planning import make_plan
+from neuron_descriptions.selection import select_neurons
 
 HEAVY = ["torch", "transformers", "datasets", "sklearn", "matplotlib", "openai", "anthropic", "vllm"]
 
@@ -84,6 +87,21 @@ def test_bad_configuration_stops_before_any_job(tmp_path, changes, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert not (tmp_path / "bad/results").exists()
+
+
+@pytest.mark.parametrize("source", ["harvest", "import"])
+def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
+    config = changed(tiny_config(), evidence="base", neurons__chunk_size=1, publish={"bucket": "b"})
+    if source == "import":
+        exemplars = {"source": "s3", "bucket": "b", "folder": "f", "k": 12, "random": 4, "seq_len": 40}
+        config = changed(config, exemplars=exemplars, scores__middle=0)
+        del config["corpus"]
+    project = Project(tmp_path / "plan")
+    (project.folder / "resources").unlink()
+    checked = load_config(config)
+    reckoned = {s.rule: s.jobs for s in make_plan(checked, select_neurons(checked)).stages}
+    assert project.planned(config) == reckoned
+    assert project.planned(config, "publish") == reckoned | {"publish": 1}
 
 
 def test_the_plan_is_printed_whatever_the_ceilings_and_nothing_else_starts(tmp_path):
