@@ -22,8 +22,8 @@ PROMPTED_TOKENS = 4
 COMPRESSED = 0.71
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
 ROW, SHOWN_TOKEN = 200, 12
-# Memory of an import over the bytes that it fetches (see docs/benchmarks.md).
-WINDOWS_MEMORY = 6
+# Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).
+WINDOWS_MEMORY = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
     """Published exemplars instead of a harvest: of every window an activation and a token id, and a source's number."""
     size = r.rows * (8 * r.seq_len + 4)
     fetched = size if isinstance(kept, S3Exemplars) else 0
-    # Neurons of a chunk share few windows: nearly every exemplar brings a sequence of its own.
+    # At most: every exemplar brings a sequence of its own, and none is another neuron's too.
     texts = r.rows * r.seq_len * 2
     return [
         Stage("list_exemplars", r.layers, r.reading(0, 1), r.megabytes(None, 0)),

@@ -65,7 +65,7 @@ class Run:
 
     def run(self, config: dict, *args: str, **site: object) -> tuple[int, str]:
         """(exit status, output) of a whole run."""
-        return self.start(config, *args, **site).wait(timeout=300), self.log.read_text()
+        return self.start(config, *args, **site).wait(timeout=900), self.log.read_text()
 
     def jobs(self) -> list[dict[str, str]]:
         """SLURM's records of this checkout's jobs, in the order of submission; `rule`: whose."""
