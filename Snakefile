@@ -37,6 +37,7 @@ include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"
 include: "rules/publishing.smk"
+include: "rules/training.smk"
 
 
 rule all:

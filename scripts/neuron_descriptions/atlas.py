@@ -87,7 +87,8 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
         "n_nulls": sum(r["kind"] == "null" and r["split"] == "test" for r in scores),
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
-        "explainer": candidates[0]["explainer"],
+        "explainer": next((c["explainer"] for c in candidates if c["candidate"] == valid.get("candidate")), None)
+        or candidates[0]["explainer"],
         "simulator": valid.get("simulator"),
         "status": status,
     }
@@ -252,6 +253,7 @@ class Details:
                     "candidate": c["candidate"],
                     "description": c["description"],
                     "status": c["status"],
+                    "explainer": c["explainer"],
                     "exemplar_ranks": c["exemplar_ranks"],
                     "selection_score": _rounded(by_split.get((c["candidate"], "valid"), {}).get("correlation")),
                     "published_score": _rounded(by_split.get((c["candidate"], "valid"), {}).get("published_score")),

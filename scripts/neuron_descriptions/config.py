@@ -82,7 +82,19 @@ class LocalModel(Local):
     """A folder as written by `save_pretrained`."""
 
 
-Model = Annotated[HubModel | WheelModel | LocalModel, Field(discriminator="source")]
+class AdapterModel(Section):
+    """A low-rank adapter, such as `make train-simulator` makes, merged into its base once."""
+
+    source: Literal["adapter"]
+    base: str
+    """Name under `models` of the model that it was trained on."""
+    path: str
+    """Folder of the adapter."""
+    sha256: Sha256
+    """Checksum of its adapter_model.safetensors."""
+
+
+Model = Annotated[HubModel | WheelModel | LocalModel | AdapterModel, Field(discriminator="source")]
 
 
 class Text(Section):
@@ -451,6 +463,9 @@ class Descriptions(Section):
     """The prompt file's examples."""
     candidates: PositiveInt = 5
     """Candidates per neuron and sign."""
+    token_candidates: NonNegativeInt = 0
+    """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
+    floor for the explainer; the atlas says whose description won."""
     pool: PositiveInt = 20
     """Train exemplars that evidence is drawn from: the top ones."""
     evidence_min: PositiveInt = 10
@@ -575,6 +590,33 @@ class Planning(Section):
     """What a start may take at most."""
 
 
+class Training(Section):
+    """How a simulator is trained on the run's exemplars: `snakemake results/<run>/simulator`. Not part of the run."""
+
+    base: str
+    """Name under `models` of the model that is trained; it has the subject's tokenizer."""
+    method: Literal["lora", "full"] = "lora"
+    """`lora`: adapters on all linear layers. `full`: all weights."""
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    steps: PositiveInt = 1500
+    """Steps."""
+    batch_size: PositiveInt = 64
+    """Examples of a step: one description and one sequence each."""
+    learning_rate: PositiveFloat = 5e-4
+    """Of the adapters, or of all weights; rises over the first twentieth of the steps, then falls along a cosine."""
+    bins_learning_rate: PositiveFloat = 2e-3
+    """Of the 11 outputs."""
+    rules: str = "config/training/rules.yaml"
+    """File of features that are known exactly, said in plain language; others stand in rules_of_text.py."""
+    rules_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the examples that are of rules, not of neurons."""
+    validation_neurons: PositiveInt = 60
+    """Held-out neurons and signs (of the tenth that is never trained on) that validation takes at most."""
+    validate_every: PositiveInt = 100
+    """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+
+
 class Config(Section):
     """A run."""
 
@@ -605,6 +647,8 @@ class Config(Section):
     """Where the run is published."""
     plan: Planning = Planning()
     """What the run is reckoned to take, and may take at most."""
+    training: Training | None = None
+    """How a simulator is trained."""
 
     @model_validator(mode="after")
     def _references(self) -> "Config":
@@ -614,6 +658,8 @@ class Config(Section):
             ("descriptions.explainer.model", None if isinstance(explainer, Endpoint) else explainer.model),
             ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
             ("scores.simulator.model", self.scores.simulator.model),
+            ("training.base", getattr(self.training, "base", None)),
+            *((f"models.{n}.base", m.base) for n, m in self.models.items() if isinstance(m, AdapterModel)),
         ):
             if model is not None and model not in self.models:
                 raise ValueError(f"{key}: {model!r} is not one of models ({', '.join(self.models)})")

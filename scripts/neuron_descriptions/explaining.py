@@ -13,7 +13,7 @@ import pyarrow as pa
 from .clients.base import Answer, Client, Prompt, Request, cost
 from .clients.journal import Journal, open_ledger
 from .logs import Progress, logger
-from .models import load_tokenizer
+from .models import load_tokenizer, token_strings
 from .prompts import MARKER, Example, Excerpt, ExplainerTemplate, excerpts, read_explainer_template
 from .random_streams import generator, key
 from .records import (
@@ -28,6 +28,7 @@ from .records import (
 )
 from .sequences import Text, read_texts
 from .storage import read_table, write_table
+from .token_descriptions import describe_tokens, peak_of
 
 # At an answer's start: a description may speak of such words.
 _REFUSAL = re.compile(
@@ -38,6 +39,9 @@ _REFUSAL = re.compile(
 _SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
 
 
+TOKENS = "tokens"  # the explainer that is no model
+
+
 @dataclass(slots=True)
 class Candidate:
     """A description in the making."""
@@ -46,6 +50,7 @@ class Candidate:
     neuron: int
     sign: Sign
     candidate: int
+    explainer: str = ""
     ranks: list[int] = field(default_factory=list)
     prompt: Prompt | None = None
     description: str | None = None
@@ -62,6 +67,18 @@ class Candidate:
         self.attempts += 1
         self.prompt_tokens += answer.prompt_tokens
         self.completion_tokens += answer.completion_tokens
+
+    def name_tokens(
+        self, tokenizer: Any, rows: list[dict], texts: dict[int, Text], direction: int, random: np.random.Generator
+    ) -> None:
+        """Describe it by the tokens where its exemplars peak, without a model."""
+        peaks = [
+            peak_of(token_strings(tokenizer, texts[row["seq_id"]].evidence), direction * np.array(row["activations"]))
+            for row in sorted(rows, key=lambda row: row["rank"])
+        ]
+        self.explainer = TOKENS
+        self.description = describe_tokens(peaks, random)
+        self.status = "ok" if self.description else "unparsed"
 
     def identity(self) -> tuple[int, int, str, int]:
         """What everything random about it is a function of, besides the seed."""
@@ -140,7 +157,7 @@ class Tally:
             "layer": layer,
             "explainer": explainer,
             "candidates": sum(c.prompt is not None for c in candidates),
-            "described": sum(c.status == "ok" for c in candidates),
+            "described": sum(c.prompt is not None and c.status == "ok" for c in candidates),
             **{name: getattr(self, name) for name in self.__slots__ if name != "prices"},
         }
 
@@ -209,26 +226,28 @@ def prepare(
             shown = [r for r in rows[neuron, sign] if direction * r["peak"] > 0]
             quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
             ladder = [direction * q for q in quantiles if q is not None]
-            for number in range(settings["candidates"]):
+            for number in range(settings["candidates"] + settings["token_candidates"]):
                 candidate = Candidate(layer, neuron, sign, number)
-                if shown:
-                    candidate.ranks = draw_evidence(
-                        len(shown),
-                        settings["evidence_min"],
-                        settings["evidence_max"],
-                        seed,
-                        *candidate.identity(),
-                    )
-                    evidence = _excerpts(
-                        tokenizer, template, [shown[rank] for rank in candidate.ranks], texts, ladder,
-                        settings["min_highlights"], direction,
-                    )  # fmt: skip
-                    examples = draw_examples(template.examples, few_shot, seed, *candidate.identity())
-                    messages = template.messages(evidence, sign, examples, few_shot["place"])
-                    # Permuted turns share the system prompt, permuted examples within it nothing.
-                    shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
-                    candidate.prompt = Prompt(messages, template.answer, int(shared))
                 found.append(candidate)
+                if not shown:
+                    continue
+                named = number - settings["candidates"]  # of those that name tokens
+                who = candidate.identity() if named < 0 else (layer, neuron, sign, f"{TOKENS} {named}")
+                candidate.ranks = draw_evidence(
+                    len(shown), settings["evidence_min"], settings["evidence_max"], seed, *who
+                )
+                rows_shown = [shown[rank] for rank in candidate.ranks]
+                if named >= 0:
+                    candidate.name_tokens(tokenizer, rows_shown, texts, direction, generator(seed, TOKENS, *who))
+                    continue
+                evidence = _excerpts(
+                    tokenizer, template, rows_shown, texts, ladder, settings["min_highlights"], direction
+                )  # fmt: skip
+                examples = draw_examples(template.examples, few_shot, seed, *candidate.identity())
+                messages = template.messages(evidence, sign, examples, few_shot["place"])
+                # Permuted turns share the system prompt, permuted examples within it nothing.
+                shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
+                candidate.prompt = Prompt(messages, template.answer, int(shared))
     return found
 
 
@@ -354,7 +373,7 @@ def descriptions_table(candidates: list[Candidate], explainer: str) -> pa.Table:
             "candidate": c.candidate,
             "description": c.description,
             "exemplar_ranks": c.ranks,
-            "explainer": explainer,
+            "explainer": c.explainer or explainer,
             "prompt_sha256": c.prompt.sha256() if c.prompt else None,
             "prompt_tokens": c.prompt_tokens,
             "completion_tokens": c.completion_tokens,

@@ -15,6 +15,8 @@ from .prompts import STAND_INS, plain_ids, prompt_file, read_template, template_
 from .retokenizing import Retokenizer, SameTokens
 from .sequences import Text
 
+OUTPUTS = 11  # of a fine-tuned simulator: 0..10
+
 
 @dataclass(slots=True, frozen=True)
 class Task:
@@ -224,16 +226,30 @@ class PromptedSimulator:
         return self.expectation.run([self.row(task) for task in tasks])
 
 
+class FinetunedFormat:
+    """What a fine-tuned simulator reads: a description, then a sequence's own ids."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer, vocabulary = tokenizer, tokenizer.get_vocab()
+        self.replaced = {vocabulary[a]: vocabulary[b] for a, b in STAND_INS.items() if b in vocabulary}
+
+    def description(self, text: str) -> list[int]:
+        """Ids of a description and of what leads to the sequence."""
+        return self.tokenizer(f"## Neuron Description: {text}\n\n ## Input: ", split_special_tokens=True)["input_ids"]
+
+    def sequence(self, ids: list[int]) -> list[int]:
+        """A sequence's ids, with stand-ins for its special tokens where the tokenizer has them."""
+        return [self.replaced.get(token, token) for token in ids]
+
+
 class FinetunedSimulator:
     """Weights trained for the task: after the description come the sequence's own ids, and at each of them the
     first 11 logits of the vocabulary are a distribution over 0..10 (the published simulator's format)."""
 
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int, texts: SameTokens | Retokenizer | None = None):
         """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
-        self.tokenizer, self.texts = tokenizer, texts or SameTokens()
-        vocabulary = tokenizer.get_vocab()
-        self.replaced = {vocabulary[a]: vocabulary[b] for a, b in STAND_INS.items() if b in vocabulary}
-        self.expectation = _Expectation(model, list(range(11)), batch_tokens)
+        self.format, self.texts = FinetunedFormat(tokenizer), texts or SameTokens()
+        self.expectation = _Expectation(model, list(range(OUTPUTS)), batch_tokens)
 
     @property
     def tokens(self) -> int:
@@ -242,12 +258,9 @@ class FinetunedSimulator:
 
     def row(self, task: Task) -> _Row:
         """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
-        described = f"## Neuron Description: {task.description}\n\n ## Input: "
-        prefix = self.tokenizer(described, split_special_tokens=True)["input_ids"]
         evidence, groups = self.texts.evidence(task.text, keep_special=True)
-        before, sequence = (
-            [self.replaced.get(token, token) for token in ids] for ids in (self.texts.prefix(task.text), evidence)
-        )
+        sequence, before = map(self.format.sequence, (evidence, self.texts.prefix(task.text)))
+        prefix = self.format.description(task.description)
         return _Row((*prefix, *before), sequence, list(range(len(sequence))), groups)
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:

@@ -16,10 +16,11 @@ from neuron_descriptions.explaining import (
     parse_answer,
     prepare,
 )
+from neuron_descriptions.models import token_strings
 from neuron_descriptions.prompts import Example, ExplainerTemplate
 from neuron_descriptions.records import DESCRIPTIONS, EXEMPLARS, SIGNS, STATISTICS, TAILS, quantile_column
 from neuron_descriptions.sequences import read_texts
-from neuron_descriptions.storage import write_table
+from neuron_descriptions.storage import read_table, write_table
 
 BEGUN = "[DESCRIPTION]:"
 
@@ -291,9 +292,9 @@ FEW_SHOT = {"place": "none", "count": None, "order": "fixed"}
 
 @pytest.fixture(scope="module")
 def prepared(tables, corpus, tokenizer):
-    def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, **few_shot):
+    def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, **few_shot):
         settings = {"candidates": n_candidates, "pool": POOL, "evidence_min": 3, "evidence_max": most}
-        settings |= {"min_highlights": 3, "few_shot": FEW_SHOT | few_shot}
+        settings |= {"min_highlights": 3, "few_shot": FEW_SHOT | few_shot, "token_candidates": n_tokens}
         return prepare(neurons, 1, corpus["train"], tables[0], tables[1], tokenizer, template, settings, seed)
 
     return prepared
@@ -367,6 +368,30 @@ def test_negative_sign_is_highlighted_where_it_is_most_negative(prepared, tables
 def test_more_candidates_keep_the_first_ones(prepared):
     few, many = prepared(n_candidates=2), {c.identity(): c for c in prepared(n_candidates=5)}
     assert all(many[c.identity()] == c for c in few)
+
+
+def test_token_candidates_name_the_peaks_and_ask_nobody(prepared, tables, tokenizer):
+    found = [c for c in prepared(n_tokens=2) if c.candidate >= 3 and (c.neuron, c.sign) != (699, "positive")]
+    assert len(found) == 2 * 3 and all((c.status, c.explainer, c.prompt) == ("ok", "tokens", None) for c in found)
+    rows = {(r["neuron"], r["sign"], r["rank"]): r for r in read_table(tables[0], EXEMPLARS).to_pylist()}
+    for c in found:
+        peaks = []
+        for rank in sorted(c.ranks):
+            row = rows[c.neuron, c.sign, rank]
+            evidence = token_strings(tokenizer, tables[2][row["seq_id"]].evidence)
+            peaks.append(evidence[int(np.argmax(np.abs(row["activations"])))].strip())
+        assert any(peak and peak in c.description for peak in peaks), (c.description, peaks)
+    table = descriptions_table(prepared(n_tokens=2), "smollm2").to_pylist()
+    assert {row["explainer"] for row in table if row["candidate"] < 3} == {"smollm2"}
+    assert {row["explainer"] for row in table if row["status"] == "ok"} == {"tokens"}
+
+
+def test_more_candidates_change_no_token_candidate(prepared):
+    few, many = (
+        [(c.neuron, c.sign, c.ranks, c.description) for c in prepared(n_candidates=n, n_tokens=2) if c.candidate >= n]
+        for n in (1, 3)
+    )
+    assert few == many
 
 
 def test_neuron_alone_is_the_same_as_among_others(prepared):

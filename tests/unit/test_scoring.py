@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from neuron_descriptions.scoring import (
     TokenBaseline,
@@ -222,7 +223,8 @@ def slow_interval(predicted, true, resamples, confidence, random):
         p, t = (np.concatenate([side[i] for i in drawn]) for side in (predicted, true))
         if np.ptp(p) > 0 and np.ptp(t) > 0:
             found.append(np.corrcoef(p, t)[0, 1])
-    tail = 100 * (1 - confidence) / 2
+    t = stats.t.ppf((1 + confidence) / 2, n - 1)
+    tail = 100 * stats.norm.sf(t * math.sqrt(n / (n - 1)))
     return np.percentile(found, tail), np.percentile(found, 100 - tail)
 
 
@@ -265,8 +267,22 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(random):
         r = correlation(np.concatenate(predicted), np.concatenate(true))
         half = 1.645 * (1 - r**2) / np.sqrt(25 * 30)
         token_wise += r - half <= 0.6 <= r + half
-    assert 0.80 < covered / 300 < 0.96
+    assert 0.86 < covered / 300 < 0.96
     assert token_wise / 300 < 0.65
+
+
+def test_interval_of_few_sequences_with_few_active_tokens_covers_as_often_as_it_says(random):
+    def sequence(tokens):
+        active = lambda: random.exponential(size=tokens) * (random.random(tokens) < 0.2)  # noqa: E731
+        true = active()
+        return 0.6 * true + 0.5 * active(), true
+
+    truth, covered = correlation(*sequence(400_000)), 0
+    for trial in range(300):
+        predicted, true = zip(*(sequence(40) for _ in range(9)))
+        low, high = bootstrap_interval(predicted, true, 300, 0.95, np.random.default_rng(trial))
+        covered += low <= truth <= high
+    assert covered / 300 > 0.91
 
 
 def test_interval_is_reproducible_and_ordered(random):

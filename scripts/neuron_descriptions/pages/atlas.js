@@ -337,13 +337,13 @@ function candidatesTable(sign) {
   const ranks = (candidate) => (candidate.exemplar_ranks ?? []).map((rank) => `#${rank}`).join(" ");
   return dataTable("candidates", [["Candidate"], ["Description"], ["Selection score", "on the text used for choosing among the candidates"],
     ["Score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
-    ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
+    ["Explainer", "who wrote it; tokens: no model, the tokens where exemplars peak, in words"], ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
   sign.candidates.map((candidate) => el("tr", {class: candidate.candidate === sign.best ? "chosen" : null},
     el("td", {class: "number"}, String(candidate.candidate), candidate.candidate === sign.best ? el("strong", {}, " ✓ chosen") : null),
     el("td", {}, candidate.description || null, candidate.status === "ok" ? null
       : el("em", {class: "soft"}, `${candidate.description ? " " : ""}(${CANDIDATE_STATUS[candidate.status] ?? candidate.status})`)),
     ["selection_score", "score", "published_score"].map((key) => el("td", {class: "number"}, number(candidate[key]))),
-    el("td", {class: "small soft"}, ranks(candidate)))));
+    el("td", {class: "small"}, candidate.explainer), el("td", {class: "small soft"}, ranks(candidate)))));
 }
 
 const percentile = (value) => isNumber(value) ? `${Number(value.toFixed(1))} %` : "–";

@@ -1,0 +1,44 @@
+"""A trained simulator as it is kept: a low-rank adapter and its outputs, merged into the base where it is used."""
+
+from pathlib import Path
+from typing import Any
+
+from .models import load_model, load_tokenizer
+from .provenance import file_digest
+from .storage import whole
+
+BINS = "bins.safetensors"  # `weight`: the outputs 0..10, (11, hidden size)
+
+
+def with_bins(model: Any, head: Any, bins: Any) -> Any:
+    """The model with `head` (rows of the vocabulary) as its own, whose first rows are the bins: what `finetuned`
+    simulators read."""
+    import torch
+
+    rows = head.weight.detach().clone()
+    rows[: len(bins)] = bins.to(rows.dtype)
+    own = torch.nn.Linear(rows.shape[1], rows.shape[0], bias=False)
+    own.weight = torch.nn.Parameter(rows)
+    model.set_output_embeddings(own)
+    model.config.tie_word_embeddings = False
+    return model
+
+
+def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
+    """Write a base with an adapter merged into it as a model folder, bfloat16.
+
+    adapter: a folder that `train_simulator` has written. Raises ValueError where its weights are not those of `sha256`.
+    """
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+
+    weights = Path(adapter) / "adapter_model.safetensors"
+    if (found := file_digest(weights)) != sha256:
+        raise ValueError(f"{weights}: sha256 is {found}, the config says {sha256}; it is not the adapter you expect")
+    model = load_model(base, "float32", head=True, threads=torch.get_num_threads())
+    untied = with_bins(model, model.get_output_embeddings(), load_file(Path(adapter) / BINS)["weight"])
+    merged = PeftModel.from_pretrained(untied, adapter).merge_and_unload()
+    with whole(output) as part:
+        merged.to(torch.bfloat16).save_pretrained(part)
+        load_tokenizer(base).save_pretrained(part)

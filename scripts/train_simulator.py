@@ -1,0 +1,17 @@
+from neuron_descriptions.logs import job_log
+from neuron_descriptions.simulator_training import train_simulator
+
+given, wanted = snakemake.input, snakemake.params
+with job_log(snakemake.log[0], snakemake.rule):
+    train_simulator(
+        folder=given.base,
+        exemplars=list(given.exemplars),
+        corpus={split: given[split] for split in ("train", "valid")},
+        rules=given.rules,
+        settings=wanted.settings,
+        about=wanted.about,
+        seed=wanted.seed,
+        threads=snakemake.threads,
+        checkpoints=wanted.checkpoints,
+        output=snakemake.output.simulator,
+    )

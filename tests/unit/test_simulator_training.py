@@ -1,0 +1,228 @@
+"""A simulator trained on exemplars: a tiny one, on neurons that fire on a word."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from conftest import ROOT
+from neuron_descriptions import simulator_training
+from neuron_descriptions.adapters import merge_adapter
+from neuron_descriptions.models import load_model, token_strings
+from neuron_descriptions.provenance import file_digest
+from neuron_descriptions.records import CORPUS, EXEMPLARS, SIGNS
+from neuron_descriptions.rules_of_text import FORMS
+from neuron_descriptions.sequences import read_texts
+from neuron_descriptions.simulating import FinetunedSimulator, Task
+from neuron_descriptions.simulator_training import Examples, read_material, strengths_of, train_simulator
+from neuron_descriptions.storage import write_table
+
+WORDS = ("march", "war", "people", "the", "ships", "and", "money", "peace", "river", "of")
+NEURONS, SEQUENCES = 40, 48
+SETTINGS = {
+    "method": "lora", "rank": 4, "steps": 6, "batch_size": 4, "learning_rate": 0.01, "bins_learning_rate": 0.05,
+    "rules_share": 0.3, "validation_neurons": 4, "validate_every": 3,
+}  # fmt: skip
+ABOUT = {"subject": "tiny", "base": "a base", "texts": ["words"], "layers": [0]}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, smollm2, tokenizer):
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, tokenizer):
+    """(exemplar tables, split -> corpus): neuron n fires on the word n % 10, the negative sign on the next one."""
+    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    corpus, rows = {}, []
+    for split in ("train", "valid"):
+        texts = [" ".join(random.choice(WORDS, 12)) for _ in range(SEQUENCES)]
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        table = [
+            {"seq_id": i, "source": "words", "document": i, "prefix_len": 1, "input_ids": row}
+            for i, row in enumerate(ids)
+        ]
+        corpus[split] = str(folder / f"{split}.parquet")
+        facts = {"tokens": "1", "longest": "99", "tokenizer": ""}
+        write_table(pa.Table.from_pylist(table, schema=CORPUS.with_metadata(facts)), corpus[split])
+        words = [[t.strip() for t in token_strings(tokenizer, row[1:])] for row in ids]
+        for neuron in range(NEURONS):
+            for which, sign in enumerate(SIGNS):
+                turn, word = (1, -1)[which], WORDS[(neuron + which) % len(WORDS)]
+                acts = [turn * np.array([3.0 * (w == word) + 0.1 for w in row]) for row in words]
+                best = sorted(range(SEQUENCES), key=lambda i: -turn * acts[i].max() if turn > 0 else acts[i].min())
+                for kind, chosen in (("top", best[:8]), ("random", [40, 41, 42])):
+                    rows += [
+                        {
+                            "split": split, "layer": 0, "neuron": neuron, "sign": sign, "kind": kind, "rank": rank,
+                            "seq_id": i, "peak": turn * (turn * acts[i]).max(), "activations": acts[i].tolist(),
+                        }
+                        for rank, i in enumerate(chosen)
+                    ]  # fmt: skip
+    rows.sort(key=lambda row: row["neuron"])
+    path = str(folder / "chunk-0.parquet")
+    write_table(pa.Table.from_pylist(rows, schema=EXEMPLARS), path)
+    return [path], corpus
+
+
+def train(base, data, folder, **changed):
+    train_simulator(
+        folder=base, exemplars=data[0], corpus=data[1], rules=str(ROOT / "config/training/rules.yaml"),
+        settings=SETTINGS | changed, about=ABOUT, seed=0, threads=1, checkpoints=str(folder / "checkpoints"),
+        output=str(folder / "simulator"),
+    )  # fmt: skip
+    return folder / "simulator"
+
+
+@pytest.fixture(scope="module")
+def trained(base, data, tmp_path_factory):
+    return train(base, data, tmp_path_factory.mktemp("trained"))
+
+
+def weights(folder):
+    return {
+        name: (folder / name).read_bytes() for name in ("adapter_model.safetensors", "bins.safetensors", "curve.json")
+    }
+
+
+def test_examples_are_a_function_of_their_number(data, tokenizer):
+    material = read_material(data[0], data[1]["train"], "train", tokenizer)
+    first, again = (Examples(material, list(FORMS), 0.4, 0) for _ in range(2))
+    drawn = [first[i] for i in range(200)]
+    for i in (150, 3, 77):
+        assert again[i].description == drawn[i].description
+        assert np.array_equal(again[i].strengths, drawn[i].strengths)
+    assert [Examples(material, list(FORMS), 0.4, 1)[i].description for i in range(20)] != [
+        e.description for e in drawn[:20]
+    ]
+    ways = {way for rule in FORMS for way in rule.say}
+    assert 0.25 < np.mean([e.description in ways for e in drawn]) < 0.55
+    assert all(len(e.strengths) == len(e.text.evidence) for e in drawn)
+
+
+def test_what_a_neuron_is_said_to_do_is_what_it_does(data, tokenizer):
+    material = read_material(data[0], data[1]["train"], "train", tokenizer)
+    examples = Examples(material, list(FORMS), 0.0, 0)
+    right = []
+    for i in range(100):
+        example = examples[i]
+        strong = {
+            t.strip() for t, s in zip(token_strings(tokenizer, example.text.evidence), example.strengths) if s == 10
+        }
+        assert set(example.strengths) <= {0, 10}
+        right.append(not strong or any(word in example.description for word in strong))
+    assert all(right)
+
+
+def test_held_out_neurons_and_documents_are_never_learnt_from(data, tokenizer):
+    material = read_material(data[0], data[1]["train"], "train", tokenizer)
+    examples = Examples(material, list(FORMS), 0.0, 0)
+    held_out = {f.neuron for f in material.features if f.held_out}
+    assert held_out and held_out.isdisjoint(f.neuron for f in examples.features)
+    train_texts = {tuple(t.input_ids) for t in read_texts(data[1]["train"], set(range(SEQUENCES))).values()}
+    assert all(tuple(examples[i].text.input_ids) in train_texts for i in range(50))
+
+
+def test_strengths_are_tenths_of_the_largest():
+    assert strengths_of(np.array([-1.0, 0.0, 0.26, 2.0, 5.0, 9.0]), 5.0).tolist() == [0, 0, 1, 4, 10, 10]
+
+
+def test_training_that_was_killed_goes_on_to_the_same_weights(base, data, trained, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    taken = []
+    real = simulator_training.logits_of
+
+    def killed_at_the_fifth_step(model, *batch):
+        if model.training:
+            taken.append(1)
+            if len(taken) == 5:
+                raise Killed
+        return real(model, *batch)
+
+    monkeypatch.setattr(simulator_training, "logits_of", killed_at_the_fifth_step)
+    with pytest.raises(Killed):
+        train(base, data, tmp_path)
+    assert not (tmp_path / "simulator").exists()
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 1
+    assert weights(train(base, data, tmp_path)) == weights(trained)
+    assert len(taken) == 5 + 3  # after the checkpoint at the third step
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_checkpoint_of_other_settings_is_not_gone_on_from(base, data, trained, tmp_path, monkeypatch):
+    shutil.copytree(trained, tmp_path / "simulator")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "0000000000000000.pt").write_bytes(b"another's")
+    assert weights(train(base, data, tmp_path)) == weights(trained)
+
+
+def test_adapter_merged_predicts_what_was_trained(base, data, trained, tmp_path, tokenizer):
+    """The merged model read by the simulator, beside the adapter applied by hand."""
+    digest = file_digest(trained / "adapter_model.safetensors")
+    merge_adapter(base, str(trained), digest, str(tmp_path / "merged"))
+    merged = load_model(str(tmp_path / "merged"), "float32", head=True, threads=1)
+    text = read_texts(data[1]["valid"], {0})[0]
+    found = FinetunedSimulator(merged, tokenizer, 4096).simulate([Task("words for war", text)])[0]
+    by_hand = load_model(base, "float32", head=True, threads=1)
+    parts = {name: value.float() for name, value in load_file(trained / "adapter_model.safetensors").items()}
+    changed = 0
+    for name, module in by_hand.named_modules():
+        a, b = (parts.get(f"base_model.model.{name}.lora_{side}.weight") for side in "AB")
+        if a is not None:
+            module.weight.data += 2 * b @ a
+            changed += bool(b.abs().max() > 0)
+    assert changed == 14
+    ids = tokenizer("## Neuron Description: words for war\n\n ## Input: ")["input_ids"] + text.input_ids
+    with torch.inference_mode():
+        hidden_SH = by_hand.model(torch.tensor([ids])).last_hidden_state[0, -len(text.evidence) :]
+    shares = (hidden_SH @ load_file(trained / "bins.safetensors")["weight"].T).softmax(-1)
+    assert found == pytest.approx((shares @ torch.arange(11.0)).tolist(), abs=0.02)  # merged in bfloat16
+    assert np.ptp(found) > 0.05
+
+
+def test_other_adapter_than_the_configs_is_refused(base, trained, tmp_path):
+    with pytest.raises(ValueError, match=r"adapter_model\.safetensors: sha256 is [0-9a-f]{64}, the config says 00"):
+        merge_adapter(base, str(trained), "0" * 64, str(tmp_path / "merged"))
+    assert not (tmp_path / "merged").exists()
+
+
+def test_all_weights_can_be_trained(base, data, tmp_path, tokenizer):
+    folder = train(base, data, tmp_path, method="full", learning_rate=0.003, steps=40, validate_every=20)
+    curve = json.loads((folder / "curve.json").read_text())
+    assert [point["step"] for point in curve] == [20, 40]
+    assert curve[1]["loss"] < curve[0]["loss"] < 2.5  # log 11 is 2.4
+    model = load_model(str(folder), "float32", head=True, threads=1)
+    assert model.get_output_embeddings().weight.shape == (len(tokenizer), 32)
+    text = read_texts(data[1]["valid"], {0})[0]
+    assert len(FinetunedSimulator(model, tokenizer, 4096).simulate([Task("war", text)])[0]) == len(text.evidence)
+
+
+def test_card_says_what_it_is_and_no_path(trained, base):
+    card = (trained / "README.md").read_text()
+    for part in (
+        "neurons of tiny",
+        "base: a base",
+        "steps: 6",
+        "rank: 4",
+        "seed: 0",
+        "held-out neurons",
+        "texts: ['words']",
+    ):
+        assert part in card
+    assert base not in card and base not in (trained / "adapter_config.json").read_text()
