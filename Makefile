@@ -15,7 +15,7 @@ BIN := .venv/bin
 SECTIONS ?=
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
+.PHONY: demo plan train-simulator test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -26,6 +26,10 @@ demo: .venv/ready
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
 plan: .venv/ready
 	$(BIN)/snakemake plan --forcerun plan --cores 1 --quiet all --configfile $(CONFIG)
+
+# A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator.
+train-simulator: .venv/ready
+	$(BIN)/snakemake results/$(RUN)/simulator --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
 
 test: .venv/ready lint
 	$(BIN)/pytest

@@ -44,8 +44,8 @@ rule merge_adapter:
         "../envs/models.yaml"
     threads: 2
     resources:
-        mem_mb=8_000,
-        runtime=60,
+        mem_mb=memory("merge_adapter"),
+        runtime=minutes("merge_adapter"),
     params:
         code=digest("merge_adapter.py"),
         sha256=lambda wildcards: ADAPTERS[wildcards.model].sha256,

@@ -19,8 +19,8 @@ if CFG.training is not None:
             "../envs/models.yaml"
         threads: 4
         resources:
-            mem_mb=16_000,
-            runtime=1440,
+            mem_mb=asked("mem_mb", 16_000, 0),
+            runtime=asked("runtime", 1440, 0),
             gpu=1,
         params:
             code=digest("train_simulator.py"),
@@ -32,7 +32,9 @@ if CFG.training is not None:
                 "layers": list(SELECTED),
             },
             seed=CFG.seed,
-            checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),
+            checkpoints=lambda wildcards: workflow.pathvars.apply(
+                "<results>/checkpoints"
+            ),
         message:
             "Training a simulator"
         script:

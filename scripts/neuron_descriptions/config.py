@@ -666,6 +666,8 @@ class Config(Section):
         if isinstance(self.exemplars, ImportedExemplars):
             if self.corpus is not None:
                 raise ValueError("corpus: leave it out; imported exemplars bring their own text")
+            if self.training is not None:
+                raise ValueError("training: it needs exemplars.source: harvest")
             fewest = 2**31
         elif self.corpus is None:
             raise ValueError("corpus: it is required, except where exemplars are imported")

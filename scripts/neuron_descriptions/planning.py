@@ -267,11 +267,13 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     scored = s.top + s.middle + s.random
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
     row = r.seq_len * per_token + DESCRIPTION / scored
-    described = d.candidates * (1 / 3 if s.halving and d.candidates >= 4 else 1) + 1 + 2 * s.nulls
+    written = d.candidates + d.token_candidates
+    described = written * (1 / 3 if s.halving and written >= 4 else 1) + 1 + 2 * s.nulls
     simulated = r.signs * described * scored * row
     simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
 
-    models = [name for name, spec in config.models.items() if spec.source != "path"]
+    models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
+    adapters = sum(spec.source == "adapter" for spec in config.models.values())
     weights = sum(2 * r.parameters(name) for name in models)
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
@@ -282,6 +284,8 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     stages = [
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
+        Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
+              r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model)),
         *first,
         Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,

@@ -254,12 +254,17 @@ def train_simulator(
 
     folder: the base; corpus: train and valid tables; rules: see rules_of_text; settings: the config's `training`;
     about: facts for the card; checkpoints: a folder that outlives a killed job: what is there of the same settings is
-    gone on from, and changes nothing.
+    gone on from, and changes nothing. Raises ValueError where there are too few neurons.
     """
     tokenizer = load_tokenizer(folder)
     train, valid = (read_material(exemplars, corpus[split], split, tokenizer) for split in ("train", "valid"))
     examples = Examples(train, read_rules(rules), settings["rules_share"], seed)
     validation = Validation.of(train, valid, settings["validation_neurons"], seed)
+    if not (examples.features and validation.tasks):
+        raise ValueError(
+            f"training: of the run's neurons, {len(examples.features)} signs are to learn from and"
+            f" {len(validation.tasks)} are held out for validation (a tenth is); choose more neurons"
+        )
     logger.info(
         "%d neurons and signs to learn from, %d rules; %d held-out ones for validation",
         len(examples.features), len(examples.rules), len(validation.tasks),

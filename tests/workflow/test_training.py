@@ -1,0 +1,73 @@
+"""A simulator trained on a run's exemplars, and used by it."""
+
+import json
+
+import pytest
+
+from conftest import Project, changed, tiny_config
+from neuron_descriptions.provenance import file_digest
+from neuron_descriptions.records import SCORES
+from neuron_descriptions.storage import read_table
+
+BASE = "smollm2-135m-instruct"
+TRAINING = {"base": BASE, "rank": 2, "steps": 2, "batch_size": 2, "validation_neurons": 2, "validate_every": 1}
+TARGET = "results/tiny/simulator"
+
+
+def small(**more):
+    """Two neurons, of which one is of the tenth that is held out."""
+    return changed(tiny_config(), neurons={"layers": [1], "indices": [1, 5]}, **more)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, fetched) -> Project:
+    project = Project(tmp_path_factory.mktemp("trained"))
+    project.run(small(training=TRAINING), TARGET, "--cores", "2")
+    return project
+
+
+def with_adapter(project, sha256=None):
+    weights = project.folder / TARGET / "adapter_model.safetensors"
+    adapter = {"source": "adapter", "base": BASE, "path": TARGET, "sha256": sha256 or file_digest(weights)}
+    return small(models__trained=adapter, scores__simulator={"model": "trained", "kind": "finetuned"})
+
+
+def test_training_needs_no_description_and_makes_all_of_it(trained):
+    assert not trained.file("descriptions").exists()
+    folder = trained.folder / TARGET
+    assert {path.name for path in folder.iterdir()} >= {
+        "adapter_model.safetensors", "adapter_config.json", "bins.safetensors", "curve.json", "README.md",
+    }  # fmt: skip
+    assert [point["step"] for point in json.loads((folder / "curve.json").read_text())] == [1, 2]
+    log = (trained.file("logs/train_simulator.log")).read_text()
+    assert "steps/s" in log and "left" in log and "neurons and signs to learn from" in log
+
+
+def test_trained_simulator_reads_descriptions_and_predicts(trained):
+    config = with_adapter(trained)
+    planned = trained.planned(config)
+    assert planned["merge_adapter"] == planned["score"] == 1
+    assert not {"merge_exemplars", "harvest", "build_corpus", "train_simulator"} & planned.keys()
+    trained.run(config, "--cores", "2", "results/tiny/scores/layer-1/chunk-0.parquet")
+    scores = read_table(trained.file("scores/layer-1/chunk-0.parquet"), SCORES).to_pylist()
+    assert {row["simulator"] for row in scores if row["kind"] == "candidate"} == {"finetuned trained"}
+    assert any(row["correlation"] is not None for row in scores if row["kind"] == "candidate")
+
+
+def test_other_adapter_is_refused_and_named(trained):
+    done = trained.run(with_adapter(trained, "0" * 64), "--cores", "2", check=False)
+    assert done.returncode
+    assert "adapter_model.safetensors: sha256 is" in done.stdout + done.stderr
+
+
+def test_training_setting_reruns_training_alone(trained):
+    config = small(training=TRAINING | {"steps": 3})
+    assert trained.planned(config, TARGET) == {"train_simulator": 1}
+    assert "train_simulator" not in trained.planned(config)
+
+
+def test_run_without_held_out_neurons_is_refused(trained):
+    config = small(training=TRAINING) | {"neurons": {"layers": [1], "indices": [5]}}
+    done = trained.run(config, TARGET, "--cores", "2", check=False)
+    assert done.returncode
+    assert "0 are held out for validation (a tenth is); choose more neurons" in done.stdout + done.stderr
