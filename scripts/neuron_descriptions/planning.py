@@ -284,8 +284,9 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     stages = [
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
-        Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
-              r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model)),
+        *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
+                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model))]
+          if adapters else []),
         *first,
         Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,
