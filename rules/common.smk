@@ -136,6 +136,11 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+wildcard_constraints:
+    model=one_of(FETCHED_MODELS),
+    adapter=one_of(ADAPTERS),
+
+
 def model_folder(name):
     """A model's folder: fetched, or the user's own."""
     spec = CFG.models[name]
@@ -386,6 +391,15 @@ TABLES = {
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
 ACCOUNTING = "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
+
+
+def training():
+    """The section `training`."""
+    if CFG.training is None:
+        raise ValueError(
+            "the configuration has no section `training`; see config/README.md"
+        )
+    return CFG.training
 
 
 def publishing_place(wildcards):

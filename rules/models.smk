@@ -9,8 +9,6 @@ rule fetch_model:
         "<logs>/fetch_model/{model}.log",
     benchmark:
         "<benchmarks>/fetch_model/{model}.tsv"
-    wildcard_constraints:
-        model=one_of(FETCHED_MODELS),
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -28,18 +26,16 @@ rule fetch_model:
 
 rule merge_adapter:
     input:
-        base=lambda wildcards: model_folder(ADAPTERS[wildcards.model].base),
+        base=lambda wildcards: model_folder(ADAPTERS[wildcards.adapter].base),
         adapter=lambda wildcards: project_file(
-            ADAPTERS[wildcards.model].path, f"models.{wildcards.model}.path"
+            ADAPTERS[wildcards.adapter].path, f"models.{wildcards.adapter}.path"
         ),
     output:
-        model=directory("<resources>/models/{model}"),
+        model=directory("<resources>/models/{adapter}"),
     log:
-        "<logs>/merge_adapter/{model}.log",
+        "<logs>/merge_adapter/{adapter}.log",
     benchmark:
-        "<benchmarks>/merge_adapter/{model}.tsv"
-    wildcard_constraints:
-        model=one_of(ADAPTERS),
+        "<benchmarks>/merge_adapter/{adapter}.tsv"
     conda:
         "../envs/models.yaml"
     threads: 2
@@ -48,8 +44,8 @@ rule merge_adapter:
         runtime=minutes("merge_adapter"),
     params:
         code=digest("merge_adapter.py"),
-        sha256=lambda wildcards: ADAPTERS[wildcards.model].sha256,
+        sha256=lambda wildcards: ADAPTERS[wildcards.adapter].sha256,
     message:
-        "Merging adapter {wildcards.model} into its base"
+        "Merging adapter {wildcards.adapter} into its base"
     script:
         "../scripts/merge_adapter.py"

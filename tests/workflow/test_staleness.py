@@ -42,13 +42,13 @@ def test_touched_files_rerun_nothing(project):
     ("file", "old", "new"),
     [
         ("scripts/neuron_descriptions/scoring.py", r"^", "# A comment.\n"),
-        ("scripts/neuron_descriptions/activations.py", r"Per neuron, the K sequences", "For each neuron, the K"),
+        ("scripts/neuron_descriptions/activations.py", r"Per side, the K sequences", "For each side, the K"),
         ("scripts/neuron_descriptions/logs.py", r"%s left", "%s to go"),
         ("scripts/neuron_descriptions/clients/vllm.py", r"seed=0", "seed=1"),
         ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
         ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
         ("rules/scores.smk", r'mem_mb=memory\("score"\)', "mem_mb=24_000"),
-        ("rules/descriptions.smk", r"threads: 4", "threads: 8"),
+        ("rules/descriptions.smk", r"threads: 1 if REMOTE else 4", "threads: 1 if REMOTE else 8"),
     ],
 )
 def test_words_and_resources_rerun_nothing(project, file, old, new):
@@ -63,7 +63,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
         ("scripts/neuron_descriptions/scoring.py", r"np\.corrcoef\(p, t\)\[0, 1\]", "np.corrcoef(t, p)[0, 1]", SCORES),
         ("scripts/neuron_descriptions/explaining.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
         ("scripts/neuron_descriptions/exemplars.py", r"np\.maximum\(square", "np.fmax(square", EXEMPLARS - {"harvest"}),
-        ("scripts/neuron_descriptions/activations.py", r"% 32 == 0", "% 16 == 0", EXEMPLARS),
+        ("scripts/neuron_descriptions/activations.py", r"% 64 == 0", "% 16 == 0", EXEMPLARS),
         ("scripts/neuron_descriptions/clients/transformers.py", r"\(1e-300\)", "(1e-299)", DESCRIPTIONS),
         (
             "scripts/neuron_descriptions/accounting.py",

