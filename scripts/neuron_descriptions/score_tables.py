@@ -168,14 +168,16 @@ class Scorer:
         # The published code would choose this one, and report it.
         published = choose({number: result.published_score for number, result in finalists.items()})
         reported = list(described) if every else [n for n in dict.fromkeys([best, published]) if n is not None]
-        test = self._simulate([*(described[number] for number in reported), *others], sequences["test"])
+        # Apart: how tokens are batched decides how they are rounded, and a neuron alone has other nulls.
+        test = self._simulate([described[number] for number in reported], sequences["test"])
+        null_test = self._simulate(others, sequences["test"])
         for number in reported:
             text = described[number]
             record("candidate", number, text, "test", test[text], number, fit=fit(valid[text]))
         for row in rows:
             row["chosen"] = row["kind"] == "candidate" and row["candidate"] == best
         for number, (null, text) in enumerate(zip(nulls, others)):
-            for split, predicted in (("valid", null_valid[text]), ("test", test[text])):
+            for split, predicted in (("valid", null_valid[text]), ("test", null_test[text])):
                 line = fit(null_valid[text]) if split == "test" else None
                 record("null", -1, text, split, predicted, "null", number, fit=line, origin=null.origin)
         simulations = [

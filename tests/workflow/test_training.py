@@ -50,7 +50,7 @@ def test_trained_simulator_reads_descriptions_and_predicts(trained):
     assert not {"merge_exemplars", "harvest", "build_corpus", "train_simulator"} & planned.keys()
     trained.run(config, "--cores", "2", "results/tiny/scores/layer-1/chunk-0.parquet")
     scores = read_table(trained.file("scores/layer-1/chunk-0.parquet"), SCORES).to_pylist()
-    assert {row["simulator"] for row in scores if row["kind"] == "candidate"} == {"finetuned trained"}
+    assert {row["simulator"] for row in scores if row["kind"] == "candidate"} == {"trained"}
     assert any(row["correlation"] is not None for row in scores if row["kind"] == "candidate")
 
 
