@@ -37,7 +37,11 @@ include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"
 include: "rules/publishing.smk"
-include: "rules/training.smk"
+
+
+if CFG.training is not None:
+
+    include: "rules/training.smk"
 
 
 rule all:
