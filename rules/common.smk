@@ -393,15 +393,6 @@ TABLES = {
 ACCOUNTING = "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
 
 
-def training():
-    """The section `training`."""
-    if CFG.training is None:
-        raise ValueError(
-            "the configuration has no section `training`; see config/README.md"
-        )
-    return CFG.training
-
-
 def publishing_place(wildcards):
     """Where the run is published."""
     if CFG.publish is None:

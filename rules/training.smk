@@ -6,8 +6,8 @@ rule train_simulator:
         train=CORPUS["train"],
         valid=CORPUS["valid"],
         exemplars=all_chunks(TABLES["exemplars"]),
-        rules=lambda wildcards: project_file(training().rules, "training.rules"),
-        base=lambda wildcards: model_folder(training().base),
+        rules=project_file(CFG.training.rules, "training.rules"),
+        base=model_folder(CFG.training.base),
     output:
         simulator=directory("<results>/simulator"),
     log:
@@ -23,10 +23,10 @@ rule train_simulator:
         gpu=1,
     params:
         code=digest("train_simulator.py"),
-        settings=lambda wildcards: training().model_dump(exclude={"base", "rules"}),
-        about=lambda wildcards: {
+        settings=CFG.training.model_dump(exclude={"base", "rules"}),
+        about={
             "subject": CFG.subject.model,
-            "base": training().base,
+            "base": CFG.training.base,
             "texts": list(CFG.corpus.sources),
             "layers": list(SELECTED),
         },

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from .fetching import check_sha256
 from .models import load_model, load_tokenizer
-from .provenance import file_digest
 from .storage import whole
 
 BINS = "bins.safetensors"  # `weight`: the outputs 0..10, (11, hidden size)
@@ -34,8 +34,7 @@ def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
     from safetensors.torch import load_file
 
     weights = Path(adapter) / "adapter_model.safetensors"
-    if (found := file_digest(weights)) != sha256:
-        raise ValueError(f"{weights}: sha256 is {found}, the config says {sha256}; it is not the adapter you expect")
+    check_sha256(weights, sha256, str(weights))
     model = load_model(base, "float32", head=True, threads=torch.get_num_threads())
     untied = with_bins(model, model.get_output_embeddings(), load_file(Path(adapter) / BINS)["weight"])
     merged = PeftModel.from_pretrained(untied, adapter).merge_and_unload()

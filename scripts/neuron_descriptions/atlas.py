@@ -87,8 +87,9 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
         "n_nulls": sum(r["kind"] == "null" and r["split"] == "test" for r in scores),
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
-        "explainer": next((c["explainer"] for c in candidates if c["candidate"] == valid.get("candidate")), None)
-        or candidates[0]["explainer"],
+        "explainer": {c["candidate"]: c["explainer"] for c in candidates}.get(
+            valid.get("candidate"), candidates[0]["explainer"]
+        ),
         "simulator": valid.get("simulator"),
         "status": status,
     }

@@ -49,6 +49,11 @@ class Feature:
     peaks: list[Peak] = field(default_factory=list)  # of the top ones
 
     @property
+    def place(self) -> tuple[int, int, str]:
+        """Which it is."""
+        return self.layer, self.neuron, self.sign
+
+    @property
     def largest(self) -> float:
         """The strongest activation of its exemplars."""
         return float(self.rows["top"][0][1].max())
@@ -192,23 +197,23 @@ class Validation:
     @classmethod
     def of(cls, train: Material, valid: Material, most: int, seed: int) -> "Validation":
         """At most so many features, chosen by their number."""
-        described = {(f.layer, f.neuron, f.sign): describe_tokens(f.peaks[:SEEN]) for f in train.features}
-        scale = {(f.layer, f.neuron, f.sign): f.largest for f in train.features}
-        features = [f for f in valid.features if f.held_out and (f.layer, f.neuron, f.sign) in described]
-        features.sort(key=lambda f: key(seed, "validation", f.layer, f.neuron, f.sign))
+        learnt = {f.place: f for f in train.features}
+        features = [f for f in valid.features if f.held_out and f.place in learnt]
+        features.sort(key=lambda f: key(seed, "validation", *f.place))
         features = features[:most]
         tasks = []
         for i, feature in enumerate(features):
-            other = features[(i + 1) % len(features)]
+            same, other = (learnt[f.place] for f in (feature, features[(i + 1) % len(features)]))
             rows = [r for kind in feature.rows for r in feature.rows[kind][: SEEN // 2 if kind == "top" else 2]]
-            texts = (described[f.layer, f.neuron, f.sign] or "" for f in (feature, other))
-            largest = scale[feature.layer, feature.neuron, feature.sign]
-            tasks.append(tuple([Example(t, valid.texts[s], strengths_of(a, largest)) for s, a in rows] for t in texts))
+            texts = (describe_tokens(f.peaks[:SEEN]) for f in (same, other))
+            tasks.append(
+                tuple([Example(t, valid.texts[s], strengths_of(a, same.largest)) for s, a in rows] for t in texts if t)
+            )
         return cls(tasks)  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def measure(self, model: Any, form: FinetunedFormat) -> dict[str, float]:
-        """Means over features; rows of a feature that no token of it moves are left out."""
+        """Means over features; a correlation that is undefined counts as 0."""
         model.eval()
         values: list[list[float]] = []
         loss = tokens = 0.0
@@ -346,8 +351,7 @@ class _Fit:
             shown.advance(self.step, free=True)
         self.model.train()
         losses: list[float] = []
-        for batch in self._batches(size):
-            ids_BS, rows_E, places_E, strengths_E = batch
+        for ids_BS, rows_E, places_E, strengths_E in self._batches(size):
             logits_EN = logits_of(self.model, ids_BS, rows_E, places_E)
             loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E)
             self.optimizer.zero_grad(set_to_none=True)
