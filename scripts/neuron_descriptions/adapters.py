@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from .fetching import check_sha256
 from .models import load_model, load_tokenizer
+from .provenance import check_sha256
 from .storage import whole
 
 BINS = "bins.safetensors"  # `weight`: the outputs 0..10, (11, hidden size)

