@@ -27,9 +27,9 @@ demo: .venv/ready
 plan: .venv/ready
 	$(BIN)/snakemake plan --forcerun plan --cores 1 --quiet all --configfile $(CONFIG)
 
-# A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator.
+# A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready
-	$(BIN)/snakemake results/$(RUN)/simulator --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
+	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
 
 test: .venv/ready lint
 	$(BIN)/pytest

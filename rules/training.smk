@@ -6,6 +6,9 @@ rule train_simulator:
         train=CORPUS["train"],
         valid=CORPUS["valid"],
         exemplars=all_chunks(TABLES["exemplars"]),
+        descriptions=(
+            all_chunks(TABLES["descriptions"]) if CFG.training.candidates_share else []
+        ),
         rules=project_file(CFG.training.rules, "training.rules"),
         base=model_folder(CFG.training.base),
     output:
@@ -18,8 +21,8 @@ rule train_simulator:
         "../envs/models.yaml"
     threads: 4
     resources:
-        mem_mb=asked("mem_mb", 16_000, 0),
-        runtime=asked("runtime", 1440, 0),
+        mem_mb=memory("train_simulator"),
+        runtime=minutes("train_simulator"),
         gpu=1,
     params:
         code=digest("train_simulator.py"),
@@ -36,3 +39,30 @@ rule train_simulator:
         "Training a simulator"
     script:
         "../scripts/train_simulator.py"
+
+
+rule plot_training:
+    input:
+        simulator="<results>/simulator",
+    output:
+        plot=report(
+            "<results>/training.svg",
+            caption="report/training.rst",
+            category="Simulator",
+        ),
+    log:
+        "<logs>/plot_training.log",
+    benchmark:
+        "<benchmarks>/plot_training.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("plot_training"),
+        runtime=minutes("plot_training"),
+    params:
+        code=digest("plot_training.py"),
+    message:
+        "Plotting the training"
+    script:
+        "../scripts/plot_training.py"

@@ -6,12 +6,14 @@ with job_log(snakemake.log[0], snakemake.rule):
     train_simulator(
         folder=given.base,
         exemplars=list(given.exemplars),
+        descriptions=list(given.descriptions),
         corpus={split: given[split] for split in ("train", "valid")},
         rules=given.rules,
         settings=wanted.settings,
         about=wanted.about,
         seed=wanted.seed,
         threads=snakemake.threads,
+        code=wanted.code,
         checkpoints=wanted.checkpoints,
         output=snakemake.output.simulator,
     )

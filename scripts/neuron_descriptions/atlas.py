@@ -2,7 +2,6 @@
 
 import html
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -373,48 +372,3 @@ def _write_page(title: str, data: dict[str, Any], output: str) -> None:
     )
     with whole(output) as part:
         part.write_text(page)
-
-
-# --- plots -------------------------------------------------------------------------------------------
-
-
-def plot_scores(atlas: str, output: str) -> None:
-    """Draw each layer's scores beside what chance and the token baseline get, as an SVG."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    style = {"svg.hashsalt": "atlas", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    matplotlib.rcParams.update(style)  # type: ignore[arg-type]
-    table = read_table(atlas, ATLAS, [("status", "=", "ok")])
-    layers = sorted(set(table["layer"].to_pylist()))
-    series = (
-        ("score", "description", "#c2570c"),
-        ("null_score", "descriptions of other neurons", "#8a8a8a"),
-        ("token_baseline_score", "token baseline", "#2f6fab"),
-    )
-    figure, axes = plt.subplots(figsize=(max(5.0, 0.5 * len(layers) + 3), 3.2), layout="constrained")
-    for shift, (column, label, colour) in enumerate(series):
-        for place, layer in enumerate(layers):
-            values = _numbers(table.filter(pa.compute.equal(table["layer"], layer))[column].to_pylist())
-            x = place + (shift - 1) * 0.25
-            spread = np.linspace(-0.07, 0.07, len(values)) if len(values) > 1 else np.zeros(len(values))
-            axes.plot(x + spread, values, ".", color=colour, alpha=0.45, markersize=4)
-            if len(values):
-                axes.hlines(np.median(values), x - 0.1, x + 0.1, color=colour, linewidth=2.5)
-        axes.plot([], [], color=colour, linewidth=2.5, label=label)
-    axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
-    axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
-    axes.set_xlabel("layer")
-    axes.set_ylabel("correlation on test (bar: median)")
-    if layers:
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    else:
-        axes.set_title("no row has status ok")
-    with whole(output) as part:
-        figure.savefig(part, format="svg", metadata={"Date": None})
-
-
-def _numbers(values: Iterable[float | None]) -> list[float]:
-    return [value for value in values if value is not None]

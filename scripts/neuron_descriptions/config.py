@@ -590,6 +590,25 @@ class Planning(Section):
     """What a start may take at most."""
 
 
+class Ranked(Section):
+    """A second stage of training: on the descriptions that the simulator of the first one predicts best from."""
+
+    neurons: PositiveInt = 2000
+    """Neurons and signs."""
+    candidates: PositiveInt = 8
+    """Descriptions ranked of each: the run's candidates first, then ways to say its tokens."""
+    sequences: PositiveInt = 5
+    """Sequences of each that it is ranked and trained on: best ones of each kind in turn."""
+    steps: PositiveInt = 650
+    """Steps."""
+    batch_size: PositiveInt = 32
+    """Examples of a step."""
+    learning_rate: PositiveFloat = 2e-4
+    """As in the first stage."""
+    bins_learning_rate: PositiveFloat = 1e-3
+    """Of the 11 outputs."""
+
+
 class Training(Section):
     """How a simulator is trained on the run's exemplars: `snakemake results/<run>/simulator`. Not part of the run."""
 
@@ -603,6 +622,11 @@ class Training(Section):
     """Steps."""
     batch_size: PositiveInt = 64
     """Examples of a step: one description and one sequence each."""
+    batch_tokens: PositiveInt = 8192
+    """Tokens per pass at most, which bounds memory: a step takes several where it is larger. Part of the numerics."""
+    device_map: Literal["auto"] | None = None
+    """`auto`: a base larger than one GPU is spread over all GPUs that the job has. null: the first GPU, or the
+    processor."""
     learning_rate: PositiveFloat = 5e-4
     """Of the adapters, or of all weights; rises over the first twentieth of the steps, then falls along a cosine."""
     bins_learning_rate: PositiveFloat = 2e-3
@@ -611,6 +635,14 @@ class Training(Section):
     """File of features that are known exactly, said in plain language; others stand in rules_of_text.py."""
     rules_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the examples that are of rules, not of neurons."""
+    candidates_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the neurons' examples that are described by the run's candidates, which are made for it; the others by
+    the tokens of their train exemplars, in varied words."""
+    wrong_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the neurons' examples that have another neuron's sequence, without the words that the described one
+    fires on: nothing in it is strong."""
+    second: Ranked | None = None
+    """A second stage; null: none."""
     validation_neurons: PositiveInt = 60
     """Held-out neurons and signs (of the tenth that is never trained on) that validation takes at most."""
     validate_every: PositiveInt = 100

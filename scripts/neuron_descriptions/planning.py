@@ -7,7 +7,7 @@ costs 2 operations per parameter and token; a kept activation costs the bytes of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .config import Config, Corpus, Endpoint, HarvestedExemplars, ImportedExemplars, S3Exemplars
+from .config import Config, Corpus, Endpoint, HarvestedExemplars, ImportedExemplars, S3Exemplars, Training
 from .logs import logger
 from .memory import Keep, state_bytes
 from .records import SIGNS, SPLITS
@@ -20,6 +20,8 @@ DESCRIPTION, PROMPT = 30, 150
 PROMPTED_TOKENS = 4
 # What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
 COMPRESSED = 0.71
+# What adapters are of a model.
+LORA = 0.02
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
 ROW, SHOWN_TOKEN = 200, 12
 # Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).
@@ -245,6 +247,26 @@ def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
     ]  # fmt: skip
 
 
+def _training_stages(r: _Reckoning, training: Training) -> list[Stage]:
+    """A target of its own. A step costs three forward passes: one back through activations and one through weights
+    (less with adapters)."""
+    seen = training.steps * training.batch_size
+    ranked = 0
+    if second := training.second:
+        seen += second.steps * second.batch_size
+        ranked = second.neurons * second.candidates * second.sequences
+    row = r.seq_len + DESCRIPTION
+    weights = r.parameters(training.base) * (16 if training.method == "full" else 2)
+    # A layer keeps about 30 numbers of 2 bytes per token and hidden unit for the way back; hidden: 0.3 of the neurons.
+    activations = training.batch_tokens * 60 * 0.3 * r.config.subject.neurons_per_layer * r.config.subject.layers
+    return [
+        Stage("train_simulator", 1, r.model_job(training.base, (3 * seen + ranked) * row),
+              r.megabytes(None, weights + activations + r.chunk_data * r.chunks / len(SPLITS)), 1,
+              read=(seen + ranked) * row, kept=weights * (1 if training.method == "full" else LORA)),
+        Stage("plot_training", 1, r.reading(1, 1), r.megabytes(None, 0)),
+    ]  # fmt: skip
+
+
 def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     """Reckon a run. selected: layer -> neurons."""
     r, p = _Reckoning(config, selected), config.plan
@@ -303,6 +325,7 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
               kept=r.signs * ROW),
         Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs)),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
+        *(_training_stages(r, config.training) if config.training else []),
     ]  # fmt: skip
     return Plan(stages, p.gpus, p.gpu_hour, _assumptions(config, prompt, answer, row), p.ceilings.model_dump())
 

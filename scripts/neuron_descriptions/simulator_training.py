@@ -1,29 +1,34 @@
 """A simulator trained for a subject, from a run's exemplars: examples, fine-tuning, checkpoints, a card.
 
 An example is a description and a sequence in the fine-tuned simulator's format; at every evidence token the model
-learns how strong the feature is there, 0..10 of its strongest train exemplar, by cross-entropy over 11 outputs.
+learns how strong the feature is there, 0..10 of its strongest train exemplar, by cross-entropy over 11 outputs. In a
+first stage a feature is described in any of many ways; in a second one, which may be left out, in the way that the
+simulator of the first one predicts best from.
 
 B examples of a batch, S tokens of an example, E evidence tokens of a batch, N outputs.
 """
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .adapters import BINS, with_bins
 from .logs import Progress, logger
-from .models import load_model, load_tokenizer, token_strings
+from .models import load_model, load_tokenizer, token_strings, tokenizer_fingerprint
+from .provenance import file_digest
 from .random_streams import generator, key
-from .records import EXEMPLARS, Sign
+from .records import DESCRIPTIONS, EXEMPLARS, Sign
 from .rules_of_text import Rule, read_rules, table
 from .sequences import Text, read_texts
 from .simulating import OUTPUTS, FinetunedFormat
@@ -32,6 +37,7 @@ from .token_descriptions import Peak, describe_tokens, peak_of
 
 HELD_OUT = 10  # one neuron in so many is for validation, on the valid split
 WARM_UP = 0.05  # share of the steps
+DESCRIPTION = 40  # tokens of one, about
 SEEN = 10  # the most exemplars that a description is made from, and validation scores half of that
 
 
@@ -47,6 +53,7 @@ class Feature:
     sign: Sign
     rows: dict[str, list[tuple[int, np.ndarray]]] = field(default_factory=dict)  # kind -> (seq_id, activations)
     peaks: list[Peak] = field(default_factory=list)  # of the top ones
+    candidates: list[str] = field(default_factory=list)  # the run's descriptions of it
 
     @property
     def place(self) -> tuple[int, int, str]:
@@ -60,8 +67,24 @@ class Feature:
 
     @property
     def held_out(self) -> bool:
-        """Whether it is for validation, whatever else is in the run."""
-        return key("held out", self.layer, self.neuron) % HELD_OUT == 0
+        """Whether it is for validation."""
+        return is_held_out(self.layer, self.neuron)
+
+    def descriptions(self, seed: int, count: int) -> list[str]:
+        """So many ways to describe it: the run's, then what its tokens say in several words."""
+        draws = (generator(seed, "candidate", *self.place, i) for i in range(count))
+        others = (describe_tokens(self.peaks[:SEEN], draw) for draw in draws)
+        return list(dict.fromkeys([*self.candidates, *filter(None, others)]))[:count]
+
+    def spread(self, count: int) -> list[tuple[int, np.ndarray]]:
+        """So many of its sequences: best ones of each kind in turn."""
+        turns = zip_longest(*self.rows.values())
+        return [row for turn in turns for row in turn if row is not None][:count]
+
+
+def is_held_out(layer: int, neuron: int) -> bool:
+    """Whether a neuron is for validation, whatever else is in the run."""
+    return key("held out", layer, neuron) % HELD_OUT == 0
 
 
 @dataclass(slots=True)
@@ -73,11 +96,23 @@ class Material:
     tokens: dict[int, list[str]]  # seq_id -> texts of the evidence tokens
 
 
-def read_material(exemplars: list[str], corpus: str, split: str, tokenizer: Any) -> Material:
-    """Read a split of exemplar tables. Signs that no token has are left out."""
+def read_material(
+    exemplars: list[str], corpus: str, split: str, tokenizer: Any, held_out: bool, descriptions: Iterable[str] = ()
+) -> Material:
+    """Read the features of a split that are held out, or all; descriptions: tables of what the run says of them. Signs
+    that no token has are left out. Raises ValueError where the subject's tokenizer is another one."""
+    subjects = pq.read_schema(corpus).metadata[b"tokenizer"].decode()
+    if subjects != tokenizer_fingerprint(tokenizer):
+        raise ValueError(
+            "training.base: its tokenizer is not the subject's, whose tokens it would learn; name another model"
+        )
     features = []
     for path in exemplars:
         found = read_table(path, EXEMPLARS, [("split", "==", split)])
+        if held_out:
+            found = found.filter(
+                pa.array([is_held_out(*p) for p in zip(found["layer"].to_pylist(), found["neuron"].to_pylist())])
+            )
         lists = found["activations"].combine_chunks()
         acts, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
         columns = zip(*(found[name].to_pylist() for name in ("layer", "neuron", "sign", "kind", "seq_id")))
@@ -89,10 +124,15 @@ def read_material(exemplars: list[str], corpus: str, split: str, tokenizer: Any)
                 feature.rows.setdefault(kind, []).append((seq_id, row))
             if feature.largest > 0:
                 features.append(feature)
+    said: dict[tuple[int, int, str], list[str]] = {}
+    for path in descriptions:
+        for row in read_table(path, DESCRIPTIONS, [("status", "==", "ok")]).to_pylist():
+            said.setdefault((row["layer"], row["neuron"], row["sign"]), []).append(row["description"])
     texts = read_texts(corpus, {seq_id for f in features for rows in f.rows.values() for seq_id, _ in rows})
     tokens = {seq_id: token_strings(tokenizer, text.evidence) for seq_id, text in texts.items()}
     for feature in features:
         feature.peaks = [peak_of(tokens[seq_id], acts) for seq_id, acts in feature.rows["top"]]
+        feature.candidates = said.get(feature.place, [])
     return Material([f for f in features if describe_tokens(f.peaks[:SEEN])], texts, tokens)
 
 
@@ -108,16 +148,21 @@ class Example:
 class Examples:
     """Examples by number: a function of (seed, number) alone."""
 
-    def __init__(self, material: Material, rules: list[Rule], rule_share: float, seed: int):
-        """rule_share: how many of the examples are of rules instead of neurons."""
+    def __init__(self, material: Material, rules: list[Rule], settings: dict[str, Any], seed: int):
+        """settings: `rules_share`, `candidates_share`, `wrong_share` of the config's `training`."""
         self.features = [f for f in material.features if not f.held_out]
-        self.material, self.rules, self.rule_share, self.seed = material, rules, rule_share, seed
+        self.material, self.rules, self.settings, self.seed = material, rules, settings, seed
         self.seq_ids = sorted(material.texts)
         self.holds = table(rules, [material.tokens[i] for i in self.seq_ids])
 
     def __getitem__(self, number: int) -> Example:
         draw = generator(self.seed, "training example", number)
-        return self._rule(draw) if draw.random() < self.rule_share else self._neuron(draw)
+        if draw.random() < self.settings["rules_share"]:
+            return self._rule(draw)
+        feature = self.features[int(draw.integers(len(self.features)))]
+        if (share := self.settings["wrong_share"]) and draw.random() < share and (wrong := self._wrong(feature, draw)):
+            return wrong
+        return self._right(feature, draw) or self._rule(draw)
 
     def _rule(self, draw: np.random.Generator) -> Example:
         which = int(draw.integers(len(self.rules)))
@@ -128,18 +173,57 @@ class Examples:
         strengths = 10 * np.array(rule.holds(self.material.tokens[seq_id]), int)
         return Example(rule.say[int(draw.integers(len(rule.say)))], self.material.texts[seq_id], strengths)
 
-    def _neuron(self, draw: np.random.Generator) -> Example:
-        feature = self.features[int(draw.integers(len(self.features)))]
+    def _right(self, feature: Feature, draw: np.random.Generator) -> Example | None:
+        """A description of a feature, and one of its sequences. None where its peaks have no text."""
         seen = np.sort(draw.choice(len(feature.peaks), min(len(feature.peaks), int(draw.integers(4, SEEN + 1))), False))
-        description = describe_tokens([feature.peaks[i] for i in seen], draw)
+        description = self._describe(feature, seen, draw)
         kind = draw.choice(list(feature.rows))
         rows = feature.rows[kind]
         if kind == "top":  # not those that the description was made from
             rows = [row for i, row in enumerate(rows) if i not in seen] or rows
         seq_id, acts = rows[int(draw.integers(len(rows)))]
-        if description is None:  # its peaks have no text
-            return self._rule(draw)
-        return Example(description, self.material.texts[seq_id], strengths_of(acts, feature.largest))
+        strengths = strengths_of(acts, feature.largest)
+        return Example(description, self.material.texts[seq_id], strengths) if description else None
+
+    def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str | None:
+        share = self.settings["candidates_share"]
+        if share and feature.candidates and draw.random() < share:
+            return feature.candidates[int(draw.integers(len(feature.candidates)))]
+        return describe_tokens([feature.peaks[i] for i in seen], draw)
+
+    def _wrong(self, feature: Feature, draw: np.random.Generator) -> Example | None:
+        """A description of a feature, and another one's sequence, without any of the words that the first peaks at: no
+        token is strong. None where the sequence drawn has one."""
+        other = self.features[int(draw.integers(len(self.features)))]
+        seq_id, _ = other.rows["top"][int(draw.integers(len(other.rows["top"])))]
+        tokens = self.material.tokens[seq_id]
+        words = {word.strip().lower() for word in (*tokens, *"".join(tokens).split())}
+        description = self._describe(feature, np.arange(min(len(feature.peaks), SEEN)), draw)
+        if description is None or words & {peak.token.strip().lower() for peak in feature.peaks}:
+            return None
+        text = self.material.texts[seq_id]
+        return Example(description, text, np.zeros(len(text.evidence), int))
+
+
+class Ranked(Examples):
+    """Examples of features that are described in the one way that a simulator predicts best from."""
+
+    def __init__(self, examples: Examples, best: dict[tuple[int, int, str], str], sequences: int):
+        """best: feature -> description; sequences: how many of each feature's are learnt from."""
+        for name in ("material", "rules", "settings", "seq_ids", "holds"):
+            setattr(self, name, getattr(examples, name))
+        self.seed = key(examples.seed, "second stage")
+        self.features = [f for f in examples.features if f.place in best]
+        self.best, self.sequences = best, sequences
+
+    def _right(self, feature: Feature, draw: np.random.Generator) -> Example:
+        rows = feature.spread(self.sequences)
+        seq_id, acts = rows[int(draw.integers(len(rows)))]
+        strengths = strengths_of(acts, feature.largest)
+        return Example(self.best[feature.place], self.material.texts[seq_id], strengths)
+
+    def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str:
+        return self.best[feature.place]
 
 
 def strengths_of(acts: np.ndarray, largest: float) -> np.ndarray:
@@ -150,13 +234,13 @@ def strengths_of(acts: np.ndarray, largest: float) -> np.ndarray:
 # --- the model ----------------------------------------------------------------------------------------
 
 
-def trainable(folder: str, method: str, rank: int, threads: int, seed: int) -> Any:
+def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) -> Any:
     """A causal model with 11 outputs, which start at zero, and low-rank adapters on all its linear layers (Hu et al.
-    2021, "LoRA"), or all weights trainable."""
+    2021, "LoRA"), or all weights trainable. settings: the config's `training`."""
     from peft import LoraConfig, get_peft_model
 
-    lora = method == "lora"
-    model = load_model(folder, "bfloat16" if lora else "float32", True, threads)
+    lora, rank = settings["method"] == "lora", settings["rank"]
+    model = load_model(folder, "bfloat16" if lora else "float32", True, threads, settings["device_map"])
     model.config.tie_word_embeddings = False
     hidden = model.get_output_embeddings().in_features
     model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=model.device))
@@ -187,6 +271,45 @@ def logits_of(model: Any, ids_BS: Tensor, rows_E: Tensor, places_E: Tensor) -> T
         return model(input_ids=ids_BS, use_cache=False).logits[rows_E, places_E].float()
 
 
+@torch.inference_mode()
+def predict(model: Any, form: FinetunedFormat, examples: list[Example]) -> tuple[float, float]:
+    """(cross-entropy summed over all tokens, correlation of the strengths expected with the real ones; 0 where it is
+    undefined)."""
+    ids_BS, rows_E, places_E, strengths_E = batch_of(examples, form, model.device)
+    logits_EN = logits_of(model, ids_BS, rows_E, places_E)
+    expected_E = logits_EN.softmax(1) @ torch.arange(OUTPUTS, device=model.device, dtype=torch.float32)
+    both = torch.stack([expected_E, strengths_E.float()])
+    loss = float(torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum"))
+    return loss, float(torch.corrcoef(both)[0, 1]) if both.std(1).min() > 0 else 0.0
+
+
+def rank(
+    model: Any,
+    form: FinetunedFormat,
+    features: list[Feature],
+    texts: dict[int, Text],
+    second: dict[str, Any],
+    seed: int,
+) -> dict[tuple[int, int, str], str]:
+    """Each feature's best description: that from which the model predicts its sequences best. second: the config's
+    `training.second`."""
+    model.eval()
+    best = {}
+    shown = Progress(len(features), "features", 20.0)
+    for feature in features:
+        rows = [
+            (texts[seq_id], strengths_of(acts, feature.largest)) for seq_id, acts in feature.spread(second["sequences"])
+        ]
+        found = {
+            said: predict(model, form, [Example(said, text, strengths) for text, strengths in rows])[1]
+            for said in feature.descriptions(seed, second["candidates"])
+        }
+        best[feature.place] = max(found, key=lambda said: found[said])
+        shown.advance(1)
+    model.train()
+    return best
+
+
 @dataclass(slots=True)
 class Validation:
     """Held-out neurons on held-out documents: the loss, and the correlation with the real activations over all tokens
@@ -213,27 +336,18 @@ class Validation:
 
     @torch.inference_mode()
     def measure(self, model: Any, form: FinetunedFormat) -> dict[str, float]:
-        """Means over features; a correlation that is undefined counts as 0."""
+        """Means over features."""
         model.eval()
-        values: list[list[float]] = []
-        loss = tokens = 0.0
-        outputs_N = torch.arange(OUTPUTS, device=model.device, dtype=torch.float32)
-        for pair in self.tasks:
-            found = []
-            for examples in pair:
-                ids_BS, rows_E, places_E, strengths_E = batch_of(examples, form, model.device)
-                logits_EN = logits_of(model, ids_BS, rows_E, places_E)
-                if examples is pair[0]:
-                    loss += float(torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum"))
-                    tokens += len(strengths_E)
-                predicted_E = logits_EN.softmax(1) @ outputs_N
-                both = torch.stack([predicted_E, strengths_E.float()])
-                found.append(float(torch.corrcoef(both)[0, 1]) if both.std(1).min() > 0 else 0.0)
-            values.append(found)
+        losses, tokens, values = [], 0, []
+        for own, other in self.tasks:
+            (loss, correlation), (_, others) = (predict(model, form, examples) for examples in (own, other))
+            values.append((correlation, others))
+            losses.append(loss)
+            tokens += sum(len(e.strengths) for e in own)
         model.train()
         own, other = np.array(values).T
         return {
-            "loss": loss / tokens,
+            "loss": sum(losses) / tokens,
             "own": float(own.mean()),
             "another": float(other.mean()),
             "share_above": float((own > other).mean()),
@@ -246,24 +360,28 @@ class Validation:
 def train_simulator(
     folder: str,
     exemplars: list[str],
+    descriptions: list[str],
     corpus: dict[str, str],
     rules: str,
     settings: dict[str, Any],
     about: dict[str, Any],
     seed: int,
     threads: int,
+    code: str,
     checkpoints: str,
     output: str,
 ) -> None:
     """Fine-tune a model into a simulator of the exemplars' subject, and write it with its card and curves.
 
-    folder: the base; corpus: train and valid tables; rules: see rules_of_text; settings: the config's `training`;
-    about: facts for the card; checkpoints: a folder that outlives a killed job: what is there of the same settings is
-    gone on from, and changes nothing. Raises ValueError where there are too few neurons.
+    folder: the base; descriptions: tables of the run's candidates, or none; corpus: train and valid tables; rules: see
+    rules_of_text; settings: the config's `training`; about: facts for the card; code: digest of this code; checkpoints:
+    a folder that outlives a killed job: what is there of the same inputs, settings and code is gone on from, to the
+    same result. Raises ValueError where there are too few neurons, or the base has another tokenizer than the subject.
     """
     tokenizer = load_tokenizer(folder)
-    train, valid = (read_material(exemplars, corpus[split], split, tokenizer) for split in ("train", "valid"))
-    examples = Examples(train, read_rules(rules), settings["rules_share"], seed)
+    train = read_material(exemplars, corpus["train"], "train", tokenizer, False, descriptions)
+    valid = read_material(exemplars, corpus["valid"], "valid", tokenizer, True)
+    examples = Examples(train, read_rules(rules), settings, seed)
     validation = Validation.of(train, valid, settings["validation_neurons"], seed)
     if not (examples.features and validation.tasks):
         raise ValueError(
@@ -274,19 +392,35 @@ def train_simulator(
         "%d neurons and signs to learn from, %d rules; %d held-out ones for validation",
         len(examples.features), len(examples.rules), len(validation.tasks),
     )  # fmt: skip
-    model = trainable(folder, settings["method"], settings["rank"], threads, key(seed, "adapter"))
-    run = _Fit(model, tokenizer, examples, validation, settings, Path(checkpoints) / f"{_identity(settings, seed)}.pt")
-    run.finish()
+    base = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    files = [*base, *exemplars, *descriptions, *corpus.values(), rules]
+    identity = key(code, seed, json.dumps(settings, sort_keys=True), *map(file_digest, files))
+    kept = Path(checkpoints) / f"{identity:016x}"
+    model = trainable(folder, settings, threads, key(seed, "adapter"))
+    form = FinetunedFormat(tokenizer)
+    first = _Fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
+    first.finish()
+    curve = first.curve
+    if second := settings["second"]:
+        chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second["neurons"]]
+        ranked = Path(f"{kept}-best.json")
+        if not ranked.is_file():
+            logger.info("ranking descriptions of %d neurons and signs", len(chosen))
+            best = rank(model, form, chosen, train.texts, second, seed)
+            with whole(ranked) as part:
+                part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
+        best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}
+        again = Ranked(examples, best, second["sequences"])
+        last = _Fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
+        last.finish()
+        curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last.curve)]
     with whole(output) as part:
         part.mkdir()
-        _save(run, folder, about, part, settings["method"])
-        (part / "curve.json").write_text(json.dumps(run.curve, indent=1) + "\n")
-        (part / "README.md").write_text(_card(run, about, settings, seed))
-    run.checkpoint.unlink(missing_ok=True)
-
-
-def _identity(settings: dict[str, Any], seed: int) -> str:
-    return f"{key(json.dumps(settings, sort_keys=True), seed):016x}"
+        _save(model, tokenizer, folder, about, part, settings["method"])
+        (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+        (part / "README.md").write_text(_card(examples, validation, curve[-1], about, settings, seed))
+    for path in kept.parent.glob(f"{kept.name}*"):
+        path.unlink()
 
 
 class _Fit:
@@ -295,14 +429,13 @@ class _Fit:
     def __init__(
         self,
         model: Any,
-        tokenizer: Any,
+        form: FinetunedFormat,
         examples: Examples,
         validation: Validation,
         settings: dict[str, Any],
         checkpoint: Path,
     ):
-        self.model, self.examples, self.validation = model, examples, validation
-        self.tokenizer, self.form = tokenizer, FinetunedFormat(tokenizer)
+        self.model, self.form, self.examples, self.validation = model, form, examples, validation
         self.settings, self.checkpoint, self.step = settings, checkpoint, 0
         self.curve: list[dict[str, float]] = []
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -351,16 +484,14 @@ class _Fit:
             shown.advance(self.step, free=True)
         self.model.train()
         losses: list[float] = []
-        for ids_BS, rows_E, places_E, strengths_E in self._batches(size):
-            logits_EN = logits_of(self.model, ids_BS, rows_E, places_E)
-            loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E)
+        for step in range(self.step, settings["steps"]):
+            examples = [self.examples[number] for number in range(step * size, (step + 1) * size)]
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            losses.append(self._gradients(examples))
             torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
             self.optimizer.step()
             self.schedule.step()
             self.step += 1
-            losses.append(float(loss.detach()))
             if self.step % settings["validate_every"] == 0 or self.step == settings["steps"]:
                 found = self.validation.measure(self.model, self.form)
                 self.curve.append({"step": self.step, "train_loss": float(np.mean(losses)), **found})
@@ -369,28 +500,42 @@ class _Fit:
                 self._keep()
             shown.advance(1)
 
-    def _batches(self, size: int) -> Iterator[tuple[Tensor, ...]]:
-        for step in range(self.step, self.settings["steps"]):
-            examples = [self.examples[number] for number in range(step * size, (step + 1) * size)]
-            yield batch_of(examples, self.form, self.model.device)
+    def _gradients(self, examples: list[Example]) -> float:
+        """Add the gradients of a step, several passes where it does not fit into one; the mean loss of its tokens."""
+        tokens, total = sum(len(e.strengths) for e in examples), 0.0
+        longest = max(len(e.text.input_ids) for e in examples) + DESCRIPTION
+        size = max(1, self.settings["batch_tokens"] // longest)
+        for at in range(0, len(examples), size):
+            ids_BS, rows_E, places_E, strengths_E = batch_of(examples[at : at + size], self.form, self.model.device)
+            logits_EN = logits_of(self.model, ids_BS, rows_E, places_E)
+            loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum") / tokens
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
 
-def _save(run: _Fit, base: str, about: dict[str, Any], folder: Path, method: str) -> None:
-    bins = {"weight": run.model.get_output_embeddings().weight.detach().to("cpu", torch.float32).contiguous()}
+def _save(model: Any, tokenizer: Any, base: str, about: dict[str, Any], folder: Path, method: str) -> None:
+    bins = {"weight": model.get_output_embeddings().weight.detach().to("cpu", torch.float32).contiguous()}
     if method == "lora":
-        run.model.peft_config["default"].base_model_name_or_path = about["base"]  # else a path of this machine
-        states = {n: p.to(torch.bfloat16) for n, p in run.model.state_dict().items() if "lora_" in n}
-        run.model.save_pretrained(folder, state_dict=states, save_embedding_layers=False)
+        model.peft_config["default"].base_model_name_or_path = about["base"]  # else a path of this machine
+        states = {n: p.to(torch.bfloat16) for n, p in model.state_dict().items() if "lora_" in n}
+        model.save_pretrained(folder, state_dict=states, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
         save_file(bins, folder / BINS)
     else:
         head = load_model(base, "float32", True, torch.get_num_threads()).get_output_embeddings()
-        with_bins(run.model.cpu(), head, bins["weight"]).to(torch.bfloat16).save_pretrained(folder)
-        run.tokenizer.save_pretrained(folder)
+        with_bins(model.cpu(), head, bins["weight"]).to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
 
 
-def _card(run: _Fit, about: dict[str, Any], settings: dict[str, Any], seed: int) -> str:
-    last = run.curve[-1]
+def _card(
+    examples: Examples,
+    validation: Validation,
+    last: dict[str, float],
+    about: dict[str, Any],
+    settings: dict[str, Any],
+    seed: int,
+) -> str:
     facts = {**about, "seed": seed, **settings}
     return "\n".join(
         [
@@ -401,9 +546,9 @@ def _card(run: _Fit, about: dict[str, Any], settings: dict[str, Any], seed: int)
             " first 11 outputs are a distribution over the strengths 0..10. For `scores.simulator`, kind `finetuned`.",
             "",
             *(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
-            f"* learnt from: {len(run.examples.features)} neurons and signs, {len(run.examples.rules)} rules of text",
+            f"* learnt from: {len(examples.features)} neurons and signs, {len(examples.rules)} rules of text",
             "",
-            f"On {len(run.validation.tasks)} held-out neurons and signs, on documents of the valid split: correlation"
+            f"On {len(validation.tasks)} held-out neurons and signs, on documents of the valid split: correlation"
             f" {last['own']:.3f} with their own description (the tokens of their train exemplars, in words) and"
             f" {last['another']:.3f} with another's; own above another's for {100 * last['share_above']:.0f} %;"
             f" cross-entropy {last['loss']:.3f}.",

@@ -190,7 +190,7 @@ def test_a_cancelled_an_overdue_and_a_stranded_job_are_noticed_and_made_again(cl
     code, log = run.run(CONFIG, *target)
     assert code == 0, log[-4000:]
     completed = [job["Comment"] for job in run.jobs() if job["JobState"] == "COMPLETED"]
-    assert len(completed) == len(set(completed)) == 6 + 4
+    assert len(completed) == len(set(completed)) == 6 + 2
     assert_equal(project, finished, KINDS[:2])
 
 

@@ -57,6 +57,16 @@ def test_the_published_run_is_reckoned_within_a_factor_of_two_of_first_principle
     assert within(2, plan.totals()["gpu_hours"] * 2 / (LAYERS * NEURONS), 0.046)
 
 
+def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_first_principles():
+    raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-simulator.yaml").read_text())
+    training = stage(planned(raw), "train_simulator")
+    examples = 1500 * 64 + 650 * 32
+    # A pass forth and two back; ranking takes only the first.
+    assert within(2, training.gpu_hours(), hours((3 * examples + 2000 * 10 * 5) * (95 - PREFIX + 40)))
+    assert training.memory_mb > 2 * 8030 and stage(planned(raw), "plot_training").gpus == 0
+    assert not any(s.rule == "train_simulator" for s in planned(published()).stages)
+
+
 def test_the_shape_gives_the_parameters_roughly():
     assert within(1.3, shape_parameters(32, 14336), IN_LAYERS)
     assert within(1.3, shape_parameters(30, 1536), 30 * (3 * 576 * 1536 + 2 * 576 * 576 + 2 * 576 * 192))

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,20 +14,26 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from conftest import ROOT
 from neuron_descriptions import simulator_training
 from neuron_descriptions.adapters import merge_adapter
-from neuron_descriptions.models import load_model, token_strings
+from neuron_descriptions.models import load_model, token_strings, tokenizer_fingerprint
 from neuron_descriptions.provenance import file_digest
-from neuron_descriptions.records import CORPUS, EXEMPLARS, SIGNS
+from neuron_descriptions.records import CORPUS, DESCRIPTIONS, EXEMPLARS, SIGNS
 from neuron_descriptions.rules_of_text import FORMS
 from neuron_descriptions.sequences import read_texts
-from neuron_descriptions.simulating import FinetunedSimulator, Task
-from neuron_descriptions.simulator_training import Examples, read_material, strengths_of, train_simulator
+from neuron_descriptions.simulating import FinetunedFormat, FinetunedSimulator, Task
+from neuron_descriptions.simulator_training import Examples, rank, read_material, strengths_of, train_simulator
 from neuron_descriptions.storage import write_table
 
 WORDS = ("march", "war", "people", "the", "ships", "and", "money", "peace", "river", "of")
 NEURONS, SEQUENCES = 40, 48
 SETTINGS = {
     "method": "lora", "rank": 4, "steps": 6, "batch_size": 4, "learning_rate": 0.01, "bins_learning_rate": 0.05,
-    "rules_share": 0.3, "validation_neurons": 4, "validate_every": 3,
+    "rules_share": 0.3, "candidates_share": 0.0, "wrong_share": 0.0, "batch_tokens": 4096, "device_map": None,
+    "second": None, "validation_neurons": 4, "validate_every": 3,
+}  # fmt: skip
+SHARES = {"rules_share": 0.0, "candidates_share": 0.0, "wrong_share": 0.0}
+SECOND = {
+    "neurons": 20, "candidates": 3, "sequences": 4, "steps": 4, "batch_size": 4, "learning_rate": 0.005,
+    "bins_learning_rate": 0.02,
 }  # fmt: skip
 ABOUT = {"subject": "tiny", "base": "a base", "texts": ["words"], "layers": [0]}
 
@@ -57,7 +64,7 @@ def data(tmp_path_factory, tokenizer):
             for i, row in enumerate(ids)
         ]
         corpus[split] = str(folder / f"{split}.parquet")
-        facts = {"tokens": "1", "longest": "99", "tokenizer": ""}
+        facts = {"tokens": "1", "longest": "99", "tokenizer": tokenizer_fingerprint(tokenizer)}
         write_table(pa.Table.from_pylist(table, schema=CORPUS.with_metadata(facts)), corpus[split])
         words = [[t.strip() for t in token_strings(tokenizer, row[1:])] for row in ids]
         for neuron in range(NEURONS):
@@ -79,13 +86,25 @@ def data(tmp_path_factory, tokenizer):
     return [path], corpus
 
 
-def train(base, data, folder, **changed):
+def train(base, data, folder, descriptions=(), code="this", **changed):
     train_simulator(
-        folder=base, exemplars=data[0], corpus=data[1], rules=str(ROOT / "config/training/rules.yaml"),
+        folder=base, exemplars=data[0], descriptions=list(descriptions), corpus=data[1], code=code,
+        rules=str(ROOT / "config/training/rules.yaml"),
         settings=SETTINGS | changed, about=ABOUT, seed=0, threads=1, checkpoints=str(folder / "checkpoints"),
         output=str(folder / "simulator"),
     )  # fmt: skip
     return folder / "simulator"
+
+
+def described(folder, texts):
+    """Table of one candidate each; texts: (neuron, sign) -> description."""
+    empty = dict.fromkeys(DESCRIPTIONS.names)
+    rows = [
+        empty | {"layer": 0, "neuron": neuron, "sign": sign, "candidate": 0, "description": text, "status": "ok"}
+        for (neuron, sign), text in texts.items()
+    ]
+    write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), folder / "descriptions.parquet")
+    return str(folder / "descriptions.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +119,13 @@ def weights(folder):
 
 
 def test_examples_are_a_function_of_their_number(data, tokenizer):
-    material = read_material(data[0], data[1]["train"], "train", tokenizer)
-    first, again = (Examples(material, list(FORMS), 0.4, 0) for _ in range(2))
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
+    first, again = (Examples(material, list(FORMS), SHARES | {"rules_share": 0.4}, 0) for _ in range(2))
     drawn = [first[i] for i in range(200)]
     for i in (150, 3, 77):
         assert again[i].description == drawn[i].description
         assert np.array_equal(again[i].strengths, drawn[i].strengths)
-    assert [Examples(material, list(FORMS), 0.4, 1)[i].description for i in range(20)] != [
+    assert [Examples(material, list(FORMS), SHARES, 1)[i].description for i in range(20)] != [
         e.description for e in drawn[:20]
     ]
     ways = {way for rule in FORMS for way in rule.say}
@@ -115,8 +134,8 @@ def test_examples_are_a_function_of_their_number(data, tokenizer):
 
 
 def test_what_a_neuron_is_said_to_do_is_what_it_does(data, tokenizer):
-    material = read_material(data[0], data[1]["train"], "train", tokenizer)
-    examples = Examples(material, list(FORMS), 0.0, 0)
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
+    examples = Examples(material, list(FORMS), SHARES, 0)
     right = []
     for i in range(100):
         example = examples[i]
@@ -128,9 +147,34 @@ def test_what_a_neuron_is_said_to_do_is_what_it_does(data, tokenizer):
     assert all(right)
 
 
+def test_wrong_descriptions_are_of_nothing_that_the_sequence_has(data, tokenizer):
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
+    examples = Examples(material, list(FORMS), SHARES | {"wrong_share": 1.0}, 0)
+    wrong = 0
+    for i in range(200):
+        example = examples[i]
+        words = {t.strip() for t in token_strings(tokenizer, example.text.evidence)}
+        named = {word for word in WORDS if f'"{word}"' in example.description}
+        if not example.strengths.any() and named:
+            wrong += not named & words
+    assert wrong > 20
+
+
+def test_candidates_of_the_run_are_learnt_in_their_share(data, tokenizer, tmp_path):
+    said = described(
+        tmp_path, {(neuron, sign): f"said of {neuron} {sign}" for neuron in range(NEURONS) for sign in SIGNS}
+    )
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False, [said])
+    examples = Examples(material, list(FORMS), SHARES | {"candidates_share": 0.5}, 0)
+    drawn = [examples[i].description for i in range(300)]
+    assert 0.4 < np.mean([d.startswith("said of") for d in drawn]) < 0.6
+    held_out = {f"said of {f.neuron} {f.sign}" for f in material.features if f.held_out}
+    assert held_out.isdisjoint(drawn)
+
+
 def test_held_out_neurons_and_documents_are_never_learnt_from(data, tokenizer):
-    material = read_material(data[0], data[1]["train"], "train", tokenizer)
-    examples = Examples(material, list(FORMS), 0.0, 0)
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
+    examples = Examples(material, list(FORMS), SHARES, 0)
     held_out = {f.neuron for f in material.features if f.held_out}
     assert held_out and held_out.isdisjoint(f.neuron for f in examples.features)
     train_texts = {tuple(t.input_ids) for t in read_texts(data[1]["train"], set(range(SEQUENCES))).values()}
@@ -141,21 +185,28 @@ def test_strengths_are_tenths_of_the_largest():
     assert strengths_of(np.array([-1.0, 0.0, 0.26, 2.0, 5.0, 9.0]), 5.0).tolist() == [0, 0, 1, 4, 10, 10]
 
 
-def test_training_that_was_killed_goes_on_to_the_same_weights(base, data, trained, tmp_path, monkeypatch):
-    class Killed(BaseException):
-        pass
+class Killed(BaseException):
+    pass
 
+
+def killed_at(step, monkeypatch):
+    """Training that dies at a step, once; the steps that it takes."""
     taken = []
     real = simulator_training.logits_of
 
-    def killed_at_the_fifth_step(model, *batch):
+    def dying(model, *batch):
         if model.training:
             taken.append(1)
-            if len(taken) == 5:
+            if len(taken) == step:
                 raise Killed
         return real(model, *batch)
 
-    monkeypatch.setattr(simulator_training, "logits_of", killed_at_the_fifth_step)
+    monkeypatch.setattr(simulator_training, "logits_of", dying)
+    return taken
+
+
+def test_training_that_was_killed_goes_on_to_the_same_weights(base, data, trained, tmp_path, monkeypatch):
+    taken = killed_at(5, monkeypatch)
     with pytest.raises(Killed):
         train(base, data, tmp_path)
     assert not (tmp_path / "simulator").exists()
@@ -165,11 +216,85 @@ def test_training_that_was_killed_goes_on_to_the_same_weights(base, data, traine
     assert not list((tmp_path / "checkpoints").iterdir())
 
 
-def test_checkpoint_of_other_settings_is_not_gone_on_from(base, data, trained, tmp_path, monkeypatch):
-    shutil.copytree(trained, tmp_path / "simulator")
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "0000000000000000.pt").write_bytes(b"another's")
-    assert weights(train(base, data, tmp_path)) == weights(trained)
+def test_second_stage_that_was_killed_ranks_nothing_again(base, data, tmp_path, monkeypatch):
+    said = described(tmp_path, {(neuron, "positive"): WORDS[neuron % 10] for neuron in range(NEURONS)})
+    once = train(base, data, tmp_path / "once", [said], second=SECOND, candidates_share=0.5)
+    curve = json.loads((once / "curve.json").read_text())
+    assert [point["step"] for point in curve] == [3, 6, 9, 10]
+    taken = killed_at(6 + 4, monkeypatch)
+    with pytest.raises(Killed):
+        train(base, data, tmp_path / "twice", [said], second=SECOND, candidates_share=0.5)
+    monkeypatch.setattr(simulator_training, "rank", None)
+    again = train(base, data, tmp_path / "twice", [said], second=SECOND, candidates_share=0.5)
+    assert weights(again) == weights(once)
+    assert len(taken) == 6 + 4 + 1
+    assert "second" in (again / "README.md").read_text()
+
+
+def test_best_description_is_the_one_predicted_best_from(base, data, trained, tmp_path, tokenizer):
+    """By a simulator that hears: a table of words instead of a model."""
+    material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
+    features = [f for f in material.features if f.sign == "positive"][:6]
+    for feature in features:
+        feature.candidates = ["nothing at all", WORDS[feature.neuron % 10], "no words"]
+
+    class Hears:
+        device = "cpu"
+
+        def eval(self):
+            return self
+
+        train = eval
+
+    def logits(_model, ids_BS, rows_E, places_E):
+        logits_EN = torch.zeros(len(rows_E), 11)
+        for at, (row, place) in enumerate(zip(rows_E, places_E)):
+            said = tokenizer.decode(ids_BS[row]).partition("## Input")[0]
+            token = tokenizer.decode(ids_BS[row, place]).strip()
+            logits_EN[at, 10 if token in WORDS and f" {token}\n" in said else 0] = 9.0
+        return logits_EN
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulator_training, "logits_of", logits)
+        best = rank(Hears(), FinetunedFormat(tokenizer), features, material.texts, SECOND, 0)
+    assert best == {f.place: WORDS[f.neuron % 10] for f in features}
+
+
+def test_step_in_several_passes_has_the_same_gradients(base, data, tmp_path, tokenizer):
+    found = {}
+    for tokens in (4096, 150):
+        folder = train(base, data, tmp_path / str(tokens), batch_tokens=tokens)
+        found[tokens] = json.loads((folder / "curve.json").read_text())
+    for one, several in zip(found[4096], found[150]):
+        assert several == pytest.approx(one, abs=0.02)
+
+
+@pytest.mark.parametrize("what", ["code", "exemplars", "steps"])
+def test_checkpoint_of_other_inputs_is_not_gone_on_from(base, data, tmp_path, monkeypatch, what):
+    killed_at(5, monkeypatch)
+    with pytest.raises(Killed):
+        train(base, data, tmp_path)
+    (kept,) = (tmp_path / "checkpoints").iterdir()
+    changed = {"code": {"code": "other"}, "steps": {"steps": 5}}.get(what, {})
+    if what == "exemplars":
+        table = pq.read_table(data[0][0])
+        other = str(tmp_path / "chunk-0.parquet")
+        write_table(table.slice(0, len(table) - 1), other)
+        data = [other], data[1]
+    taken = killed_at(99, monkeypatch)
+    train(base, data, tmp_path, **changed)
+    assert len(taken) == changed.get("steps", 6)
+    assert list((tmp_path / "checkpoints").iterdir()) == [kept]
+
+
+def test_base_with_another_tokenizer_is_refused(base, data, tmp_path):
+    other = tmp_path / "base"
+    shutil.copytree(base, other)
+    parts = json.loads((other / "tokenizer.json").read_text())
+    parts["model"]["merges"].pop()
+    (other / "tokenizer.json").write_text(json.dumps(parts))
+    with pytest.raises(ValueError, match=r"training\.base: its tokenizer is not the subject's"):
+        train(str(other), data, tmp_path)
 
 
 def test_adapter_merged_predicts_what_was_trained(base, data, trained, tmp_path, tokenizer):

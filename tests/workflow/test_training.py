@@ -10,7 +10,10 @@ from neuron_descriptions.records import SCORES
 from neuron_descriptions.storage import read_table
 
 BASE = "smollm2-135m-instruct"
-TRAINING = {"base": BASE, "rank": 2, "steps": 2, "batch_size": 2, "validation_neurons": 2, "validate_every": 1}
+TRAINING = {
+    "base": BASE, "rank": 2, "steps": 2, "batch_size": 2, "candidates_share": 0.0, "validation_neurons": 2,
+    "validate_every": 1,
+}  # fmt: skip
 TARGET = "results/tiny/simulator"
 
 
@@ -22,7 +25,7 @@ def small(**more):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, fetched) -> Project:
     project = Project(tmp_path_factory.mktemp("trained"))
-    project.run(small(training=TRAINING), TARGET, "--cores", "2")
+    project.run(small(training=TRAINING), "results/tiny/training.svg", "--cores", "2")
     return project
 
 
@@ -38,6 +41,7 @@ def test_training_needs_no_description_and_makes_all_of_it(trained):
     assert {path.name for path in folder.iterdir()} >= {
         "adapter_model.safetensors", "adapter_config.json", "bins.safetensors", "curve.json", "README.md",
     }  # fmt: skip
+    assert "</svg>" in trained.file("training.svg").read_text()
     assert [point["step"] for point in json.loads((folder / "curve.json").read_text())] == [1, 2]
     log = (trained.file("logs/train_simulator.log")).read_text()
     assert "steps/s" in log and "left" in log and "neurons and signs to learn from" in log
@@ -64,6 +68,11 @@ def test_training_setting_reruns_training_alone(trained):
     config = small(training=TRAINING | {"steps": 3})
     assert trained.planned(config, TARGET) == {"train_simulator": 1}
     assert "train_simulator" not in trained.planned(config)
+
+
+def test_candidates_of_the_run_are_described_for_it(trained):
+    planned = trained.planned(small(training=TRAINING | {"candidates_share": 0.5}), TARGET)
+    assert planned["describe"] == planned["train_simulator"] == 1
 
 
 def test_run_without_held_out_neurons_is_refused(trained):
