@@ -5,7 +5,7 @@ rule build_atlas:
     input:
         descriptions=all_chunks(TABLES["descriptions"]),
         scores=all_chunks(TABLES["scores"]),
-        statistics=all_chunks(TABLES["statistics"]),
+        statistics=all_chunks(EVIDENCE["statistics"], KEPT),
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -29,6 +29,7 @@ rule build_atlas:
 rule write_details:
     input:
         **CORPUS,
+        **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
         subject=model_folder(CFG.subject.model),
     output:
@@ -45,7 +46,7 @@ rule write_details:
         runtime=minutes("write_details"),
     params:
         code=digest("write_details.py"),
-        neurons=neurons_of_part,
+        neurons=neurons_of_part(DESCRIBED),
         n_exemplars=CFG.atlas.exemplars,
     message:
         "Writing details: layer {wildcards.layer}, {wildcards.part}"
@@ -79,7 +80,7 @@ rule write_atlas_page:
     params:
         code=digest("write_atlas_page.py"),
         about=ABOUT,
-        parts={layer: chunks(layer) for layer in SELECTED},
+        parts={layer: DESCRIBED.names(layer) for layer in SELECTED},
         chunk_size=CFG.neurons.chunk_size,
     message:
         "Writing the atlas page"
@@ -117,6 +118,7 @@ rule plot_scores:
 rule write_neuron_page:
     input:
         **CORPUS,
+        **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
         subject=model_folder(CFG.subject.model),
         pages=PAGES,

@@ -17,12 +17,13 @@ from neuron_descriptions.planning import make_plan
 from neuron_descriptions.prompts import read_explainer_template
 from neuron_descriptions.provenance import digest
 from neuron_descriptions.records import SPLITS
-from neuron_descriptions.selection import check_plan, select_neurons
+from neuron_descriptions.selection import check_plan, described_and_kept
 
 try:
     CFG = load_config(config)
-    SELECTED = select_neurons(CFG)  # layer -> neurons
-    check_plan(CFG, SELECTED)
+    DESCRIBED, KEPT = described_and_kept(CFG)
+    SELECTED = DESCRIBED.neurons  # layer -> neurons
+    check_plan(CFG, KEPT.neurons)
     GIVEN = {}  # layer -> descriptions from elsewhere
     if CFG.scores.descriptions is not None:
         for row in read_given(
@@ -52,7 +53,7 @@ def project_file(path, key):
 
 # --- what jobs ask for ---
 
-PLAN = make_plan(CFG, SELECTED)
+PLAN = make_plan(CFG, DESCRIBED, KEPT)
 STAGES = {stage.rule: stage for stage in PLAN.stages}
 
 
@@ -209,7 +210,7 @@ def untracked(value):
 
 def layer_blocks():
     """Layers harvested together."""
-    size, layers = CFG.exemplars.layers_per_job, list(SELECTED)
+    size, layers = CFG.exemplars.layers_per_job, list(KEPT.neurons)
     return [layers[i : i + size] for i in range(0, len(layers), size)]
 
 
@@ -219,36 +220,30 @@ def n_shards(split):
     return -(-sequences // CFG.exemplars.shard_sequences)
 
 
-def chunks(layer):
-    """Names of a layer's chunks."""
-    size = CFG.neurons.chunk_size
-    return [f"chunk-{i}" for i in range(-(-len(SELECTED[layer]) // size))]
+def neurons_of_part(chunks):
+    """Function of wildcards: neurons of a chunk, or the one that a target names."""
 
+    def neurons(wildcards):
+        layer, (kind, number) = int(wildcards.layer), wildcards.part.split("-")
+        number, subject = int(number), CFG.subject
+        if kind == "chunk":
+            return chunks.members(layer, number)
+        if layer >= subject.layers or number >= subject.neurons_per_layer:
+            raise ValueError(
+                f"layer {layer}, neuron {number} is out of range; the subject has layers"
+                f" 0..{subject.layers - 1} of neurons 0..{subject.neurons_per_layer - 1}"
+            )
+        return [number]
 
-def neurons_of_part(wildcards):
-    """Neurons of a chunk, or the one that a target names."""
-    layer, (kind, number) = int(wildcards.layer), wildcards.part.split("-")
-    number, subject = int(number), CFG.subject
-    if kind == "chunk":
-        size = CFG.neurons.chunk_size
-        neurons = SELECTED.get(layer, [])[number * size : (number + 1) * size]
-        if not neurons:
-            raise ValueError(f"layer {layer} has no {wildcards.part} in this run")
-        return neurons
-    if layer >= subject.layers or number >= subject.neurons_per_layer:
-        raise ValueError(
-            f"layer {layer}, neuron {number} is out of range; the subject has layers"
-            f" 0..{subject.layers - 1} of neurons 0..{subject.neurons_per_layer - 1}"
-        )
-    return [number]
+    return neurons
 
 
 def rows_of_part(wildcards):
     """First and past-the-last row of a part's neurons in the harvest's state."""
-    neurons = neurons_of_part(wildcards)
     if wildcards.part.startswith("neuron"):
         return [0, 1]
-    first = SELECTED[int(wildcards.layer)].index(neurons[0])
+    neurons = neurons_of_part(KEPT)(wildcards)
+    first = KEPT.neurons[int(wildcards.layer)].index(neurons[0])
     return [first, first + len(neurons)]
 
 
@@ -256,7 +251,7 @@ def neurons_of_block(wildcards):
     """Layer -> neurons that a harvest keeps."""
     words = wildcards.block.split("-")
     if words[0] == "block":
-        return {layer: SELECTED[layer] for layer in layer_blocks()[int(words[1])]}
+        return {layer: KEPT.neurons[layer] for layer in layer_blocks()[int(words[1])]}
     return {int(words[1]): [int(words[3])]}
 
 
@@ -278,27 +273,39 @@ def shards_of_part(split):
     return files
 
 
+def part_file(chunks, path, layer, neuron):
+    """The table that holds a neuron: that of its chunk, where that is made already, else its own."""
+    chunk = path.format(layer=layer, part=chunks.holding(layer, [neuron])[0])
+    if Path(workflow.pathvars.apply(chunk)).exists():
+        return chunk
+    return path.format(layer=layer, part=f"neuron-{neuron}")
+
+
 def part_table(path):
     """Input function: a part's table; for a single neuron the one of its chunk, where that is made already."""
 
     def file(wildcards):
-        layer = int(wildcards.layer)
-        part = wildcards.get("part") or f"neuron-{wildcards.neuron}"
-        kind, number = part.split("-")
-        if kind == "neuron" and int(number) in SELECTED.get(layer, []):
-            place = SELECTED[layer].index(int(number))
-            chunk = f"chunk-{place // CFG.neurons.chunk_size}"
-            made = workflow.pathvars.apply(path.format(layer=layer, part=chunk))
-            if Path(made).exists():
-                return made
-        return path.format(layer=layer, part=part)
+        layer, part = int(wildcards.layer), wildcards.get("part", "neuron")
+        if part.startswith("chunk"):
+            return path.format(layer=layer, part=part)
+        neuron = int(wildcards.get("neuron") or part.split("-")[1])
+        return part_file(DESCRIBED, path, layer, neuron)
 
     return file
 
 
-def part_tables(path):
-    """Input function: the same as a list of one."""
-    return lambda wildcards: [part_table(path)(wildcards)]
+def evidence_tables(path):
+    """Input function: the tables of exemplars, or of their sequences, that hold a part's neurons."""
+
+    def files(wildcards):
+        layer, part = int(wildcards.layer), wildcards.get("part", "neuron")
+        if part.startswith("chunk"):
+            parts = KEPT.holding(layer, neurons_of_part(DESCRIBED)(wildcards))
+            return [path.format(layer=layer, part=part) for part in parts]
+        neuron = int(wildcards.get("neuron") or part.split("-")[1])
+        return [part_file(KEPT, path, layer, neuron)]
+
+    return files
 
 
 def given_neurons(wildcards):
@@ -307,18 +314,12 @@ def given_neurons(wildcards):
 
 
 def given_tables(path):
-    """Input function: the tables that hold those: of their chunks, or of neurons outside the selection."""
+    """Input function: the tables that hold those."""
 
     def files(wildcards):
         layer = int(wildcards.layer)
-        parts = {}
-        for neuron in given_neurons(wildcards):
-            part = f"neuron-{neuron}"
-            if neuron in SELECTED.get(layer, []):
-                place = SELECTED[layer].index(neuron)
-                part = f"chunk-{place // CFG.neurons.chunk_size}"
-            parts[path.format(layer=layer, part=part)] = None
-        return list(parts)
+        parts = KEPT.holding(layer, given_neurons(wildcards))
+        return [path.format(layer=layer, part=part) for part in parts]
 
     return files
 
@@ -332,12 +333,12 @@ def given_scores(wildcards):
     return [f"<results>/given/layer-{layer}/scores.parquet" for layer in sorted(GIVEN)]
 
 
-def all_chunks(path):
+def all_chunks(path, chunks=DESCRIBED):
     """A table of every chunk of the run."""
     return [
         path.format(layer=layer, part=part)
-        for layer in SELECTED
-        for part in chunks(layer)
+        for layer in chunks.neurons
+        for part in chunks.names(layer)
     ]
 
 
@@ -353,11 +354,9 @@ def null_neurons():
 def null_tables(wildcards):
     """Tables of the descriptions of those."""
     return [
-        TABLES["descriptions"].format(layer=layer, part=f"chunk-{chunk}")
+        TABLES["descriptions"].format(layer=layer, part=part)
         for layer, neurons in null_neurons().items()
-        for chunk in sorted(
-            {SELECTED[layer].index(n) // CFG.neurons.chunk_size for n in neurons}
-        )
+        for part in DESCRIBED.holding(layer, neurons)
     ]
 
 
@@ -376,16 +375,18 @@ PART_CORPUS = {
     for split in SPLITS
 }
 if IMPORTED:
-    CORPUS = {split: part_table(path) for split, path in PART_CORPUS.items()}
+    CORPUS = {split: evidence_tables(path) for split, path in PART_CORPUS.items()}
     GIVEN_CORPUS = {split: given_tables(path) for split, path in PART_CORPUS.items()}
-    RUN_CORPUS = {split: all_chunks(path) for split, path in PART_CORPUS.items()}
+    RUN_CORPUS = {split: all_chunks(path, KEPT) for split, path in PART_CORPUS.items()}
     FACTS = {split: files[0] for split, files in RUN_CORPUS.items()}
 else:
     CORPUS = {split: f"<evidence>/corpus/{split}.parquet" for split in SPLITS}
     GIVEN_CORPUS = RUN_CORPUS = FACTS = CORPUS
-TABLES = {
+EVIDENCE = {
     "exemplars": "<evidence>/exemplars/layer-{layer}/{part}.parquet",
     "statistics": "<evidence>/exemplars/layer-{layer}/statistics-{part}.parquet",
+}
+TABLES = {
     "descriptions": "<results>/descriptions/layer-{layer}/{part}.parquet",
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",

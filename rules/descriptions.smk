@@ -11,8 +11,8 @@ rule describe:
     input:
         **explainer_folder(),
         corpus=CORPUS["train"],
-        exemplars=part_table(TABLES["exemplars"]),
-        statistics=part_table(TABLES["statistics"]),
+        exemplars=evidence_tables(EVIDENCE["exemplars"]),
+        statistics=evidence_tables(EVIDENCE["statistics"]),
         subject=model_folder(CFG.subject.model),
         prompt=explainer_prompt(),
     output:
@@ -32,7 +32,7 @@ rule describe:
         endpoint=int(REMOTE),
     params:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
-        neurons=neurons_of_part,
+        neurons=neurons_of_part(DESCRIBED),
         explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
         settings=CFG.descriptions.model_dump(exclude={"explainer", "prompt"}),
         access=untracked(ACCESS),

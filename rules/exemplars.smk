@@ -8,8 +8,8 @@ rule merge_exemplars:
         valid_shards=shards_of_part("valid"),
         test_shards=shards_of_part("test"),
     output:
-        exemplars=TABLES["exemplars"],
-        statistics=TABLES["statistics"],
+        exemplars=EVIDENCE["exemplars"],
+        statistics=EVIDENCE["statistics"],
     log:
         "<logs>/merge_exemplars/layer-{layer}/{part}.log",
     benchmark:
@@ -26,7 +26,7 @@ rule merge_exemplars:
         subject=HARVEST["subject"],
         settings=HARVEST["settings"],
         seed=HARVEST["seed"],
-        neurons=neurons_of_part,
+        neurons=neurons_of_part(KEPT),
         rows=rows_of_part,
     message:
         "Merging exemplars: layer {wildcards.layer}, {wildcards.part}"

@@ -38,8 +38,8 @@ rule import_exemplars:
         listing="<evidence>/exemplars/layer-{layer}/published.json",
     output:
         **PART_CORPUS,
-        exemplars=TABLES["exemplars"],
-        statistics=TABLES["statistics"],
+        exemplars=EVIDENCE["exemplars"],
+        statistics=EVIDENCE["statistics"],
     log:
         "<logs>/import_exemplars/layer-{layer}/{part}.log",
     benchmark:
@@ -53,7 +53,7 @@ rule import_exemplars:
     params:
         code=digest("import_exemplars.py"),
         place=CFG.exemplars.place(),
-        neurons=neurons_of_part,
+        neurons=neurons_of_part(KEPT),
     message:
         "Importing exemplars: layer {wildcards.layer}, {wildcards.part}"
     script:

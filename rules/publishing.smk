@@ -9,6 +9,7 @@ TRANSFER_MINUTES = (
 rule publish:
     input:
         **RUN_CORPUS,
+        **{name: all_chunks(path, KEPT) for name, path in EVIDENCE.items()},
         **{name: all_chunks(path) for name, path in TABLES.items()},
         accounting=all_chunks(ACCOUNTING),
         pool=NULL_POOL if CFG.scores.nulls else [],

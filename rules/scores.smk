@@ -33,8 +33,8 @@ rule score:
     input:
         **CORPUS,
         **simulator_prompt(),
-        exemplars=part_tables(TABLES["exemplars"]),
-        statistics=part_tables(TABLES["statistics"]),
+        exemplars=evidence_tables(EVIDENCE["exemplars"]),
+        statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         pool=null_pool,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
@@ -56,7 +56,7 @@ rule score:
         gpu=1,
     params:
         code=digest("score.py"),
-        neurons=neurons_of_part,
+        neurons=neurons_of_part(DESCRIBED),
         simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
         settings=SCORE_SETTINGS,
         seed=CFG.seed,
@@ -96,8 +96,8 @@ use rule score as score_given with:
     input:
         **GIVEN_CORPUS,
         **simulator_prompt(),
-        exemplars=given_tables(TABLES["exemplars"]),
-        statistics=given_tables(TABLES["statistics"]),
+        exemplars=given_tables(EVIDENCE["exemplars"]),
+        statistics=given_tables(EVIDENCE["statistics"]),
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",
         pool=null_pool,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),

@@ -5,7 +5,7 @@ rule train_simulator:
     input:
         train=CORPUS["train"],
         valid=CORPUS["valid"],
-        exemplars=all_chunks(TABLES["exemplars"]),
+        exemplars=all_chunks(EVIDENCE["exemplars"], KEPT),
         descriptions=(
             all_chunks(TABLES["descriptions"]) if CFG.training.candidates_share else []
         ),
@@ -31,7 +31,7 @@ rule train_simulator:
             "subject": CFG.subject.model,
             "base": CFG.training.base,
             "texts": list(CFG.corpus.sources),
-            "layers": list(SELECTED),
+            "layers": list(KEPT.neurons),
         },
         seed=CFG.seed,
         checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),

@@ -2,11 +2,13 @@
 
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from .logs import logger, progress
@@ -23,7 +25,7 @@ from .records import (
 )
 from .scoring import best_of_weights, choose, share_below
 from .sequences import corpus_facts, read_texts
-from .storage import read_table, whole, write_table
+from .storage import read_table, read_tables, whole, write_table
 
 PAGES = Path(__file__).parent / "pages"
 Key = tuple[int, int, str]  # layer, neuron, sign
@@ -140,15 +142,16 @@ def beats_chance(best_below: float | None, low: float | None, best_null: float |
 
 
 def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
-    """Write the atlas of all chunks; the three lists name the same chunks in the same order."""
+    """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
+    their neurons, or of more."""
     rows: list[dict] = []
-    files = list(zip(descriptions, scores, statistics))
-    for d, s, t in progress(files, len(files), "chunks"):
-        rows += atlas_rows(
-            read_table(d, DESCRIPTIONS),
-            read_table(s, SCORES),
-            read_table(t, STATISTICS),
-        )
+    train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
+    files = list(zip(descriptions, scores))
+    for d, s in progress(files, len(files), "chunks"):
+        described = read_table(d, DESCRIPTIONS)
+        of_layer = pc.equal(train["layer"], described["layer"][0])
+        of_chunk = pc.is_in(train["neuron"], described["neuron"].combine_chunks())
+        rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)))
     write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
     statuses = [row["status"] for row in rows]
     logger.info(
@@ -192,20 +195,20 @@ class Details:
         self,
         neurons: list[int],
         corpus: dict[str, str],
-        tables: dict[str, str],
+        tables: Mapping[str, Any],
         subject_folder: str,
         n_exemplars: int,
     ):
-        """tables: exemplars, statistics, descriptions, scores, simulations -> file."""
+        """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.tokenizer = load_tokenizer(subject_folder)
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
         shown = [*only, ("rank", "<", n_exemplars)]
-        self.statistics = read_table(tables["statistics"], STATISTICS, only).to_pylist()
+        self.statistics = read_tables(tables["statistics"], STATISTICS, only).to_pylist()
         descriptions = read_table(tables["descriptions"], DESCRIPTIONS, only)
         scores = read_table(tables["scores"], SCORES, only)
         self.candidates, self.scores = _group(descriptions), _group(scores)
-        self.exemplars = _group(read_table(tables["exemplars"], EXEMPLARS, shown))
+        self.exemplars = _group(read_tables(tables["exemplars"], EXEMPLARS, shown))
         self.simulations = _group(read_table(tables["simulations"], SIMULATIONS, only))
         rows = atlas_rows(
             descriptions,

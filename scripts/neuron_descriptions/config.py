@@ -228,7 +228,15 @@ class S3(Section):
         return {name: getattr(self, name) for name in S3.model_fields} | {"prefix": self.prefix.strip("/")}
 
 
-class HarvestedExemplars(Section):
+class Kept(Section):
+    """Which neurons exemplars are kept of, where these are more than the described ones."""
+
+    neurons: Neurons | None = None
+    """More neurons than are described, in the same form as `neurons`: runs that describe others of them share the
+    exemplars (`evidence`). A harvest takes hardly longer for them. null: those of `neurons`."""
+
+
+class HarvestedExemplars(Kept):
     """What the harvest keeps of every neuron and sign."""
 
     source: Literal["harvest"] = "harvest"
@@ -253,7 +261,7 @@ class HarvestedExemplars(Section):
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
 
 
-class ImportedExemplars(Section):
+class ImportedExemplars(Kept):
     """Published exemplars, in the layout of those that Transluce published in 2024. They bring their own text:
     `corpus` is left out."""
 
@@ -656,7 +664,8 @@ class Config(Section):
     """Names the results folder: results/<run>."""
     evidence: Name | None = None
     """Run whose corpus and exemplars are used, and made there where they are missing: runs that name the same one and
-    agree on `corpus`, `neurons`, `exemplars`, `subject` and `seed` share them. null: this run's own."""
+    agree on `corpus`, `exemplars`, `subject` and `seed` share them; without `exemplars.neurons` on `neurons` too. null:
+    this run's own."""
     seed: NonNegativeInt = 0
     """Everything random is a function of it and of what it is drawn for."""
     models: dict[Name, Model]
@@ -740,12 +749,13 @@ class Config(Section):
             raise ValueError(
                 f"plan.parameters: {', '.join(sorted(unknown))}: not among models ({', '.join(self.models)})"
             )
-        for layer in self.neurons.layers if self.neurons.layers != "all" else []:
-            if layer >= self.subject.layers:
-                raise ValueError(
-                    f"neurons.layers: layer {layer} is out of range; the subject has layers"
-                    f" 0..{self.subject.layers - 1}"
-                )
+        for key, chosen in (("neurons", self.neurons), ("exemplars.neurons", self.exemplars.neurons)):
+            for layer in chosen.layers if chosen and chosen.layers != "all" else []:
+                if layer >= self.subject.layers:
+                    raise ValueError(
+                        f"{key}.layers: layer {layer} is out of range; the subject has layers"
+                        f" 0..{self.subject.layers - 1}"
+                    )
         return self
 
 

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +27,7 @@ from .records import (
     quantile_column,
 )
 from .sequences import Text, read_texts
-from .storage import read_table, write_table
+from .storage import read_tables, write_table
 from .token_descriptions import describe_tokens, peak_of
 
 # At an answer's start: a description may speak of such words.
@@ -195,16 +195,17 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
 def prepare(
     neurons: list[int],
     layer: int,
-    corpus: str,
-    exemplars: str,
-    statistics: str,
+    corpus: str | list[str],
+    exemplars: list[str],
+    statistics: list[str],
     tokenizer: Any,
     template: ExplainerTemplate,
     settings: dict[str, Any],
     seed: int,
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt. tokenizer: the subject's; settings: of the config's `descriptions`."""
+    drives has candidates without a prompt. corpus, exemplars, statistics: the files that hold the chunk's neurons;
+    tokenizer: the subject's; settings: of the config's `descriptions`."""
     few_shot = settings["few_shot"]
     permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
     filters = [
@@ -214,11 +215,12 @@ def prepare(
         ("neuron", "in", neurons),
     ]
     rows: dict[tuple[int, str], list[dict]] = {}
-    for row in read_table(exemplars, EXEMPLARS, filters).to_pylist():
+    for row in read_tables(exemplars, EXEMPLARS, filters).to_pylist():
         rows.setdefault((row["neuron"], row["sign"]), []).append(row)
     wanted = {row["seq_id"] for group in rows.values() for row in group}
     texts = read_texts(corpus, wanted)
-    stats = {r["neuron"]: r for r in read_table(statistics, STATISTICS, [("split", "=", "train")]).to_pylist()}
+    train = [("split", "=", "train"), ("neuron", "in", neurons)]
+    stats = {r["neuron"]: r for r in read_tables(statistics, STATISTICS, train).to_pylist()}
     found = []
     for neuron in neurons:
         for sign in SIGNS:
@@ -321,7 +323,7 @@ def describe(
     neurons: list[int],
     layer: int,
     part: str,
-    inputs: dict[str, str],
+    inputs: Mapping[str, Any],
     explainer: dict[str, Any],
     settings: dict[str, Any],
     access: dict[str, Any],

@@ -11,6 +11,7 @@ from .config import Config, Corpus, Endpoint, HarvestedExemplars, ImportedExempl
 from .logs import logger
 from .memory import Keep, state_bytes
 from .records import SIGNS, SPLITS
+from .selection import Chunks
 from .storage import whole
 
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -149,6 +150,10 @@ def write_plan(text: str, path: str) -> None:
         part.write_text(text + "\n")
 
 
+def _n_chunks(chunks: Chunks) -> int:
+    return sum(len(chunks.names(layer)) for layer in chunks.neurons)
+
+
 def _short(number: float) -> str:
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
@@ -169,22 +174,23 @@ def model_parameters(config: Config, name: str) -> float:
 
 
 class _Reckoning:
-    """What the stages' figures are made of. selected: layer -> neurons."""
+    """What the stages' figures are made of."""
 
-    def __init__(self, config: Config, selected: Mapping[int, list[int]]):
+    def __init__(self, config: Config, described: Chunks, kept: Chunks):
         self.config, self.p = config, config.plan
         text = config.exemplars if isinstance(config.exemplars, ImportedExemplars) else config.corpus
         assert text is not None  # checked with the configuration
         self.seq_len = text.seq_len
         self.width = _WIDTH[config.subject.dtype]
-        self.layers = len(selected)
-        self.neurons = sum(map(len, selected.values()))
-        self.signs = self.neurons * len(SIGNS)
-        self.chunk = min(config.neurons.chunk_size, max(map(len, selected.values())))
-        self.chunks = sum(-(-len(neurons) // config.neurons.chunk_size) for neurons in selected.values())
+        self.layers = len(kept.neurons)
+        self.neurons = sum(map(len, kept.neurons.values()))
+        self.signs = sum(map(len, described.neurons.values())) * len(SIGNS)
+        self.chunks = _n_chunks(described)
+        self.kept_chunks = _n_chunks(kept)
         self.kept = config.exemplars.k + getattr(config.exemplars, "middle", 0) + config.exemplars.random
-        self.rows = len(SPLITS) * self.signs * self.kept
+        self.rows = len(SPLITS) * self.neurons * len(SIGNS) * self.kept
         # Memory of a chunk's exemplars, as Python numbers.
+        self.chunk = max(min(c.size, max(map(len, c.neurons.values()))) for c in (described, kept))
         self.chunk_data = self.rows / self.neurons * self.chunk * self.seq_len * 40
 
     def parameters(self, name: str) -> float:
@@ -228,7 +234,7 @@ def _harvest_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> 
         Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens), r.megabytes(None, 16 * tokens), kept=2 * tokens),
         Stage("harvest", jobs, r.model_job(model, tokens * blocks / jobs), r.megabytes(model, 1.25 * state), 1,
               read=tokens * blocks, temporary=jobs * state),
-        Stage("merge_exemplars", r.chunks, r.reading(r.rows / r.chunks * shards / len(SPLITS), r.p.rows),
+        Stage("merge_exemplars", r.kept_chunks, r.reading(r.rows / r.kept_chunks * shards / len(SPLITS), r.p.rows),
               r.megabytes(None, r.chunk_data * shards / len(SPLITS)), kept=r.exemplar_bytes()),
     ]  # fmt: skip
 
@@ -241,7 +247,8 @@ def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
     texts = r.rows * r.seq_len * 2
     return [
         Stage("list_exemplars", r.layers, r.reading(0, 1), r.megabytes(None, 0)),
-        Stage("import_exemplars", r.chunks, r.reading(r.rows / r.chunks, r.p.rows) + r.download(fetched / r.chunks),
+        Stage("import_exemplars", r.kept_chunks,
+              r.reading(r.rows / r.kept_chunks, r.p.rows) + r.download(fetched / r.kept_chunks),
               r.megabytes(None, WINDOWS_MEMORY * size / r.neurons * r.chunk), fetched=fetched,
               kept=r.exemplar_bytes() + texts),
     ]  # fmt: skip
@@ -261,15 +268,15 @@ def _training_stages(r: _Reckoning, training: Training) -> list[Stage]:
     activations = training.batch_tokens * 60 * 0.3 * r.config.subject.neurons_per_layer * r.config.subject.layers
     return [
         Stage("train_simulator", 1, r.model_job(training.base, (3 * seen + ranked) * row),
-              r.megabytes(None, weights + activations + r.chunk_data * r.chunks / len(SPLITS)), 1,
+              r.megabytes(None, weights + activations + r.chunk_data * r.kept_chunks / len(SPLITS)), 1,
               read=(seen + ranked) * row, kept=weights * (1 if training.method == "full" else LORA)),
         Stage("plot_training", 1, r.reading(1, 1), r.megabytes(None, 0)),
     ]  # fmt: skip
 
 
-def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
-    """Reckon a run. selected: layer -> neurons."""
-    r, p = _Reckoning(config, selected), config.plan
+def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
+    """Reckon a run that describes some neurons and keeps exemplars of these, or more."""
+    r, p = _Reckoning(config, described, kept), config.plan
 
     # Describe.
     d = config.descriptions
@@ -290,8 +297,8 @@ def make_plan(config: Config, selected: Mapping[int, list[int]]) -> Plan:
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
     row = r.seq_len * per_token + DESCRIPTION / scored
     written = d.candidates + d.token_candidates
-    described = written * (1 / 3 if s.halving and written >= 4 else 1) + 1 + 2 * s.nulls
-    simulated = r.signs * described * scored * row
+    simulated_of_each = written * (1 / 3 if s.halving and written >= 4 else 1) + 1 + 2 * s.nulls
+    simulated = r.signs * simulated_of_each * scored * row
     simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]

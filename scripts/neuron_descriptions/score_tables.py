@@ -14,7 +14,7 @@ from .records import DESCRIPTIONS, EXEMPLARS, SCORES, SIGNS, SIMULATIONS, STATIS
 from .scoring import Array, Match, Sequences, TokenBaseline, choose, correlation, halving, linear_fit, match
 from .sequences import Text, corpus_facts, read_texts
 from .simulating import Simulator, Task, load_simulator
-from .storage import read_table, write_table
+from .storage import read_table, read_tables, write_table
 
 KINDS = ("top", "middle", "random")
 Tables = Mapping[str, str | list[str]]  # split -> corpus table, or those of several imported parts
@@ -36,7 +36,7 @@ class Evidence:
 
     def __init__(self, exemplars: list[str], statistics: list[str], corpus: Tables, neurons: list[int]):
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
-        rows = [row for path in exemplars for row in read_table(path, EXEMPLARS, only).to_pylist()]
+        rows = read_tables(exemplars, EXEMPLARS, only).to_pylist()
         texts = {
             split: read_texts(path, {r["seq_id"] for r in rows if r["split"] == split})
             for split, path in corpus.items()
@@ -49,9 +49,7 @@ class Evidence:
             place = row["split"], row["neuron"], row["sign"], row["kind"]
             self._sequences.setdefault(place, []).append(sequence)
         train = [*only, ("split", "=", "train")]
-        self._train = {
-            row["neuron"]: row for path in statistics for row in read_table(path, STATISTICS, train).to_pylist()
-        }
+        self._train = {row["neuron"]: row for row in read_tables(statistics, STATISTICS, train).to_pylist()}
 
     def get(self, split: str, neuron: int, sign: str, kind: str) -> list[Sequence]:
         """Sequences by rank."""

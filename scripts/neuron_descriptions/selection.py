@@ -1,31 +1,74 @@
-"""Which neurons a run describes, and whether a harvest job can hold them."""
+"""Which neurons a run describes and keeps exemplars of, and whether a harvest job can hold them."""
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config, HarvestedExemplars
 from .memory import Keep, state_bytes
 
 
-def select_neurons(config: Config) -> dict[int, list[int]]:
-    """Selected neurons: layer -> ascending indices.
+@dataclass(slots=True, frozen=True)
+class Chunks:
+    """Neurons in parts: layer -> neurons, ascending; so many in a chunk."""
+
+    neurons: dict[int, list[int]]
+    size: int
+
+    def names(self, layer: int) -> list[str]:
+        """A layer's chunks: chunk-0, chunk-1, ..."""
+        return [f"chunk-{i}" for i in range(-(-len(self.neurons[layer]) // self.size))]
+
+    def members(self, layer: int, number: int) -> list[int]:
+        """Neurons of a chunk. Raises ValueError where there is none of that number."""
+        found = self.neurons.get(layer, [])[number * self.size : (number + 1) * self.size]
+        if not found:
+            raise ValueError(f"layer {layer} has no chunk-{number} in this run")
+        return found
+
+    def holding(self, layer: int, neurons: Iterable[int]) -> list[str]:
+        """Chunks that hold neurons; `neuron-<n>` for one that none holds."""
+        place = {neuron: i for i, neuron in enumerate(self.neurons.get(layer, []))}
+        parts = (f"chunk-{place[n] // self.size}" if n in place else f"neuron-{n}" for n in neurons)
+        return list(dict.fromkeys(parts))
+
+
+def described_and_kept(config: Config) -> tuple[Chunks, Chunks]:
+    """Neurons that the run describes, and those that exemplars are kept of: the same, or more.
+
+    Raises ValueError as `select_neurons` does, and where a described neuron is not kept.
+    """
+    described = Chunks(select_neurons(config), config.neurons.chunk_size)
+    if config.exemplars.neurons is None:
+        return described, described
+    kept = Chunks(select_neurons(config, "exemplars.neurons"), config.exemplars.neurons.chunk_size)
+    for layer, neurons in described.neurons.items():
+        if missing := set(neurons) - set(kept.neurons.get(layer, [])):
+            raise ValueError(
+                f"exemplars.neurons: layer {layer}, neuron {min(missing)} is to be described, but not among them"
+            )
+    return described, kept
+
+
+def select_neurons(config: Config, section: str = "neurons") -> dict[int, list[int]]:
+    """Selected neurons of a section, `neurons` or `exemplars.neurons`: layer -> ascending indices.
 
     Raises ValueError for indices out of range, duplicates, an unreadable or an empty file.
     """
     n_layers, n_neurons = config.subject.layers, config.subject.neurons_per_layer
-    if config.neurons.file is not None:
-        where, pairs = (
-            f"neurons.file {config.neurons.file}",
-            _read_pairs(config.neurons.file),
-        )
+    wanted = config.neurons if section == "neurons" else config.exemplars.neurons
+    assert wanted is not None
+    if wanted.file is not None:
+        where, pairs = f"{section}.file {wanted.file}", _read_pairs(wanted.file, section)
     else:
-        where = "neurons.indices"
+        where = f"{section}.indices"
         indices = (
             range(n_neurons)
-            if config.neurons.indices == "all"
-            else [i for item in config.neurons.indices for i in _expand(item, n_neurons)]
+            if wanted.indices == "all"
+            else [i for item in wanted.indices for i in _expand(item, n_neurons, section)]
         )
-        layers = range(n_layers) if config.neurons.layers == "all" else config.neurons.layers
+        layers = range(n_layers) if wanted.layers == "all" else wanted.layers
         pairs = [(layer, neuron) for layer in layers for neuron in indices]
     selected: dict[int, set[int]] = {}
     for layer, neuron in pairs:
@@ -67,25 +110,25 @@ def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
     )
 
 
-def _expand(item: int | str, n_neurons: int) -> range:
+def _expand(item: int | str, n_neurons: int, section: str) -> range:
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", str(item))
     if not match:
-        raise ValueError(f'neurons.indices: {item!r} is neither an index nor a range such as "0-99"')
+        raise ValueError(f'{section}.indices: {item!r} is neither an index nor a range such as "0-99"')
     first, last = int(match[1]), int(match[2] or match[1])
     if last < first:
-        raise ValueError(f"neurons.indices: range {item!r} ends before it starts")
+        raise ValueError(f"{section}.indices: range {item!r} ends before it starts")
     if last >= n_neurons:
         raise ValueError(
-            f"neurons.indices: {item!r} is out of range; the subject has neurons 0..{n_neurons - 1} in a layer"
+            f"{section}.indices: {item!r} is out of range; the subject has neurons 0..{n_neurons - 1} in a layer"
         )
     return range(first, last + 1)
 
 
-def _read_pairs(file: str) -> list[tuple[int, int]]:
+def _read_pairs(file: str, section: str) -> list[tuple[int, int]]:
     """Pairs (layer, neuron) of a .npy, .csv or .parquet file."""
     path = Path(file)
     if not path.exists():
-        raise ValueError(f"neurons.file: {file} does not exist")
+        raise ValueError(f"{section}.file: {file} does not exist")
     try:
         if path.suffix == ".npy":
             import numpy as np
@@ -113,7 +156,7 @@ def _read_pairs(file: str) -> list[tuple[int, int]]:
             raise ValueError("is neither .npy, .csv nor .parquet")
     except KeyError as error:
         missing = next(name for name in ("layer", "neuron") if name in str(error))
-        raise ValueError(f"neurons.file {file}: no column {missing!r}") from None
+        raise ValueError(f"{section}.file {file}: no column {missing!r}") from None
     except Exception as error:
-        raise ValueError(f"neurons.file {file}: {error}") from None
+        raise ValueError(f"{section}.file {file}: {error}") from None
     return [(layer, neuron) for layer, neuron in rows]

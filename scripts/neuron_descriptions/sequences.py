@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .records import CORPUS
-from .storage import read_table
+from .storage import read_tables
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,7 +51,7 @@ def read_texts(corpus: str | list[str], seq_ids: set[int]) -> dict[int, Text]:
     lack one."""
     paths = [corpus] if isinstance(corpus, str) else corpus
     wanted = pc.field("seq_id").isin(pa.array(sorted(seq_ids), pa.int64()))
-    rows = [row for path in paths for row in read_table(path, CORPUS, wanted).to_pylist()]
+    rows = read_tables(paths, CORPUS, wanted).to_pylist()
     found = {row["seq_id"]: Text(row["source"], row["input_ids"], row["prefix_len"]) for row in rows}
     if len(found) < len(seq_ids):
         raise ValueError(f"{', '.join(paths)}: sequences that exemplars name are missing; delete both and run again")

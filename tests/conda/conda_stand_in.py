@@ -60,6 +60,8 @@ def main(words: list[str]) -> None:
         print(json.dumps({"conda_prefix": str(ROOT), "platform": "linux-64", "root_prefix": str(ROOT)}))
     elif words[0] == "config":
         print(json.dumps({"get": {"channel_priority": "strict"}, "success": True}))
+    elif words[0] == "clean":
+        pass  # nothing is downloaded that would be left
     elif words[:2] == ["env", "create"]:
         create(words[words.index("--file") + 1], words[words.index("--prefix") + 1])
     else:

@@ -167,7 +167,8 @@ def test_logs_lie_where_the_profile_says(on_cluster):
 def test_a_cancelled_an_overdue_and_a_stranded_job_are_noticed_and_made_again(cluster, finished, tmp_path):
     """scancel; a job that hangs until its time is up; a node set down. No retries: the next run makes them again."""
     project = without(with_results_of(finished, tmp_path / "faults"), "exemplars", "descriptions", "scores", "atlas")
-    run, target = Run(cluster, project), [f"results/tiny/exemplars/layer-{layer}/chunk-0.parquet" for layer in (1, 3)]
+    run = Run(cluster, project)
+    target = [f"results/tiny/exemplars/layer-{layer}/chunk-{chunk}.parquet" for layer in (1, 3) for chunk in (0, 1)]
     main = run.start(CONFIG, *target, retries=0)
     cancelled = run.wait_for("harvest")
     cluster.sh(f"scancel {cancelled['JobId']}")
@@ -190,7 +191,7 @@ def test_a_cancelled_an_overdue_and_a_stranded_job_are_noticed_and_made_again(cl
     code, log = run.run(CONFIG, *target)
     assert code == 0, log[-4000:]
     completed = [job["Comment"] for job in run.jobs() if job["JobState"] == "COMPLETED"]
-    assert len(completed) == len(set(completed)) == 6 + 2
+    assert len(completed) == len(set(completed)) == 6 + 4
     assert_equal(project, finished, KINDS[:2])
 
 
@@ -222,7 +223,7 @@ def test_jobs_outlive_a_killed_main_process_and_are_not_done_again(cluster, on_c
     assert [job["JobState"] for job in groups] == ["COMPLETED"] * 2
     assert {job["TresPerJob"] for job in groups} == {"gres:gpu:a100:1"}
     made = run.inodes()
-    assert sum("descriptions" in str(path) for path in made) == 4
+    assert sum("descriptions" in str(path) and path.name.startswith("chunk-") for path in made) == 4
 
     code, log = run.run(CONFIG)
     assert code != 0 and "LockException" in log

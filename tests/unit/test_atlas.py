@@ -19,12 +19,12 @@ from neuron_descriptions.atlas import (
     _json,
     atlas_rows,
     build_atlas,
-    plot_scores,
     write_atlas_page,
     write_details,
     write_neuron_page,
 )
 from neuron_descriptions.nulls import Nulls
+from neuron_descriptions.plots import plot_scores
 from neuron_descriptions.records import (
     ACCOUNTS,
     ATLAS,
@@ -339,6 +339,11 @@ def tables(texts, tmp_path_factory):
     return found
 
 
+def listed(paths: dict[str, str]) -> dict:
+    """What lies in parts of its own comes as lists."""
+    return paths | {name: [paths[name]] for name in ("exemplars", "statistics")}
+
+
 @pytest.fixture(scope="module")
 def site(tables, texts, smollm2, tmp_path_factory) -> Path:
     """A folder with the whole atlas in it."""
@@ -349,7 +354,7 @@ def site(tables, texts, smollm2, tmp_path_factory) -> Path:
     parts = {layer: [f"chunk-{i}" for i in range(len(neurons))] for layer, neurons in LAYERS.items()}
     for layer, neurons in LAYERS.items():
         for part, neuron in zip(parts[layer], neurons):
-            details = Details([neuron], texts, tables[layer, neuron], smollm2, N_EXEMPLARS)
+            details = Details([neuron], texts, listed(tables[layer, neuron]), smollm2, N_EXEMPLARS)
             write_details(layer, details, str(folder / f"details/layer-{layer}/{part}.js"))
             write_neuron_page(ABOUT, layer, details, str(folder / f"neuron-{layer}-{neuron}.html"))
     rows = [str(folder / f"rows/layer-{layer}.js") for layer in LAYERS]
@@ -439,14 +444,14 @@ def test_json_for_scripts_is_plain_and_lossless(text):
 
 
 def test_title_is_escaped(site, texts, smollm2, tables, tmp_path):
-    details = Details([9], texts, tables[3, 9], smollm2, 2)
+    details = Details([9], texts, listed(tables[3, 9]), smollm2, 2)
     write_neuron_page(ABOUT | {"subject": "</title><script>x"}, 3, details, str(tmp_path / "page.html"))
     assert len(scripts(tmp_path / "page.html")) == 2
     assert "<title>Layer 3, neuron 9 of &lt;/title&gt;" in (tmp_path / "page.html").read_text()
 
 
 def test_details_show_what_was_asked_for(texts, tables, smollm2):
-    neuron = Details([5], texts, tables[1, 5], smollm2, N_EXEMPLARS).neuron(1, 5)
+    neuron = Details([5], texts, listed(tables[1, 5]), smollm2, N_EXEMPLARS).neuron(1, 5)
     positive = neuron["signs"]["positive"]
     counts = {}
     for record in positive["exemplars"]:

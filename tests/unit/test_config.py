@@ -22,7 +22,7 @@ import yaml
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions import config_reference
 from neuron_descriptions.config import Config, Section, load_config, spec_key
-from neuron_descriptions.selection import select_neurons
+from neuron_descriptions.selection import Chunks, described_and_kept, select_neurons
 
 PAIRS = [[3, 64], [0, 7], [3, 2], [29, 1535]]
 RUNS = sorted(p for p in (ROOT / "config").glob("*.yaml") if p.name != "null-descriptions.yaml")
@@ -159,6 +159,28 @@ def test_layer_out_of_range():
     message = refusal(changed(demo_config(), neurons={"layers": [0, 30]}))
     assert "neurons.layers: layer 30 is out of range; the subject has layers 0..29" in message
     load_config(changed(demo_config(), neurons={"layers": [0, 29]}))
+    message = refusal(changed(demo_config(), exemplars__neurons={"layers": [30]}))
+    assert "exemplars.neurons.layers: layer 30 is out of range" in message
+
+
+def test_described_neuron_without_exemplars_is_an_error():
+    kept = {"layers": [1, 2], "indices": ["0-9"]}
+    config = load_config(changed(demo_config(), neurons={"layers": [2], "indices": [3, 10]}, exemplars__neurons=kept))
+    with pytest.raises(ValueError, match=r"exemplars\.neurons: layer 2, neuron 10 is to be described, but not among"):
+        described_and_kept(config)
+    config = load_config(changed(demo_config(), neurons={"layers": [2], "indices": [3, 9]}, exemplars__neurons=kept))
+    described, kept = described_and_kept(config)
+    assert (described.neurons, kept.neurons) == ({2: [3, 9]}, {1: [*range(10)], 2: [*range(10)]})
+
+
+def test_chunks_hold_what_they_name():
+    chunks = Chunks({4: [2, 3, 5, 7, 11]}, 2)
+    assert chunks.names(4) == ["chunk-0", "chunk-1", "chunk-2"]
+    assert [chunks.members(4, i) for i in range(3)] == [[2, 3], [5, 7], [11]]
+    assert chunks.holding(4, [3, 11, 2, 6]) == ["chunk-0", "chunk-2", "neuron-6"]
+    assert chunks.holding(0, [3]) == ["neuron-3"]
+    with pytest.raises(ValueError, match="layer 4 has no chunk-3 in this run"):
+        chunks.members(4, 3)
 
 
 @pytest.mark.parametrize("key", ["subject.model", "descriptions.explainer.model", "scores.simulator.model"])

@@ -295,7 +295,7 @@ def prepared(tables, corpus, tokenizer):
     def prepared(neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, **few_shot):
         settings = {"candidates": n_candidates, "pool": POOL, "evidence_min": 3, "evidence_max": most}
         settings |= {"min_highlights": 3, "few_shot": FEW_SHOT | few_shot, "token_candidates": n_tokens}
-        return prepare(neurons, 1, corpus["train"], tables[0], tables[1], tokenizer, template, settings, seed)
+        return prepare(neurons, 1, corpus["train"], [tables[0]], [tables[1]], tokenizer, template, settings, seed)
 
     return prepared
 

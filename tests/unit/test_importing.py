@@ -195,9 +195,7 @@ def test_what_peaks_on_the_prefix_leaves_the_statistics_unknown(published, smoll
     assert evidence.active(1, "positive") == float("inf") > evidence.active(1, "negative")
     settings = load_config(demo_config()).descriptions.model_dump()
     template = read_explainer_template(str(ROOT / "config/prompts/short.yaml"), settings["few_shot"], True)
-    candidates = prepare(
-        NEURONS, LAYER, found.corpus["train"], files[0][0], files[1][0], tokenizer, template, settings, seed=0
-    )
+    candidates = prepare(NEURONS, LAYER, found.corpus["train"], *files, tokenizer, template, settings, seed=0)
     shown = [c.prompt.messages[-1]["content"] for c in candidates if c.sign == "positive" and c.prompt]
     assert len(shown) == len(NEURONS) * settings["candidates"] and all("{{" in text for text in shown)
 

@@ -6,12 +6,12 @@ import yaml
 from conftest import ROOT, changed, tiny_config
 from neuron_descriptions.config import load_config
 from neuron_descriptions.planning import Plan, Stage, make_plan, shape_parameters
-from neuron_descriptions.selection import select_neurons
+from neuron_descriptions.selection import described_and_kept
 
 
 def planned(raw: dict) -> Plan:
     config = load_config(raw)
-    return make_plan(config, select_neurons(config))
+    return make_plan(config, *described_and_kept(config))
 
 
 def published() -> dict:
@@ -84,13 +84,13 @@ def test_stated_parameters_replace_the_shape():
 def test_jobs_are_the_workflow_s():
     plan = planned(changed(published(), exemplars__layers_per_job=8))
     assert stage(plan, "harvest").jobs == 3 * 4 * 4
-    assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 32
+    assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 45
     # Each of four blocks of layers reads the corpus anew.
     assert stage(plan, "harvest").read == 4 * 3e6 * 95
 
 
 def test_cutting_in_other_chunks_changes_jobs_not_work():
-    few, many = planned(published()), planned(changed(published(), neurons__chunk_size=224))
+    few, many = planned(published()), planned(changed(published(), neurons__chunk_size=160))
     assert stage(many, "score").jobs == 2 * stage(few, "score").jobs
     assert stage(many, "score").read == stage(few, "score").read
     assert stage(many, "score").seconds < 0.51 * stage(few, "score").seconds
@@ -116,7 +116,7 @@ def test_imported_exemplars_are_fetched_instead_of_harvested():
     assert {"list_exemplars", "import_exemplars"} <= rules
     assert not {"fetch_documents", "build_corpus", "harvest", "merge_exemplars"} & rules
     found = stage(plan, "import_exemplars")
-    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 32)
+    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 45)
     # Activations and token ids of 4 bytes, of three splits, two ends, 110 sequences of 95; 427 GB published in all.
     assert found.fetched == LAYERS * NEURONS * 3 * 2 * 110 * (95 * 8 + 4)
     assert within(2, found.fetched, 427e9)

@@ -11,7 +11,7 @@ import yaml
 from conftest import ROOT, Project, changed, snakemake, tiny_config, with_results_of
 from neuron_descriptions.config import load_config
 from neuron_descriptions.planning import make_plan
-from neuron_descriptions.selection import select_neurons
+from neuron_descriptions.selection import described_and_kept
 
 HEAVY = ["torch", "transformers", "datasets", "sklearn", "matplotlib", "openai", "anthropic", "vllm"]
 
@@ -35,7 +35,7 @@ except SystemExit as done:
     assert code == "0", done.stderr[-3000:]
     assert json.loads(modules) == []
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    per_chunk = 32 * 14336 // 448
+    per_chunk = 32 * -(-14336 // 320)
     assert {rule: int(n) for rule, n in jobs.items()} == {
         "fetch_model": 3, "fetch_documents": 3, "build_corpus": 1, "harvest": 3 * 4, "merge_exemplars": per_chunk,
         "describe": per_chunk, "pool_nulls": 1, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,
@@ -89,9 +89,11 @@ def test_bad_configuration_stops_before_any_job(tmp_path, changes, message):
     assert not (tmp_path / "bad/results").exists()
 
 
-@pytest.mark.parametrize("source", ["harvest", "import"])
+@pytest.mark.parametrize("source", ["harvest", "more", "import"])
 def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     config = changed(tiny_config(), evidence="base", neurons__chunk_size=1, publish={"bucket": "b"})
+    if source == "more":
+        config = changed(config, exemplars__neurons={"layers": [0, 1, 3], "indices": [5, 9, 699], "chunk_size": 2})
     if source == "import":
         exemplars = {"source": "s3", "bucket": "b", "folder": "f", "k": 12, "random": 4, "seq_len": 40}
         config = changed(config, exemplars=exemplars, scores__middle=0)
@@ -99,7 +101,7 @@ def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     project = Project(tmp_path / "plan")
     (project.folder / "resources").unlink()
     checked = load_config(config)
-    reckoned = {s.rule: s.jobs for s in make_plan(checked, select_neurons(checked)).stages}
+    reckoned = {s.rule: s.jobs for s in make_plan(checked, *described_and_kept(checked)).stages}
     assert project.planned(config) == reckoned
     assert project.planned(config, "publish") == reckoned | {"publish": 1}
 

@@ -2,6 +2,7 @@
 
 import re
 
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import Project, changed, tiny_config, with_results_of
@@ -127,3 +128,20 @@ def test_runs_share_a_corpus_and_exemplars(project):
         "evidence: results/tiny/exemplars/layer-" in unlike.stderr and "bring the run tiny up to date" in unlike.stderr
     )
     assert not (project.folder / "results/other").exists()
+
+
+def test_more_neurons_are_described_from_exemplars_that_are_kept(project, finished):
+    """Runs that describe other ones of the neurons whose exemplars are kept, cut in other chunks."""
+    kept = {"layers": [1, 3], "indices": [5, 699], "chunk_size": 2}
+    shared = changed(tiny_config(), evidence="tiny", exemplars__neurons=kept)
+    first = changed(shared, run="first", neurons={"layers": [3], "indices": [699], "chunk_size": 1})
+    more = changed(shared, run="more", neurons={"layers": [1, 3], "indices": [5, 699], "chunk_size": 1})
+    for config, jobs in ((first, 1), (more, 4)):
+        planned = project.planned(config)
+        assert set(planned) == DESCRIPTIONS and planned["describe"] == planned["score"] == jobs
+    project.run(first, "results/first/descriptions/layer-3/chunk-0.parquet", "--cores", "2")
+    ours = pq.read_table(project.folder / "results/first/descriptions/layer-3/chunk-0.parquet")
+    theirs = pq.read_table(finished.file("descriptions/layer-3/chunk-0.parquet"), filters=[("neuron", "=", 699)])
+    assert ours.num_rows == 4 and ours.equals(theirs)
+    outside = changed(first, neurons={"layers": [3], "indices": [6], "chunk_size": 1})
+    assert "exemplars.neurons: layer 3, neuron 6 is to be" in project.run(outside, check=False).stderr
