@@ -70,8 +70,8 @@ def test_training_setting_reruns_training_alone(trained):
     assert "train_simulator" not in trained.planned(config)
 
 
-def test_candidates_of_the_run_are_described_for_it(trained):
-    planned = trained.planned(small(training=TRAINING | {"candidates_share": 0.5}), TARGET)
+def test_candidates_of_the_run_are_described_for_it(tmp_path):
+    planned = Project(tmp_path / "project").planned(small(training=TRAINING | {"candidates_share": 0.5}), TARGET)
     assert planned["describe"] == planned["train_simulator"] == 1
 
 
