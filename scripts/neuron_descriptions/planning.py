@@ -21,6 +21,8 @@ DESCRIPTION, PROMPT = 30, 150
 PROMPTED_TOKENS = 4
 # What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
 COMPRESSED = 0.71
+# Share of the full search that a race of candidates takes (docs/benchmarks.md).
+RACE = 0.3
 # What adapters are of a model.
 LORA = 0.02
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
@@ -290,14 +292,14 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
     explain = p.start_seconds + candidates / r.chunks / p.answers if remote else r.model_job(d.explainer.model, asked)
     devices = 0 if remote else getattr(d.explainer, "devices", 1)
 
-    # Score: every candidate and null on valid, with halving a third of the candidates' share; the chosen candidate and
+    # Score: every candidate and null on valid, of racing candidates a part of that; the chosen candidate and
     # the nulls on test. What the sequences of a description share is read once.
     s = config.scores
     scored = s.top + s.middle + s.random
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
     row = r.seq_len * per_token + DESCRIPTION / scored
     written = d.candidates + d.token_candidates
-    simulated_of_each = written * (1 / 3 if s.halving and written >= 4 else 1) + 1 + 2 * s.nulls
+    simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
     simulated = r.signs * simulated_of_each * scored * row
     simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,18 @@ from .logs import logger, progress
 from .nulls import Nulls
 from .random_streams import generator
 from .records import DESCRIPTIONS, EXEMPLARS, SCORES, SIGNS, SIMULATIONS, STATISTICS, TAILS, quantile_column
-from .scoring import Array, Match, Sequences, TokenBaseline, choose, correlation, halving, linear_fit, match
+from .scoring import (
+    FIRST,
+    GROWTH,
+    Array,
+    Match,
+    Sequences,
+    TokenBaseline,
+    choose,
+    linear_fit,
+    match,
+    still_racing,
+)
 from .sequences import Text, corpus_facts, read_texts
 from .simulating import Simulator, Task, load_simulator
 from .storage import read_table, read_tables, write_table
@@ -118,8 +130,11 @@ class Scorer:
         counts = {kind: self.settings[kind] for kind in KINDS}
         sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
         every = self.settings.get("every", False)
-        halve = self.settings["halving"] and not every
-        if halve:  # the most telling first
+        described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
+        texts = list(dict.fromkeys(described.values()))
+        race_from = self.settings["race_from"]
+        race = race_from is not None and len(texts) >= race_from and not every
+        if race:  # the most telling first
             sequences["valid"].sort(key=lambda q: -float((one_side(q.activations, sign) ** 2).sum()))
         truth = {s: [one_side(q.activations, sign) for q in found] for s, found in sequences.items()}
         active = self.evidence.active(neuron, sign)
@@ -146,15 +161,13 @@ class Scorer:
         expected = {s: [baseline.predict(q.text.evidence) for q in sequences[s]] for s in ("valid", "test")}
         record("token_baseline", -2, None, "valid", expected["valid"], "baseline")
         record("token_baseline", -2, None, "test", expected["test"], "baseline", fit=fit(expected["valid"]))
-        described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
         if not described:
             return rows, []
         nulls = self.nulls.draw(layer, neuron, sign)
         others = [null.description for null in nulls]
         n_valid = len(sequences["valid"])
-        texts = list(dict.fromkeys(described.values()))
         null_valid = self._simulate(others, sequences["valid"])
-        valid = self._search(texts, sequences["valid"], truth["valid"], halve)
+        valid = self._search(texts, sequences["valid"], truth["valid"], race)
         found = {
             number: record("candidate", number, text, "valid", valid[text], number)
             for number, text in described.items()
@@ -187,24 +200,21 @@ class Scorer:
         return rows, simulations
 
     def _search(
-        self, texts: list[str], sequences: list[Sequence], truth: Sequences, halve: bool
+        self, texts: list[str], sequences: list[Sequence], truth: Sequences, race: bool
     ) -> dict[str, Sequences]:
-        """Description -> predictions of the first sequences: of all of them for the finalists.
+        """Description -> predictions of the first sequences: of all of them for those that could still be best.
 
-        halve: successive halving (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification"): all on a
-        few sequences, the better half on more, and so on."""
+        race: all are simulated on a few sequences, those that may still win on more, and so on."""
         found: dict[str, Sequences] = {text: [] for text in texts}
-        rounds = halving(len(texts), len(sequences)) if halve else [(len(texts), len(sequences))]
-        kept = texts
-        for survivors, upto in rounds:
-            scores = {text: correlation(*map(_joined, (found[text], truth[: len(found[text])]))) for text in kept}
-            if survivors < len(kept):
-                ranked = sorted(kept, key=lambda text: -scores[text] if np.isfinite(scores[text]) else np.inf)
-                kept = [text for text in kept if text in ranked[:survivors]]
-            done = len(found[kept[0]])
+        kept, done, upto = texts, 0, min(FIRST, len(sequences)) if race else len(sequences)
+        while True:
             for text, predicted in self._simulate(kept, sequences[done:upto]).items():
                 found[text] = found[text] + predicted
-        return found
+            if upto == len(sequences):
+                return found
+            racing = still_racing([found[text] for text in kept], truth[:upto], len(sequences))
+            kept = [text for text, stays in zip(kept, racing) if stays]
+            done, upto = upto, min(ceil(GROWTH * upto), len(sequences))
 
     def _simulate(self, descriptions: list[str], sequences: list[Sequence]) -> dict[str, Sequences]:
         """Description -> predictions; each one simulated once, however many candidates say the same."""

@@ -1,4 +1,7 @@
-"""Scores: how well predicted activations match the real ones, and what they must beat."""
+"""Scores: how well predicted activations match the real ones, and what they must beat.
+
+C candidates, Q sequences, X sums.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,10 @@ from scipy.special import ndtr, stdtrit
 
 Array = NDArray[np.float64]
 Sequences = list[Array]  # one array of tokens per sequence
+
+# The race of candidates: sequences before the first are dropped, growth from round to round, and how many standard errors
+# behind the best one a candidate is dropped.
+FIRST, GROWTH, SURE = 6, 1.25, 2.0
 
 
 def correlation(predicted: ArrayLike, true: ArrayLike) -> float:
@@ -44,6 +51,19 @@ def average_precision(predicted: ArrayLike, active: NDArray[np.bool_]) -> float:
     return float((np.diff(hits, prepend=0) * precision).sum() / active.sum())
 
 
+def _sums(predicted: Sequences, true: Sequences) -> Array:
+    """What a correlation over several sequences is made of, for each one (Q, 6)."""
+    return np.array([[len(p), p.sum(), t.sum(), p @ p, t @ t, p @ t] for p, t in zip(predicted, true)])
+
+
+def _correlations(sums: Array) -> Array:
+    """Correlations from added sums (..., 6); NaN where either side is constant: its spread is zero but for rounding."""
+    n, p, t, pp, tt, pt = np.moveaxis(sums, -1, 0)
+    spread_p, spread_t = n * pp - p**2, n * tt - t**2
+    varies = (spread_p > 1e-12 * n * pp) & (spread_t > 1e-12 * n * tt)
+    return np.where(varies, n * pt - p * t, np.nan) / np.sqrt(np.where(varies, spread_p * spread_t, 1.0))
+
+
 def bootstrap_interval(
     predicted: Sequences,
     true: Sequences,
@@ -58,15 +78,11 @@ def bootstrap_interval(
 
     A resample in which either side is constant says nothing and is passed over; (NaN, NaN) if all are.
     """
-    # Sums per sequence are all that a correlation needs: a resample is a matrix product.
-    sums = np.array([[len(p), p.sum(), t.sum(), p @ p, t @ t, p @ t] for p, t in zip(predicted, true)])
+    sums = _sums(predicted, true)  # all that a correlation needs: a resample is a matrix product
     draws = random.integers(len(sums), size=(resamples, len(sums)))
     counts = np.stack([np.bincount(d, minlength=len(sums)) for d in draws])
-    n, p, t, pp, tt, pt = (counts @ sums).T
-    spread_p, spread_t = n * pp - p**2, n * tt - t**2
-    # A constant side's spread is zero but for rounding.
-    varies = (spread_p > 1e-12 * n * pp) & (spread_t > 1e-12 * n * tt)
-    r = (n * pt - p * t)[varies] / np.sqrt((spread_p * spread_t)[varies])
+    r = _correlations(counts @ sums)
+    r = r[np.isfinite(r)]
     if not len(r):
         return float("nan"), float("nan")
     tail, n_sequences = (1 - confidence) / 2, len(sums)
@@ -188,24 +204,23 @@ def choose(scores: dict[int, float]) -> int | None:
     return min(numbers, key=lambda key: (-numbers[key], key)) if numbers else None
 
 
-def halving(candidates: int, sequences: int, share: float = 1 / 3) -> list[tuple[int, int]]:
-    """Rounds of successive halving: (candidates that go on, sequences that they are scored on in all).
+def still_racing(predicted: list[Sequences], true: Sequences, total: int) -> NDArray[np.bool_]:
+    """Which of several predictions of the first sequences may still match all `total` of them best, bool (C,): those
+    whose correlation lies less than SURE standard errors of the difference below the best one's.
 
-    Each round keeps the better half and doubles the sequences; the last one left goes through all. The first round is
-    as long as fits in `share` of the full search's candidates x sequences. Where none fits, as with few candidates,
-    the full search: [(candidates, sequences)].
+    The standard error is the jackknife's over sequences (Efron and Stein 1981), times the square root of the share of
+    the sequences that is still to come: without these there is no error. A race as in Maron and Moore 1994, "Hoeffding
+    races"; the error of the paired difference, not a bound for each, decides, as in Moore and Lee 1994.
     """
-    for first in range(sequences, 0, -1):
-        rounds = [(candidates, first)]
-        while rounds[-1][0] > 1:
-            kept, upto = rounds[-1]
-            rounds.append((-(-kept // 2), min(2 * upto, sequences) if kept > 2 else sequences))
-        cost, done = 0, 0
-        for kept, upto in rounds:
-            cost, done = cost + kept * (upto - done), upto
-        if upto == sequences and cost <= share * candidates * sequences:
-            return rounds
-    return [(candidates, sequences)]
+    sums_CQX = np.array([_sums(p, true) for p in predicted])
+    # What is undefined never wins.
+    scores_C = np.nan_to_num(_correlations(sums_CQX.sum(1)), nan=-1.0)
+    without_CQ = np.nan_to_num(_correlations(sums_CQX.sum(1, keepdims=True) - sums_CQX), nan=-1.0)
+    best = int(np.argmax(scores_C))
+    behind_CQ = without_CQ[best] - without_CQ
+    seen = len(true)
+    error_C = np.sqrt((seen - 1) * behind_CQ.var(1) * (1 - seen / total))
+    return scores_C[best] - scores_C <= SURE * error_C
 
 
 class TokenBaseline:

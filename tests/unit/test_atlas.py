@@ -396,7 +396,7 @@ def test_neuron_with_one_unscored_sign_keeps_the_other(texts, tables):
     """From the scorer to the atlas: a positive side without a number, a perfect negative one."""
     paths = tables[3, 9]
     evidence = Evidence([paths["exemplars"]], [paths["statistics"]], texts, [9])
-    settings = {"top": 3, "middle": 0, "random": 1, "halving": True, "bootstrap": 20, "confidence": 0.9}
+    settings = {"top": 3, "middle": 0, "random": 1, "race_from": 1, "bootstrap": 20, "confidence": 0.9}
     others = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 1, 0)
     described, scored = [], []
     for sign, text in (("positive", "flat"), ("negative", "true")):

@@ -47,8 +47,8 @@ def test_the_published_run_is_reckoned_within_a_factor_of_two_of_first_principle
     prompts = signs * 50 * (15 * (95 - PREFIX + 8) + 100)
     assert within(2, describe.read, prompts)
     assert within(2, describe.gpu_hours(), hours(prompts + signs * 50 * 25 * 4))
-    # 50 candidates and 10 nulls to choose by, the chosen one and the nulls to report, each on 30 sequences.
-    simulated = signs * (50 + 10 + 1 + 10) * 30 * 95
+    # 50 candidates that race and 10 nulls to choose by, the chosen one and the nulls to report, each on 30 sequences.
+    simulated = signs * (50 / 3 + 10 + 1 + 10) * 30 * 95
     assert within(2, score.read, simulated)
     assert within(2, score.gpu_hours(), hours(simulated))
     # Exemplars: bytes per neuron as measured on real activations (docs/benchmarks.md).
@@ -77,20 +77,20 @@ def test_stated_parameters_replace_the_shape():
     model = raw["scores"]["simulator"]["model"]
     small = stage(planned(changed(raw, plan__parameters={model: 0.803})), "score")
     large = stage(planned(changed(raw, plan__parameters={model: 8.03})), "score")
-    assert large.gpu_hours() == pytest.approx(10 * small.gpu_hours(), rel=0.02)
+    assert large.gpu_hours() == pytest.approx(10 * small.gpu_hours(), rel=0.05)
     assert large.memory_mb - small.memory_mb == pytest.approx((8.03e9 - 0.803e9) * 2 / 1e6)
 
 
 def test_jobs_are_the_workflow_s():
     plan = planned(changed(published(), exemplars__layers_per_job=8))
     assert stage(plan, "harvest").jobs == 3 * 4 * 4
-    assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 45
+    assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 32
     # Each of four blocks of layers reads the corpus anew.
     assert stage(plan, "harvest").read == 4 * 3e6 * 95
 
 
 def test_cutting_in_other_chunks_changes_jobs_not_work():
-    few, many = planned(published()), planned(changed(published(), neurons__chunk_size=160))
+    few, many = planned(published()), planned(changed(published(), neurons__chunk_size=224))
     assert stage(many, "score").jobs == 2 * stage(few, "score").jobs
     assert stage(many, "score").read == stage(few, "score").read
     assert stage(many, "score").seconds < 0.51 * stage(few, "score").seconds
@@ -116,7 +116,7 @@ def test_imported_exemplars_are_fetched_instead_of_harvested():
     assert {"list_exemplars", "import_exemplars"} <= rules
     assert not {"fetch_documents", "build_corpus", "harvest", "merge_exemplars"} & rules
     found = stage(plan, "import_exemplars")
-    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 45)
+    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 32)
     # Activations and token ids of 4 bytes, of three splits, two ends, 110 sequences of 95; 427 GB published in all.
     assert found.fetched == LAYERS * NEURONS * 3 * 2 * 110 * (95 * 8 + 4)
     assert within(2, found.fetched, 427e9)
@@ -146,10 +146,10 @@ def test_an_endpoint_costs_money_and_time_but_no_gpu():
     assert plan.critical_path(10_000) > describe.jobs * describe.seconds / 3600
 
 
-def test_halving_saves_two_thirds_of_the_candidates_share():
-    full = stage(planned(changed(published(), scores__nulls=0)), "score")
-    halved = stage(planned(changed(published(), scores__nulls=0, scores__halving=True)), "score")
-    assert halved.read == pytest.approx(full.read * (50 / 3 + 1) / 51)
+def test_a_race_saves_more_than_two_thirds_of_the_candidates_share():
+    full = stage(planned(changed(published(), scores__nulls=0, scores__race_from=None)), "score")
+    raced = stage(planned(changed(published(), scores__nulls=0)), "score")
+    assert raced.read == pytest.approx(full.read * (50 * 0.3 + 1) / 51)
 
 
 def test_ceilings_count_what_is_about_to_start():

@@ -10,18 +10,19 @@ import torch
 from scipy import stats
 
 from neuron_descriptions.scoring import (
+    SURE,
     TokenBaseline,
     average_precision,
     best_of_weights,
     bootstrap_interval,
     choose,
     correlation,
-    halving,
     linear_fit,
     match,
     published_score,
     share_below,
     spearman,
+    still_racing,
 )
 from neuron_descriptions.sequences import read_texts
 
@@ -440,26 +441,42 @@ def test_baseline_weighs_random_sequences_up(real):
     assert bias[True] < 0.75 * bias[False]
 
 
-# --- successive halving ------------------------------------------------------------------------------
+# --- the race of candidates ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 5, 8, 13, 50])
-@pytest.mark.parametrize("sequences", [1, 7, 30])
-def test_halving_stays_within_its_share_or_is_the_full_search(candidates, sequences):
-    rounds = halving(candidates, sequences)
-    assert rounds[0][0] == candidates
-    assert rounds[-1][1] == sequences
-    kept, upto = zip(*rounds)
-    assert list(upto) == sorted(upto)
-    if len(rounds) > 1:
-        assert kept[-1] == 1
-        assert all(-(-a // 2) == b for a, b in itertools.pairwise(kept))
-        cost = sum(k * (u - before) for k, u, before in zip(kept, upto, (0, *upto)))
-        assert 3 * cost <= candidates * sequences
-    else:
-        assert candidates < 4 or sequences < 30
+def racers(seed, n=6, sequences=8):
+    """Predictions of several candidates, ever noisier, and the truth."""
+    random = np.random.default_rng(seed)
+    true = [random.exponential(size=12) * (random.random(12) < 0.3) for _ in range(sequences)]
+    return [[t + random.normal(size=12) * 0.2 * (1 + i) for t in true] for i in range(n)], true
 
 
-def test_halving_uses_as_much_of_its_share_as_it_can():
-    assert halving(8, 30) == [(8, 4), (4, 8), (2, 16), (1, 30)]
-    assert halving(8, 30, share=1.0)[0][1] > 4
+def test_race_is_the_jackknife_of_differences_written_out():
+    for seed in range(20):
+        predicted, true = racers(seed)
+        scores = [np.corrcoef(np.concatenate(p), np.concatenate(true))[0, 1] for p in predicted]
+        best = int(np.argmax(scores))
+        stays = []
+        for p, score in zip(predicted, scores):
+            behind = []
+            for left_out in range(8):
+                kept = [i for i in range(8) if i != left_out]
+                truth = np.concatenate([true[i] for i in kept])
+                of = [np.corrcoef(np.concatenate([c[i] for i in kept]), truth)[0, 1] for c in (predicted[best], p)]
+                behind.append(of[0] - of[1])
+            error = np.sqrt(7 / 8 * sum((b - np.mean(behind)) ** 2 for b in behind) * (1 - 8 / 30))
+            stays.append(scores[best] - score <= SURE * error)
+        assert still_racing(predicted, true, 30).tolist() == stays
+        assert sum(stays) > 0
+
+
+def test_race_keeps_equals_and_drops_what_says_nothing():
+    (good, *_), true = racers(0)
+    silent = [np.zeros(12)] * 8
+    assert still_racing([good, good, silent], true, 30).tolist() == [True, True, False]
+    assert still_racing([silent, silent], true, 30).all()
+
+
+def test_race_that_has_seen_everything_leaves_the_best():
+    predicted, true = racers(1)
+    assert still_racing(predicted, true, 8).sum() == 1

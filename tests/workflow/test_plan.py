@@ -35,7 +35,7 @@ except SystemExit as done:
     assert code == "0", done.stderr[-3000:]
     assert json.loads(modules) == []
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE))
-    per_chunk = 32 * -(-14336 // 320)
+    per_chunk = 32 * 14336 // 448
     assert {rule: int(n) for rule, n in jobs.items()} == {
         "fetch_model": 3, "fetch_documents": 3, "build_corpus": 1, "harvest": 3 * 4, "merge_exemplars": per_chunk,
         "describe": per_chunk, "pool_nulls": 1, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,

@@ -61,7 +61,7 @@ def score(evidence, place, rows, **settings):
     """(rows of SCORES, tokens simulated)."""
     simulator = Literal()
     nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), settings.pop("nulls", 0), 0)
-    scorer = Scorer(simulator, "literal", evidence, nulls, SETTINGS | {"halving": False} | settings, 72, 0)
+    scorer = Scorer(simulator, "literal", evidence, nulls, SETTINGS | {"race_from": None} | settings, 72, 0)
     return scorer.score(*place, rows)[0], simulator.tokens
 
 
@@ -73,34 +73,41 @@ def chosen(rows):
     return {r["candidate"] for r in rows if r["chosen"]}
 
 
-@pytest.mark.parametrize("n", [8, 16])
-def test_halving_finds_nearly_the_best_for_a_third(evidence, n):
-    lost, spread = [], []
+def test_race_finds_nearly_the_best_for_less_than_half(evidence):
+    """Descriptions that differ little, on few sequences: docs/benchmarks.md has real ones."""
+    lost, spread, seen, whole = [], [], 0, 0
     for place in PLACES:
-        texts = candidates(evidence[place[0]], place, n)
+        texts = candidates(evidence[place[0]], place, 24)
         full, _ = score(evidence[place[0]], place, texts)
-        halved, _ = score(evidence[place[0]], place, texts, halving=True)
+        raced, _ = score(evidence[place[0]], place, texts, race_from=24)
         every = {c: r["correlation"] for c, r in on_valid(full).items()}
-        (best,), (found,) = chosen(full), chosen(halved)
+        (best,), (found,) = chosen(full), chosen(raced)
         assert every[best] == max(every.values())
         lost.append(every[best] - every[found])
         spread.append(every[best] - np.median(list(every.values())))
-        seen = sum(r["n_sequences"] for r in on_valid(halved).values())
-        assert 3 * seen <= sum(r["n_sequences"] for r in on_valid(full).values())
+        seen += sum(r["n_sequences"] for r in on_valid(raced).values())
+        whole += sum(r["n_sequences"] for r in on_valid(full).values())
         # Whoever is chosen stands on all sequences, and its score is the full search's.
-        assert on_valid(halved)[found]["n_sequences"] == on_valid(full)[found]["n_sequences"] >= 15
-        assert on_valid(halved)[found]["correlation"] == pytest.approx(every[found])
-    assert np.mean(lost) < 0.25 * np.mean(spread)
+        assert on_valid(raced)[found]["n_sequences"] == on_valid(full)[found]["n_sequences"] >= 15
+        assert on_valid(raced)[found]["correlation"] == pytest.approx(every[found])
+    assert 2 * seen < whole
+    assert np.mean(lost) < 0.1 * np.mean(spread)
 
 
-def test_halving_never_loses_a_candidate_that_stands_out(evidence):
+def test_few_candidates_do_not_race(evidence):
+    texts = candidates(evidence[1], PLACES[0], 8)
+    full, raced = (on_valid(score(evidence[1], PLACES[0], texts, race_from=n)[0]) for n in (None, 9))
+    assert full == raced
+
+
+def test_race_never_loses_a_candidate_that_stands_out(evidence):
     for place in PLACES:
         rows = candidates(evidence[place[0]], place, 8)
         good = max(rows, key=lambda row: row["description"].count("|"))["candidate"]
         for row in rows:
             if row["candidate"] != good:
                 row["description"] = f"|{row['candidate'] + 3}|"
-        assert chosen(score(evidence[place[0]], place, rows, halving=True)[0]) == {good}
+        assert chosen(score(evidence[place[0]], place, rows, race_from=2)[0]) == {good}
 
 
 def test_equal_descriptions_are_simulated_once_and_the_first_is_chosen(evidence):
@@ -117,13 +124,13 @@ def test_equal_descriptions_are_simulated_once_and_the_first_is_chosen(evidence)
 def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence, tmp_path):
     place = PLACES[0]
     rows = candidates(evidence[1], place, 16)
-    worst = on_valid(score(evidence[1], place, rows, halving=True)[0])
+    worst = on_valid(score(evidence[1], place, rows, race_from=2)[0])
     whole = {split: len(evidence[1].scored(split, 5, "positive", 10, 8, 3)) for split in ("valid", "test")}
     text = next(r["description"] for r in worst.values() if r["n_sequences"] < whole["valid"])
     (tmp_path / "nulls.yaml").write_text(f"descriptions: ['{text}']")
     scorer = Scorer(
         Literal(), "literal", evidence[1], Nulls(None, str(tmp_path / "nulls.yaml"), 1, 0),
-        SETTINGS | {"halving": True}, 72, 0,
+        SETTINGS | {"race_from": 2}, 72, 0,
     )  # fmt: skip
     nulls = [r for r in scorer.score(*place, rows)[0] if r["kind"] == "null"]
     assert [(r["split"], r["n_sequences"]) for r in nulls] == list(whole.items())
@@ -131,7 +138,7 @@ def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence
 
 def test_with_every_candidate_each_is_reported_on_test(evidence):
     rows = candidates(evidence[1], PLACES[0], 8)
-    found, _ = score(evidence[1], PLACES[0], rows, halving=True, every=True)
+    found, _ = score(evidence[1], PLACES[0], rows, race_from=2, every=True)
     assert {r["candidate"] for r in found if r["kind"] == "candidate" and r["split"] == "test"} == set(range(8))
     assert len({r["n_sequences"] for r in on_valid(found).values()}) == 1
     assert all(r["r2"] is not None for r in found if r["split"] == "test")

@@ -93,7 +93,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
         ({"scores__nulls": 3}, SCORES),
         ({"scores__top": 4}, SCORES),
         ({"scores__middle": 2, "scores__random": 2}, SCORES),
-        ({"scores__halving": True}, SCORES),
+        ({"scores__race_from": 2}, SCORES),
         ({"scores__null_neurons": 1}, {"pool_nulls", *SCORES}),
         ({"scores__simulator__kind": "finetuned"}, SCORES),
         ({"scores__simulator__batch_tokens": 4096}, SCORES),
