@@ -517,10 +517,10 @@ class Scores(Section):
 
     simulator: Simulator
     """The simulator."""
-    race_from: PositiveInt | None = 24
+    race_from: PositiveInt | None = 32
     """Where a neuron and sign has so many candidates or more, they race: all are scored on a few valid sequences, only
-    those that may still be best on more, and so on, which takes less than a third of the full search. With few it would
-    save little and miss the best one more often (docs/benchmarks.md). null: the full search always."""
+    those that may still be best on more, and so on, which takes a third of the full search or less. With fewer it would
+    save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
     descriptions: str | None = None
     """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
     `snakemake results/<run>/given/scores.csv` scores each of them. Not part of the run itself."""

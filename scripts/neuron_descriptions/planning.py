@@ -22,7 +22,7 @@ PROMPTED_TOKENS = 4
 # What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
 COMPRESSED = 0.71
 # Share of the full search that a race of candidates takes (docs/benchmarks.md).
-RACE = 0.3
+RACE = 1 / 3
 # What adapters are of a model.
 LORA = 0.02
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.

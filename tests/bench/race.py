@@ -1,5 +1,5 @@
-"""The race of candidates beside the full search, on the demo's neurons with its simulator: what the one has simulated is
-not simulated again for the other. Half of the candidates are the explainer's, half name tokens.
+"""The race of candidates beside the full search, on the demo's neurons with its simulator: what the one has simulated
+is not simulated again for the other. Half of the candidates are the explainer's, half name tokens.
 """
 
 from itertools import product

@@ -149,7 +149,7 @@ def test_an_endpoint_costs_money_and_time_but_no_gpu():
 def test_a_race_saves_more_than_two_thirds_of_the_candidates_share():
     full = stage(planned(changed(published(), scores__nulls=0, scores__race_from=None)), "score")
     raced = stage(planned(changed(published(), scores__nulls=0)), "score")
-    assert raced.read == pytest.approx(full.read * (50 * 0.3 + 1) / 51)
+    assert raced.read == pytest.approx(full.read * (50 / 3 + 1) / 51)
 
 
 def test_ceilings_count_what_is_about_to_start():
