@@ -300,7 +300,9 @@ def evidence_tables(path):
     def files(wildcards):
         layer, part = int(wildcards.layer), wildcards.get("part", "neuron")
         if part.startswith("chunk"):
-            parts = KEPT.holding(layer, neurons_of_part(DESCRIBED)(wildcards))
+            parts = [part]
+            if KEPT is not DESCRIBED:
+                parts = KEPT.holding(layer, neurons_of_part(DESCRIBED)(wildcards))
             return [path.format(layer=layer, part=part) for part in parts]
         neuron = int(wildcards.get("neuron") or part.split("-")[1])
         return [part_file(KEPT, path, layer, neuron)]

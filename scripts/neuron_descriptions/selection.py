@@ -1,6 +1,7 @@
 """Which neurons a run describes and keeps exemplars of, and whether a harvest job can hold them."""
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,13 @@ class Chunks:
 
     def holding(self, layer: int, neurons: Iterable[int]) -> list[str]:
         """Chunks that hold neurons; `neuron-<n>` for one that none holds."""
-        place = {neuron: i for i, neuron in enumerate(self.neurons.get(layer, []))}
-        parts = (f"chunk-{place[n] // self.size}" if n in place else f"neuron-{n}" for n in neurons)
-        return list(dict.fromkeys(parts))
+        mine = self.neurons.get(layer, [])
+        parts: dict[str, None] = {}
+        for neuron in neurons:
+            place = bisect_left(mine, neuron)
+            held = place < len(mine) and mine[place] == neuron
+            parts[f"chunk-{place // self.size}" if held else f"neuron-{neuron}"] = None
+        return list(parts)
 
 
 def described_and_kept(config: Config) -> tuple[Chunks, Chunks]:
