@@ -7,6 +7,7 @@ from .models import load_model, load_tokenizer
 from .provenance import check_sha256
 from .storage import whole
 
+WEIGHTS = "adapter_model.safetensors"  # peft's name
 BINS = "bins.safetensors"  # `weight`: the outputs 0..10, (11, hidden size)
 
 
@@ -33,8 +34,7 @@ def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    weights = Path(adapter) / "adapter_model.safetensors"
-    check_sha256(weights, sha256, str(weights))
+    check_sha256(sha256, f"{adapter} ({WEIGHTS} and {BINS})", Path(adapter) / WEIGHTS, Path(adapter) / BINS)
     model = load_model(base, "float32", head=True, threads=torch.get_num_threads())
     untied = with_bins(model, model.get_output_embeddings(), load_file(Path(adapter) / BINS)["weight"])
     merged = PeftModel.from_pretrained(untied, adapter).merge_and_unload()

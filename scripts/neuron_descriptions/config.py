@@ -91,7 +91,7 @@ class AdapterModel(Section):
     path: str
     """Folder of the adapter."""
     sha256: Sha256
-    """Checksum of its adapter_model.safetensors."""
+    """Checksum of its weights: `cat adapter_model.safetensors bins.safetensors | sha256sum`; training logs it."""
 
 
 Model = Annotated[HubModel | WheelModel | LocalModel | AdapterModel, Field(discriminator="source")]

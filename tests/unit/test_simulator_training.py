@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import ROOT
 from neuron_descriptions import simulator_training
-from neuron_descriptions.adapters import merge_adapter
+from neuron_descriptions.adapters import BINS, WEIGHTS, merge_adapter
 from neuron_descriptions.models import load_model, token_strings, tokenizer_fingerprint
 from neuron_descriptions.provenance import file_digest
 from neuron_descriptions.records import CORPUS, DESCRIPTIONS, EXEMPLARS, SIGNS
@@ -299,7 +299,7 @@ def test_base_with_another_tokenizer_is_refused(base, data, tmp_path):
 
 def test_adapter_merged_predicts_what_was_trained(base, data, trained, tmp_path, tokenizer):
     """The merged model read by the simulator, beside the adapter applied by hand."""
-    digest = file_digest(trained / "adapter_model.safetensors")
+    digest = file_digest(trained / WEIGHTS, trained / BINS)
     merge_adapter(base, str(trained), digest, str(tmp_path / "merged"))
     merged = load_model(str(tmp_path / "merged"), "float32", head=True, threads=1)
     text = read_texts(data[1]["valid"], {0})[0]
@@ -322,8 +322,15 @@ def test_adapter_merged_predicts_what_was_trained(base, data, trained, tmp_path,
 
 
 def test_other_adapter_than_the_configs_is_refused(base, trained, tmp_path):
-    with pytest.raises(ValueError, match=r"adapter_model\.safetensors: sha256 is [0-9a-f]{64}, the config says 00"):
+    with pytest.raises(ValueError, match=r"bins\.safetensors\): sha256 is [0-9a-f]{64}, the config says 00"):
         merge_adapter(base, str(trained), "0" * 64, str(tmp_path / "merged"))
+    digest = file_digest(trained / WEIGHTS, trained / BINS)
+    shutil.copytree(trained, tmp_path / "other")
+    content = bytearray((tmp_path / "other" / BINS).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "other" / BINS).write_bytes(content)
+    with pytest.raises(ValueError, match=r"bins\.safetensors\): sha256 is"):
+        merge_adapter(base, str(tmp_path / "other"), digest, str(tmp_path / "merged"))
     assert not (tmp_path / "merged").exists()
 
 

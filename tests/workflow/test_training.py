@@ -5,6 +5,7 @@ import json
 import pytest
 
 from conftest import Project, changed, tiny_config
+from neuron_descriptions.adapters import BINS, WEIGHTS
 from neuron_descriptions.provenance import file_digest
 from neuron_descriptions.records import SCORES
 from neuron_descriptions.storage import read_table
@@ -30,8 +31,8 @@ def trained(tmp_path_factory, fetched) -> Project:
 
 
 def with_adapter(project, sha256=None):
-    weights = project.folder / TARGET / "adapter_model.safetensors"
-    adapter = {"source": "adapter", "base": BASE, "path": TARGET, "sha256": sha256 or file_digest(weights)}
+    weights = [project.folder / TARGET / name for name in (WEIGHTS, BINS)]
+    adapter = {"source": "adapter", "base": BASE, "path": TARGET, "sha256": sha256 or file_digest(*weights)}
     return small(models__trained=adapter, scores__simulator={"model": "trained", "kind": "finetuned"})
 
 
@@ -61,7 +62,7 @@ def test_trained_simulator_reads_descriptions_and_predicts(trained):
 def test_other_adapter_is_refused_and_named(trained):
     done = trained.run(with_adapter(trained, "0" * 64), "--cores", "2", check=False)
     assert done.returncode
-    assert "adapter_model.safetensors: sha256 is" in done.stdout + done.stderr
+    assert "bins.safetensors): sha256 is" in done.stdout + done.stderr
 
 
 def test_training_setting_reruns_training_alone(trained):
