@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from conftest import ROOT, Project, changed, demo_config
+from neuron_descriptions.config import load_config, spec_key
 from neuron_descriptions.models import load_model, load_tokenizer
 from neuron_descriptions.nulls import Nulls
 from neuron_descriptions.records import DESCRIPTIONS, SIGNS, SPLITS
@@ -56,7 +57,7 @@ def measure(scratch: Path) -> dict[str, float]:
     """The cost is that of the candidates' simulated sequences."""
     project = described(scratch)
     name = demo_config()["scores"]["simulator"]["model"]
-    (folder,) = (project.folder / "resources/models").glob(f"{name}-*")
+    folder = ROOT / f"resources/models/{name}-{spec_key(load_config(demo_config()).models[name])}"
     model = load_model(str(folder), "bfloat16", head=True, threads=torch.get_num_threads())
     simulator = Recorded(FinetunedSimulator(model, load_tokenizer(str(folder)), 8192))
     nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 0, 0)
