@@ -310,6 +310,14 @@ def evidence_tables(path):
     return files
 
 
+def rival_tables(wildcards):
+    """Descriptions of a part by the rivals, which are made before."""
+    paths = [
+        f"results/{run}/descriptions/layer-{{layer}}/{{part}}.parquet" for run in RIVALS
+    ]
+    return [part_table(path)(wildcards) for path in paths]
+
+
 def given_neurons(wildcards):
     """Neurons of a layer that descriptions from elsewhere are of."""
     return sorted({row["neuron"] for row in GIVEN.get(int(wildcards.layer), [])})
@@ -393,6 +401,11 @@ TABLES = {
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
+# Candidates of this run's explainer; with rivals, these and theirs make up the descriptions.
+RIVALS = CFG.descriptions.rivals
+WRITTEN = TABLES["descriptions"]
+if RIVALS:
+    WRITTEN = "<results>/descriptions/own/layer-{layer}/{part}.parquet"
 ACCOUNTING = "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
 
 
@@ -408,7 +421,7 @@ def publishing_place(wildcards):
 ABOUT = {
     "run": CFG.run,
     "subject": CFG.subject.model,
-    "explainer": EXPLAINER.model,
+    "explainer": ", ".join([EXPLAINER.model, *(f"run {run}" for run in RIVALS)]),
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
 }
 PAGES = [

@@ -16,7 +16,7 @@ rule describe:
         subject=model_folder(CFG.subject.model),
         prompt=explainer_prompt(),
     output:
-        descriptions=TABLES["descriptions"],
+        descriptions=WRITTEN,
         accounting=ACCOUNTING,
     log:
         "<logs>/describe/layer-{layer}/{part}.log",
@@ -34,7 +34,7 @@ rule describe:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
         explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
-        settings=CFG.descriptions.model_dump(exclude={"explainer", "prompt"}),
+        settings=CFG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals"}),
         access=untracked(ACCESS),
         seed=CFG.seed,
     message:
@@ -65,3 +65,8 @@ rule account:
         "Adding up what the descriptions took"
     script:
         "../scripts/account.py"
+
+
+if RIVALS:
+
+    include: "rivals.smk"

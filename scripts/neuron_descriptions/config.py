@@ -474,6 +474,9 @@ class Descriptions(Section):
     token_candidates: NonNegativeInt = 0
     """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
     floor for the explainer; the atlas says whose description won."""
+    rivals: list[Name] = []
+    """Runs of the same `neurons` and `evidence`, made before, whose candidates compete with this run's own: another
+    explainer's, or another prompt's. The atlas says whose description won."""
     pool: PositiveInt = 20
     """Train exemplars that evidence is drawn from: the top ones."""
     evidence_min: PositiveInt = 10
@@ -745,6 +748,8 @@ class Config(Section):
         ):
             if wanted > limit:
                 raise ValueError(f"{key} is {wanted}, more than {of} ({limit}); lower it")
+        if self.run in self.descriptions.rivals:
+            raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
         if unknown := set(self.plan.parameters) - set(self.models):
             raise ValueError(
                 f"plan.parameters: {', '.join(sorted(unknown))}: not among models ({', '.join(self.models)})"

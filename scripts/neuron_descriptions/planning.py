@@ -298,7 +298,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
     scored = s.top + s.middle + s.random
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
     row = r.seq_len * per_token + DESCRIPTION / scored
-    written = d.candidates + d.token_candidates
+    written = (d.candidates + d.token_candidates) * (1 + len(d.rivals))  # of rivals that write as many
     simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
     simulated = r.signs * simulated_of_each * scored * row
     simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
@@ -322,6 +322,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
         Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,
               endpoint=candidates * cost, in_turn=remote),
+        *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
+                 r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0)),
         Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0)),
         Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),

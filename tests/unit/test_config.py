@@ -173,6 +173,12 @@ def test_described_neuron_without_exemplars_is_an_error():
     assert (described.neurons, kept.neurons) == ({2: [3, 9]}, {1: [*range(10)], 2: [*range(10)]})
 
 
+def test_run_is_no_rival_of_its_own():
+    assert "descriptions.rivals: demo is this run itself" in refusal(
+        changed(demo_config(), descriptions__rivals=["demo"])
+    )
+
+
 def test_chunks_hold_what_they_name():
     chunks = Chunks({4: [2, 3, 5, 7, 11]}, 2)
     assert chunks.names(4) == ["chunk-0", "chunk-1", "chunk-2"]

@@ -145,3 +145,21 @@ def test_more_neurons_are_described_from_exemplars_that_are_kept(project, finish
     assert ours.num_rows == 4 and ours.equals(theirs)
     outside = changed(first, neurons={"layers": [3], "indices": [6], "chunk_size": 1})
     assert "exemplars.neurons: layer 3, neuron 6 is to be" in project.run(outside, check=False).stderr
+
+
+def test_explainers_of_several_runs_compete(project, finished):
+    """A second explainer's run takes the first one's candidates beside its own."""
+    config = changed(tiny_config(), run="second", evidence="tiny", descriptions__temperature=0.9)
+    config = changed(config, descriptions__rivals=["tiny"])
+    assert set(project.planned(config)) == {"gather_descriptions", *DESCRIPTIONS}
+    project.run(config, "results/second/descriptions/layer-1/chunk-0.parquet", "--cores", "2")
+    folder = project.folder / "results/second/descriptions"
+    rows = pq.read_table(folder / "layer-1/chunk-0.parquet").to_pylist()
+    own = pq.read_table(folder / "own/layer-1/chunk-0.parquet").to_pylist()
+    theirs = pq.read_table(finished.file("descriptions/layer-1/chunk-0.parquet")).to_pylist()
+    said = [(r["neuron"], r["sign"], r["description"]) for r in rows]
+    assert len(rows) == 16 and [r["candidate"] for r in rows] == [0, 1, 2, 3] * 4
+    assert set(said) == {(r["neuron"], r["sign"], r["description"]) for r in (*own, *theirs)}
+    assert {r["explainer"].endswith(" (tiny)") for r in rows if r["candidate"] > 1} == {True}
+    unmade = project.run(changed(config, descriptions__rivals=["nobody"]), check=False)
+    assert unmade.returncode != 0 and "results/nobody/descriptions/layer-" in unmade.stdout + unmade.stderr
