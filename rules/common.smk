@@ -312,9 +312,9 @@ def evidence_tables(path):
 
 def rival_tables(wildcards):
     """Descriptions of a part by the rivals, which are made before."""
-    paths = [
-        f"results/{run}/descriptions/layer-{{layer}}/{{part}}.parquet" for run in RIVALS
-    ]
+    paths = (
+        TABLES["descriptions"].replace("<results>", f"results/{run}") for run in RIVALS
+    )
     return [part_table(path)(wildcards) for path in paths]
 
 

@@ -9,9 +9,10 @@ from .storage import read_table, write_table
 def gather_candidates(own: str, rivals: dict[str, str], neurons: list[int], output: str) -> None:
     """Write a part's candidates, the run's own first, then its rivals', numbered on; a rival's explainer is named with
     its run. rivals: run -> its table of descriptions. Raises ValueError where a rival lacks one of the neurons."""
-    rows = read_table(own, DESCRIPTIONS).to_pylist()
+    only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]  # a table may be of a whole chunk
+    rows = read_table(own, DESCRIPTIONS, only).to_pylist()
     for run, path in rivals.items():
-        theirs = read_table(path, DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist()
+        theirs = read_table(path, DESCRIPTIONS, only).to_pylist()
         if missing := set(neurons) - {row["neuron"] for row in theirs}:
             raise ValueError(
                 f"descriptions.rivals: {path} has no neuron {min(missing)}; rivals describe the same neurons"

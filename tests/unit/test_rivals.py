@@ -39,6 +39,13 @@ def test_candidates_of_rivals_follow_the_runs_own(tmp_path):
     ]
 
 
+def test_one_neuron_from_the_tables_of_its_chunk(tmp_path):
+    own, rival = (table(tmp_path, name, [3, 8], 1, "m") for name in ("own", "rival"))
+    gather_candidates(own, {"a": rival}, [8], str(tmp_path / "out"))
+    rows = read_table(tmp_path / "out", DESCRIPTIONS).to_pylist()
+    assert [(r["neuron"], r["sign"], r["candidate"]) for r in rows] == [(8, s, i) for s in SIGNS for i in range(2)]
+
+
 def test_rival_without_a_neuron_is_named(tmp_path):
     own, rival = (table(tmp_path, name, neurons, 1, "m") for name, neurons in (("own", [3, 8]), ("rival", [3])))
     with pytest.raises(ValueError, match=r"descriptions\.rivals: .*rival\.parquet has no neuron 8"):
