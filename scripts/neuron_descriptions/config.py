@@ -94,7 +94,18 @@ class AdapterModel(Section):
     """Checksum of its weights: `cat adapter_model.safetensors bins.safetensors | sha256sum`; training logs it."""
 
 
-Model = Annotated[HubModel | WheelModel | LocalModel | AdapterModel, Field(discriminator="source")]
+class RandomModel(Section):
+    """A model that has learnt nothing: another one's shape and tokenizer, its weights drawn as before training. For
+    control runs."""
+
+    source: Literal["random"]
+    base: str
+    """Name under `models` of the model whose shape it has."""
+    seed: NonNegativeInt = 0
+    """Of the weights."""
+
+
+Model = Annotated[HubModel | WheelModel | LocalModel | AdapterModel | RandomModel, Field(discriminator="source")]
 
 
 class Text(Section):
@@ -469,8 +480,8 @@ class Descriptions(Section):
     """Prompt file: one of config/prompts/, or your own."""
     few_shot: FewShot = FewShot()
     """The prompt file's examples."""
-    candidates: PositiveInt = 5
-    """Candidates per neuron and sign."""
+    candidates: NonNegativeInt = 5
+    """Candidates per neuron and sign that the explainer writes; 0: none, where there are `token_candidates`."""
     token_candidates: NonNegativeInt = 0
     """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
     floor for the explainer; the atlas says whose description won."""
@@ -496,6 +507,8 @@ class Descriptions(Section):
     def _evidence(self) -> "Descriptions":
         if not self.evidence_min <= self.evidence_max <= self.pool:
             raise ValueError("evidence_min <= evidence_max <= pool does not hold")
+        if not self.candidates + self.token_candidates:
+            raise ValueError("candidates and token_candidates are both 0; raise one")
         return self
 
 
@@ -703,7 +716,11 @@ class Config(Section):
             ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
             ("scores.simulator.model", self.scores.simulator.model),
             ("training.base", getattr(self.training, "base", None)),
-            *((f"models.{n}.base", m.base) for n, m in self.models.items() if isinstance(m, AdapterModel)),
+            *(
+                (f"models.{n}.base", m.base)
+                for n, m in self.models.items()
+                if isinstance(m, AdapterModel | RandomModel)
+            ),
         ):
             if model is not None and model not in self.models:
                 raise ValueError(f"{key}: {model!r} is not one of models ({', '.join(self.models)})")

@@ -305,6 +305,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
+    drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     weights = sum(2 * r.parameters(name) for name in models)
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
@@ -318,6 +319,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
         *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
                  r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model))]
           if adapters else []),
+        *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
+                 kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
         *first,
         Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,

@@ -226,6 +226,12 @@ def test_evidence_is_ordered(fewest, most, pool):
     assert "descriptions: evidence_min <= evidence_max <= pool does not hold" in message
 
 
+def test_somebody_describes():
+    found = refusal(changed(demo_config(), descriptions__candidates=0, descriptions__token_candidates=0))
+    assert "descriptions: candidates and token_candidates are both 0; raise one" in found
+    load_config(changed(demo_config(), descriptions__candidates=0))
+
+
 def test_pathvars_are_snakemakes():
     assert load_config(demo_config() | {"pathvars": {"results": "elsewhere"}}) == load_config(demo_config())
 

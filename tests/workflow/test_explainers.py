@@ -1,12 +1,15 @@
-"""Descriptions through the workflow from an endpoint: a real server on loopback."""
+"""Explainers through the workflow: an endpoint, a real server on loopback; and none."""
 
 import re
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from conftest import changed, tiny_config, with_results_of
+from conftest import Project, changed, tables, tiny_config, with_results_of
 from endpoint import COMPLETION_TOKENS, PROMPT_TOKENS, Reply, endpoint
+from neuron_descriptions.random_models import write_random_model
 
 KEY = "sk-a-secret-of-the-workflow"
 PRICES = {"prompt": 0.01, "completion": 100.0}
@@ -81,3 +84,26 @@ def test_missing_key_and_unusable_prompt_are_said(project, monkeypatch):
         done = project.run(config, "--dry-run", check=False)
         assert done.returncode != 0 and "words.yaml never mentions [DESCRIPTION]:" in done.stdout + done.stderr
         assert not server.seen
+
+
+def test_a_subject_that_has_learnt_nothing_described_without_a_model(tmp_path):
+    config = tiny_config()
+    real = config["subject"]["model"]
+    config["models"]["nothing-learnt"] = {"source": "random", "base": real}
+    config["subject"]["model"] = "nothing-learnt"
+    config["descriptions"] |= {"candidates": 0, "token_candidates": 2}
+    project = Project(tmp_path / "control")
+    project.run(config)
+    descriptions = tables(project, "descriptions/layer-*/chunk-*.parquet")
+    assert set(descriptions.explainer) == {"tokens"}
+    assert set(descriptions.candidate) == {0, 1}
+    assert (tables(project, "atlas/atlas.parquet").status == "ok").sum() >= 4
+    # Its folder is shared by all runs; drawn again, it is the same.
+    [folder] = (project.folder / "resources/models").glob("nothing-learnt-*")
+    [base] = (project.folder / "resources/models").glob(f"{real}-*")
+    write_random_model(str(base), 0, str(tmp_path / "again"))
+    weights, again, learnt = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "again", base))
+    name = "model.layers.1.mlp.down_proj.weight"
+    assert all(torch.equal(weights[n], again[n]) for n in again)
+    assert weights[name].shape == learnt[name].shape
+    assert abs(torch.corrcoef(torch.stack([weights[name].flatten(), learnt[name].flatten()]).float())[0, 1]) < 0.01
