@@ -16,7 +16,7 @@ SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan train-simulator table test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
+.PHONY: demo plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
 
 demo: .venv/ready
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
@@ -31,6 +31,10 @@ plan: .venv/ready
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready
 	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
+
+# An explainer for the subject of CONFIG, trained on its best candidates in rounds: results/<run>/explainer, where it helps.
+train-explainer: .venv/ready
+	PYTHONPATH=scripts $(BIN)/python -m neuron_descriptions.explainer_rounds $(CONFIG)
 
 # Explainers and simulators on the demo's neurons, and on a subject that has learnt nothing: docs/comparison.md. A word
 # is a file of config/comparison/.

@@ -195,6 +195,8 @@ def explainer_prompt():
     return path
 
 
+# What candidates and their prompts depend on.
+DESCRIBING = CFG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals"})
 # What no description depends on.
 ACCESS_KEYS = {"key_variable", "limits", "prices", "memory"}
 ACCESS = {

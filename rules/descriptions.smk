@@ -34,7 +34,7 @@ rule describe:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
         explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
-        settings=CFG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals"}),
+        settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,
     message:
@@ -70,3 +70,8 @@ rule account:
 if RIVALS:
 
     include: "rivals.smk"
+
+
+if CFG.explainer_training is not None:
+
+    include: "explainer_training.smk"

@@ -1,10 +1,10 @@
-"""A trained simulator as it is kept: a low-rank adapter and its outputs, merged into the base where it is used."""
+"""A trained model as it is kept: a low-rank adapter, with a simulator's its outputs; merged into the base for use."""
 
 from pathlib import Path
 from typing import Any
 
 from .models import load_model, load_tokenizer
-from .provenance import check_sha256
+from .provenance import check_sha256, file_digest
 from .storage import whole
 
 WEIGHTS = "adapter_model.safetensors"  # peft's name
@@ -25,19 +25,31 @@ def with_bins(model: Any, head: Any, bins: Any) -> Any:
     return model
 
 
+def adapter_files(folder: str | Path) -> list[Path]:
+    """The files that hold an adapter's weights."""
+    return [Path(folder) / WEIGHTS, *Path(folder).glob(BINS)]
+
+
+def adapter_sha256(folder: str | Path) -> str:
+    """Checksum of an adapter's weights, as `models` wants it."""
+    return file_digest(*adapter_files(folder))
+
+
 def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
     """Write a base with an adapter merged into it as a model folder, bfloat16.
 
-    adapter: a folder that `train_simulator` has written. Raises ValueError where its weights are not those of `sha256`.
+    adapter: a folder that training has written. Raises ValueError where its weights are not those of `sha256`.
     """
     import torch
     from peft import PeftModel
     from safetensors.torch import load_file
 
-    check_sha256(sha256, f"{adapter} ({WEIGHTS} and {BINS})", Path(adapter) / WEIGHTS, Path(adapter) / BINS)
+    weights, *bins = adapter_files(adapter)
+    check_sha256(sha256, f"{adapter} ({' and '.join(p.name for p in (weights, *bins))})", weights, *bins)
     model = load_model(base, "float32", head=True, threads=torch.get_num_threads())
-    untied = with_bins(model, model.get_output_embeddings(), load_file(Path(adapter) / BINS)["weight"])
-    merged = PeftModel.from_pretrained(untied, adapter).merge_and_unload()
+    for path in bins:
+        model = with_bins(model, model.get_output_embeddings(), load_file(path)["weight"])
+    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     with whole(output) as part:
         merged.to(torch.bfloat16).save_pretrained(part)
         load_tokenizer(base).save_pretrained(part)

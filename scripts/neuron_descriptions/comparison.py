@@ -11,15 +11,30 @@ from .random_streams import generator
 from .records import ATLAS
 from .storage import read_table, whole
 
+Interval = tuple[float, float, float]  # mean, low, high
 DRAWS = 2000
 COLUMNS = ("score", "null_score", "best_null_score", "token_baseline_score", "above_null")
 HEADER = ("subject", "explainer", "simulator", "rows", "sequences", *(c.replace("_", " ") for c in COLUMNS))
 
 
+def mean_over_neurons(values: list[float | None], neurons: list[tuple[int, int]]) -> Interval:
+    """Mean of a value per row, and its 95 % interval by a bootstrap over neurons, whose two signs are not independent
+    (Efron 1979). neurons: which each row is of. Rows whose value is None are left out."""
+    known = np.array(values, float)
+    chosen = np.isfinite(known)
+    number = {place: i for i, place in enumerate(sorted(set(neurons)))}
+    at = np.array([number[place] for place in neurons])
+    drawn = generator(0, "comparison").multinomial(len(number), np.full(len(number), 1 / len(number)), DRAWS)
+    weights = drawn[:, at[chosen]]  # a neuron drawn twice counts twice
+    full = weights.sum(1) > 0
+    means = weights[full] @ known[chosen] / weights[full].sum(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(known[chosen].mean()), float(low), float(high)
+
+
 def compare(folder: str) -> dict[str, Any]:
     """What a run gets, of its rows with status ok: subject, explainer (all whose descriptions were chosen), simulator,
-    their number, sequences of `test` per row, and per column of COLUMNS (mean, low, high): the mean over rows with its
-    95 % interval, by a bootstrap over neurons, whose two signs are not independent (Efron 1979).
+    their number, sequences of `test` per row, and per column of COLUMNS the mean over rows with its interval.
 
     folder: a run's results. Raises ValueError where no row has status ok.
     """
@@ -29,25 +44,14 @@ def compare(folder: str) -> dict[str, Any]:
     config = json.loads(Path(folder, "atlas", "provenance.json").read_text())["config"]
     for row in rows:
         row["above_null"] = None if row["null_score"] is None else float(row["score"] > row["null_score"])
-    neurons = sorted({(row["layer"], row["neuron"]) for row in rows})
-    number = {place: i for i, place in enumerate(neurons)}
-    at = np.array([number[row["layer"], row["neuron"]] for row in rows])
-    drawn = generator(0, "comparison").multinomial(len(neurons), np.full(len(neurons), 1 / len(neurons)), DRAWS)
-    figures = {}
-    for column in COLUMNS:
-        values = np.array([row[column] for row in rows], float)
-        known = np.isfinite(values)
-        weights = drawn[:, at[known]]  # a neuron drawn twice counts twice
-        full = weights.sum(1) > 0
-        means = weights[full] @ values[known] / weights[full].sum(1)
-        figures[column] = (float(values[known].mean()), *map(float, np.quantile(means, (0.025, 0.975))))
+    neurons = [(row["layer"], row["neuron"]) for row in rows]
     return {
         "subject": config["subject"]["model"],
         "explainer": ", ".join(sorted({row["explainer"] for row in rows})),
         "simulator": f"{rows[0]['simulator']} ({config['scores']['simulator']['kind']})",
         "rows": len(rows),
         "sequences": np.mean([row["n_top"] + row["n_middle"] + row["n_random"] for row in rows]),
-        **figures,
+        **{column: mean_over_neurons([row[column] for row in rows], neurons) for column in COLUMNS},
     }
 
 

@@ -673,6 +673,32 @@ class Training(Section):
     """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
 
 
+class ExplainerTraining(Section):
+    """How an explainer is trained on its best candidates: `make train-explainer`. Not part of the run."""
+
+    base: str
+    """Name under `models` of the model that is trained, in each round anew."""
+    rounds: PositiveInt = 3
+    """Most rounds: describe, score, train. The first one whose explainer does not score better on held-out neurons,
+    beyond the interval of the difference, is the last."""
+    least_score: Annotated[float, Field(ge=-1, le=1)] = 0.2
+    """Correlation on valid text from which a neuron's best candidate is learnt."""
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    steps: PositiveInt = 200
+    """Steps of a round."""
+    batch_size: PositiveInt = 16
+    """Examples of a step: a prompt and its answer each."""
+    batch_tokens: PositiveInt = 8192
+    """As in `training`."""
+    device_map: Literal["auto"] | None = None
+    """As in `training`."""
+    learning_rate: PositiveFloat = 2e-4
+    """Of the adapters; rises over the first twentieth of the steps, then falls along a cosine."""
+    validate_every: PositiveInt = 50
+    """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+
+
 class Config(Section):
     """A run."""
 
@@ -706,6 +732,8 @@ class Config(Section):
     """What the run is reckoned to take, and may take at most."""
     training: Training | None = None
     """How a simulator is trained."""
+    explainer_training: ExplainerTraining | None = None
+    """How an explainer is trained."""
 
     @model_validator(mode="after")
     def _references(self) -> "Config":
@@ -716,6 +744,7 @@ class Config(Section):
             ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
             ("scores.simulator.model", self.scores.simulator.model),
             ("training.base", getattr(self.training, "base", None)),
+            ("explainer_training.base", getattr(self.explainer_training, "base", None)),
             *(
                 (f"models.{n}.base", m.base)
                 for n, m in self.models.items()

@@ -7,7 +7,16 @@ costs 2 operations per parameter and token; a kept activation costs the bytes of
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .config import Config, Corpus, Endpoint, HarvestedExemplars, ImportedExemplars, S3Exemplars, Training
+from .config import (
+    Config,
+    Corpus,
+    Endpoint,
+    ExplainerTraining,
+    HarvestedExemplars,
+    ImportedExemplars,
+    S3Exemplars,
+    Training,
+)
 from .logs import logger
 from .memory import Keep, state_bytes
 from .records import SIGNS, SPLITS
@@ -215,6 +224,11 @@ class _Reckoning:
         """Seconds that so many bytes take over the network."""
         return size / (self.p.download_gigabytes_per_second * 1e9)
 
+    def kept_for_the_way_back(self, tokens: int) -> float:
+        """Bytes that fine-tuning on so many tokens at once keeps: a layer about 30 numbers of 2 bytes per token and
+        hidden unit; hidden units: 0.3 of the neurons."""
+        return tokens * 60 * 0.3 * self.config.subject.neurons_per_layer * self.config.subject.layers
+
     def exemplar_bytes(self) -> float:
         """Of the exemplars' tables."""
         return self.rows * self.seq_len * self.width * COMPRESSED
@@ -266,13 +280,23 @@ def _training_stages(r: _Reckoning, training: Training) -> list[Stage]:
         ranked = second.neurons * second.candidates * second.sequences
     row = r.seq_len + DESCRIPTION
     weights = r.parameters(training.base) * (16 if training.method == "full" else 2)
-    # A layer keeps about 30 numbers of 2 bytes per token and hidden unit for the way back; hidden: 0.3 of the neurons.
-    activations = training.batch_tokens * 60 * 0.3 * r.config.subject.neurons_per_layer * r.config.subject.layers
+    activations = r.kept_for_the_way_back(training.batch_tokens)
     return [
         Stage("train_simulator", 1, r.model_job(training.base, (3 * seen + ranked) * row),
               r.megabytes(None, weights + activations + r.chunk_data * r.kept_chunks / len(SPLITS)), 1,
               read=(seen + ranked) * row, kept=weights * (1 if training.method == "full" else LORA)),
         Stage("plot_training", 1, r.reading(1, 1), r.megabytes(None, 0)),
+    ]  # fmt: skip
+
+
+def _explainer_training_stages(r: _Reckoning, training: ExplainerTraining, prompt: float) -> list[Stage]:
+    """A round's training, a target of its own; prompt: tokens of one."""
+    seen = training.steps * training.batch_size * prompt
+    weights = r.parameters(training.base) * 2
+    return [
+        Stage("train_explainer", 1, r.model_job(training.base, 3 * seen),
+              r.megabytes(None, weights + r.kept_for_the_way_back(training.batch_tokens)), 1,
+              read=seen, kept=weights * LORA),
     ]  # fmt: skip
 
 
@@ -340,6 +364,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
         Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs)),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(_training_stages(r, config.training) if config.training else []),
+        *(_explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
     ]  # fmt: skip
     return Plan(stages, p.gpus, p.gpu_hour, _assumptions(config, prompt, answer, row), p.ceilings.model_dump())
 

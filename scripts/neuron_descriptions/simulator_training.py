@@ -9,7 +9,6 @@ B examples of a batch, S tokens of an example, E evidence tokens of a batch, N o
 """
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import groupby, zip_longest
@@ -23,7 +22,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .adapters import BINS, WEIGHTS, with_bins
+from .adapters import BINS, adapter_sha256, with_bins
+from .fine_tuning import Fit, is_held_out, passes, save_adapter, with_low_rank
 from .logs import Progress, logger
 from .models import load_model, load_tokenizer, token_strings, tokenizer_fingerprint
 from .provenance import file_digest
@@ -35,8 +35,6 @@ from .simulating import OUTPUTS, FinetunedFormat
 from .storage import read_table, whole
 from .token_descriptions import Peak, describe_tokens, peak_of
 
-HELD_OUT = 10  # one neuron in so many is for validation, on the valid split
-WARM_UP = 0.05  # share of the steps
 DESCRIPTION = 40  # tokens of one, about
 SEEN = 10  # the most exemplars that a description is made from, and validation scores half of that
 
@@ -80,11 +78,6 @@ class Feature:
         """So many of its sequences: best ones of each kind in turn."""
         turns = zip_longest(*self.rows.values())
         return [row for turn in turns for row in turn if row is not None][:count]
-
-
-def is_held_out(layer: int, neuron: int) -> bool:
-    """Whether a neuron is for validation, whatever else is in the run."""
-    return key("held out", layer, neuron) % HELD_OUT == 0
 
 
 @dataclass(slots=True)
@@ -235,10 +228,8 @@ def strengths_of(acts: np.ndarray, largest: float) -> np.ndarray:
 
 
 def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) -> Any:
-    """A causal model with 11 outputs, which start at zero, and low-rank adapters on all its linear layers (Hu et al.
-    2021, "LoRA"), or all weights trainable. settings: the config's `training`."""
-    from peft import LoraConfig, get_peft_model
-
+    """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable.
+    settings: the config's `training`."""
     lora, rank = settings["method"] == "lora", settings["rank"]
     model = load_model(folder, "bfloat16" if lora else "float32", True, threads, settings["device_map"])
     model.config.tie_word_embeddings = False
@@ -246,8 +237,7 @@ def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) ->
     model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=model.device))
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     if lora:
-        torch.manual_seed(seed % 2**63)
-        model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear"))
+        model = with_low_rank(model, rank, seed)
     model.get_output_embeddings().weight.requires_grad_(True)
     return model
 
@@ -334,17 +324,14 @@ class Validation:
             )
         return cls(tasks)  # type: ignore[arg-type]
 
-    @torch.inference_mode()
     def measure(self, model: Any, form: FinetunedFormat) -> dict[str, float]:
         """Means over features."""
-        model.eval()
         losses, tokens, values = [], 0, []
         for own, other in self.tasks:
             (loss, correlation), (_, others) = (predict(model, form, examples) for examples in (own, other))
             values.append((correlation, others))
             losses.append(loss)
             tokens += sum(len(e.strengths) for e in own)
-        model.train()
         own, other = np.array(values).T
         return {
             "loss": sum(losses) / tokens,
@@ -398,9 +385,7 @@ def train_simulator(
     kept = Path(checkpoints) / f"{identity:016x}"
     model = trainable(folder, settings, threads, key(seed, "adapter"))
     form = FinetunedFormat(tokenizer)
-    first = _Fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
-    first.finish()
-    curve = first.curve
+    curve = _fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
     if second := settings["second"]:
         chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second["neurons"]]
         ranked = Path(f"{kept}-best.json")
@@ -411,9 +396,8 @@ def train_simulator(
                 part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
         best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}
         again = Ranked(examples, best, second["sequences"])
-        last = _Fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
-        last.finish()
-        curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last.curve)]
+        last = _fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
+        curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last)]
     with whole(output) as part:
         part.mkdir()
         _save(model, tokenizer, folder, about, part, settings["method"])
@@ -422,107 +406,49 @@ def train_simulator(
     for path in kept.parent.glob(f"{kept.name}*"):
         path.unlink()
     if settings["method"] == "lora":
-        logger.info("sha256, for the config: %s", file_digest(Path(output) / WEIGHTS, Path(output) / BINS))
+        logger.info("sha256, for the config: %s", adapter_sha256(output))
 
 
-class _Fit:
-    """Fine-tuning that goes on from its checkpoint. AdamW; the rate rises, then falls along a cosine to 0."""
+def _fit(
+    model: Any,
+    form: FinetunedFormat,
+    examples: Examples,
+    validation: Validation,
+    settings: dict[str, Any],
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Take a stage's steps; its curve."""
+    size = settings["batch_size"]
+    bins = model.get_output_embeddings().weight
+    others = [p for p in model.parameters() if p.requires_grad and p is not bins]
+    groups = [
+        {"params": others, "lr": settings["learning_rate"]},
+        {"params": [bins], "lr": settings["bins_learning_rate"]},
+    ]
 
-    def __init__(
-        self,
-        model: Any,
-        form: FinetunedFormat,
-        examples: Examples,
-        validation: Validation,
-        settings: dict[str, Any],
-        checkpoint: Path,
-    ):
-        self.model, self.form, self.examples, self.validation = model, form, examples, validation
-        self.settings, self.checkpoint, self.step = settings, checkpoint, 0
-        self.curve: list[dict[str, float]] = []
-        self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        bins = [model.get_output_embeddings().weight]
-        others = [p for p in self.weights.values() if p is not bins[0]]
-        rate = settings["learning_rate"]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": others, "lr": rate}, {"params": bins, "lr": settings["bins_learning_rate"]}], weight_decay=0.0
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        if checkpoint.is_file():
-            self._resume()
+    def gradients(step: int) -> float:
+        batch = [examples[number] for number in range(step * size, (step + 1) * size)]
+        return _gradients(model, form, batch, settings["batch_tokens"])
 
-    def _rate(self, step: int) -> float:
-        warm = max(1, round(WARM_UP * self.settings["steps"]))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.settings["steps"] - warm)))
+    return Fit(model, groups, gradients, lambda: validation.measure(model, form), settings, checkpoint).finish()
 
-    def _resume(self) -> None:
-        state = torch.load(self.checkpoint, map_location=self.model.device, weights_only=True)
-        with torch.no_grad():
-            for name, value in state["weights"].items():
-                self.weights[name].copy_(value)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.step, self.curve = state["step"], state["curve"]
-        logger.info("going on from step %d", self.step)
 
-    def _keep(self) -> None:
-        state = {
-            "weights": {name: p.detach() for name, p in self.weights.items()},
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "step": self.step,
-            "curve": self.curve,
-        }
-        with whole(self.checkpoint) as part:
-            torch.save(state, part)
-
-    def finish(self) -> None:
-        """Take the steps that are left."""
-        settings, size = self.settings, self.settings["batch_size"]
-        shown = Progress(settings["steps"], "steps", 20.0)
-        if self.step:
-            shown.advance(self.step, free=True)
-        self.model.train()
-        losses: list[float] = []
-        for step in range(self.step, settings["steps"]):
-            examples = [self.examples[number] for number in range(step * size, (step + 1) * size)]
-            self.optimizer.zero_grad(set_to_none=True)
-            losses.append(self._gradients(examples))
-            torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
-            self.optimizer.step()
-            self.schedule.step()
-            self.step += 1
-            if self.step % settings["validate_every"] == 0 or self.step == settings["steps"]:
-                found = self.validation.measure(self.model, self.form)
-                self.curve.append({"step": self.step, "train_loss": float(np.mean(losses)), **found})
-                losses = []
-                logger.info("step %d: %s", self.step, ", ".join(f"{k} {v:.3f}" for k, v in self.curve[-1].items()))
-                self._keep()
-            shown.advance(1)
-
-    def _gradients(self, examples: list[Example]) -> float:
-        """Add the gradients of a step, several passes where it does not fit into one; the mean loss of its tokens."""
-        tokens, total = sum(len(e.strengths) for e in examples), 0.0
-        longest = max(len(e.text.input_ids) for e in examples) + DESCRIPTION
-        size = max(1, self.settings["batch_tokens"] // longest)
-        for at in range(0, len(examples), size):
-            ids_BS, rows_E, places_E, strengths_E = batch_of(examples[at : at + size], self.form, self.model.device)
-            logits_EN = logits_of(self.model, ids_BS, rows_E, places_E)
-            loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum") / tokens
-            loss.backward()
-            total += float(loss.detach())
-        return total
+def _gradients(model: Any, form: FinetunedFormat, examples: list[Example], batch_tokens: int) -> float:
+    """Add the gradients of a step, several passes where it does not fit into one; the mean loss of its tokens."""
+    tokens, total = sum(len(e.strengths) for e in examples), 0.0
+    for some in passes([len(e.text.input_ids) + DESCRIPTION for e in examples], batch_tokens):
+        ids_BS, rows_E, places_E, strengths_E = batch_of(examples[some], form, model.device)
+        logits_EN = logits_of(model, ids_BS, rows_E, places_E)
+        loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum") / tokens
+        loss.backward()
+        total += float(loss.detach())
+    return total
 
 
 def _save(model: Any, tokenizer: Any, base: str, about: dict[str, Any], folder: Path, method: str) -> None:
     bins = {"weight": model.get_output_embeddings().weight.detach().to("cpu", torch.float32).contiguous()}
     if method == "lora":
-        model.peft_config["default"].base_model_name_or_path = about["base"]  # else a path of this machine
-        states = {n: p.to(torch.bfloat16) for n, p in model.state_dict().items() if "lora_" in n}
-        model.save_pretrained(folder, state_dict=states, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
+        save_adapter(model, about["base"], folder)
         save_file(bins, folder / BINS)
     else:
         head = load_model(base, "float32", True, torch.get_num_threads()).get_output_embeddings()

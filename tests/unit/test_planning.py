@@ -67,6 +67,15 @@ def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_f
     assert not any(s.rule == "train_simulator" for s in planned(published()).stages)
 
 
+def test_a_round_of_training_the_explainer_is_reckoned_from_first_principles():
+    wanted = {"base": published()["descriptions"]["explainer"]["model"], "steps": 400, "batch_size": 16}
+    raw = changed(published(), explainer_training=wanted, descriptions__evidence_min=10, descriptions__evidence_max=20)
+    training = stage(planned(raw), "train_explainer")
+    assert within(2, training.gpu_hours(), hours(3 * 400 * 16 * 15 * (95 - PREFIX)))
+    assert training.memory_mb > 2 * 8030
+    assert not any(s.rule == "train_explainer" for s in planned(published()).stages)
+
+
 def test_the_shape_gives_the_parameters_roughly():
     assert within(1.3, shape_parameters(32, 14336), IN_LAYERS)
     assert within(1.3, shape_parameters(30, 1536), 30 * (3 * 576 * 1536 + 2 * 576 * 576 + 2 * 576 * 192))

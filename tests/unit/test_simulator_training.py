@@ -9,22 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import ROOT
 from neuron_descriptions import simulator_training
 from neuron_descriptions.adapters import BINS, WEIGHTS, merge_adapter
-from neuron_descriptions.models import load_model, token_strings, tokenizer_fingerprint
+from neuron_descriptions.models import load_model, token_strings
 from neuron_descriptions.provenance import file_digest
-from neuron_descriptions.records import CORPUS, DESCRIPTIONS, EXEMPLARS, SIGNS
+from neuron_descriptions.records import DESCRIPTIONS, SIGNS
 from neuron_descriptions.rules_of_text import FORMS
 from neuron_descriptions.sequences import read_texts
 from neuron_descriptions.simulating import FinetunedFormat, FinetunedSimulator, Task
 from neuron_descriptions.simulator_training import Examples, rank, read_material, strengths_of, train_simulator
 from neuron_descriptions.storage import write_table
+from word_neurons import NEURONS, SEQUENCES, WORDS, tiny_base, word_neurons
 
-WORDS = ("march", "war", "people", "the", "ships", "and", "money", "peace", "river", "of")
-NEURONS, SEQUENCES = 40, 48
 SETTINGS = {
     "method": "lora", "rank": 4, "steps": 6, "batch_size": 4, "learning_rate": 0.01, "bins_learning_rate": 0.05,
     "rules_share": 0.3, "candidates_share": 0.0, "wrong_share": 0.0, "batch_tokens": 4096, "device_map": None,
@@ -39,51 +37,13 @@ ABOUT = {"subject": "tiny", "base": "a base", "texts": ["words"], "layers": [0]}
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory, smollm2, tokenizer):
-    folder = tmp_path_factory.mktemp("base")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+def base(tmp_path_factory, tokenizer):
+    return tiny_base(tmp_path_factory.mktemp("base"), tokenizer)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory, tokenizer):
-    """(exemplar tables, split -> corpus): neuron n fires on the word n % 10, the negative sign on the next one."""
-    folder, random = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    corpus, rows = {}, []
-    for split in ("train", "valid"):
-        texts = [" ".join(random.choice(WORDS, 12)) for _ in range(SEQUENCES)]
-        ids = [tokenizer(text)["input_ids"] for text in texts]
-        table = [
-            {"seq_id": i, "source": "words", "document": i, "prefix_len": 1, "input_ids": row}
-            for i, row in enumerate(ids)
-        ]
-        corpus[split] = str(folder / f"{split}.parquet")
-        facts = {"tokens": "1", "longest": "99", "tokenizer": tokenizer_fingerprint(tokenizer)}
-        write_table(pa.Table.from_pylist(table, schema=CORPUS.with_metadata(facts)), corpus[split])
-        words = [[t.strip() for t in token_strings(tokenizer, row[1:])] for row in ids]
-        for neuron in range(NEURONS):
-            for which, sign in enumerate(SIGNS):
-                turn, word = (1, -1)[which], WORDS[(neuron + which) % len(WORDS)]
-                acts = [turn * np.array([3.0 * (w == word) + 0.1 for w in row]) for row in words]
-                best = sorted(range(SEQUENCES), key=lambda i: -turn * acts[i].max() if turn > 0 else acts[i].min())
-                for kind, chosen in (("top", best[:8]), ("random", [40, 41, 42])):
-                    rows += [
-                        {
-                            "split": split, "layer": 0, "neuron": neuron, "sign": sign, "kind": kind, "rank": rank,
-                            "seq_id": i, "peak": turn * (turn * acts[i]).max(), "activations": acts[i].tolist(),
-                        }
-                        for rank, i in enumerate(chosen)
-                    ]  # fmt: skip
-    rows.sort(key=lambda row: row["neuron"])
-    path = str(folder / "chunk-0.parquet")
-    write_table(pa.Table.from_pylist(rows, schema=EXEMPLARS), path)
-    return [path], corpus
+    return word_neurons(tmp_path_factory.mktemp("data"), tokenizer)
 
 
 def train(base, data, folder, descriptions=(), code="this", **changed):

@@ -1,13 +1,17 @@
-"""A simulator trained on a run's exemplars, and used by it."""
+"""A simulator and an explainer trained on a run's exemplars, and used."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+import yaml
 
 from conftest import Project, changed, tiny_config
 from neuron_descriptions.adapters import BINS, WEIGHTS
 from neuron_descriptions.provenance import file_digest
-from neuron_descriptions.records import SCORES
+from neuron_descriptions.records import ATLAS, SCORES
 from neuron_descriptions.storage import read_table
 
 BASE = "smollm2-135m-instruct"
@@ -81,3 +85,44 @@ def test_run_without_held_out_neurons_is_refused(trained):
     done = trained.run(config, TARGET, "--cores", "2", check=False)
     assert done.returncode
     assert "0 are held out for validation (a tenth is); choose more neurons" in done.stdout + done.stderr
+
+
+ROUNDS = {"base": BASE, "rounds": 1, "least_score": -1, "rank": 2, "steps": 2, "batch_size": 2, "validate_every": 1}
+
+
+def train_in_rounds(project, config):
+    (project.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    command = [sys.executable, "-m", "neuron_descriptions.explainer_rounds", "run.yaml"]
+    env = os.environ | {"PYTHONPATH": "scripts"}
+    return subprocess.run(command, cwd=project.folder, env=env, capture_output=True, text=True)
+
+
+def test_explainer_is_trained_in_rounds(tmp_path):
+    """What the first round learnt, the second one describes with, from the same exemplars."""
+    project = Project(tmp_path / "project")
+    config = small(explainer_training=ROUNDS) | {"run": "rounds"}
+    done = train_in_rounds(project, config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = project.folder / "results"
+    assert not (results / "rounds-1/corpus").exists() and not (results / "rounds-2").exists()
+    first, second = json.loads((results / "rounds/rounds.json").read_text())
+    assert "gain" not in first and len(second["gain"]) == 3
+    atlas = [read_table(results / f"rounds-{n}/atlas/atlas.parquet", ATLAS).to_pylist() for n in (0, 1)]
+    assert {row["explainer"] for row in atlas[0]} == {BASE}
+    assert {row["explainer"] for row in atlas[1]} == {f"{BASE}-round-1"}
+    scores = [{row["sign"]: row["score"] for row in rows if row["neuron"] == 1} for rows in atlas]  # the held-out one
+    both = [sign for sign in scores[0] if None not in (scores[0][sign], scores[1][sign])]
+    gains = [scores[1][sign] - scores[0][sign] for sign in both]
+    assert second["gain"][0] == pytest.approx(sum(gains) / len(gains))
+    better = second["gain"][1] > 0
+    assert (results / "rounds/explainer/README.md").exists() == better
+    assert "round 1: held-out score" in done.stderr
+    again = train_in_rounds(project, config)
+    assert again.returncode == 0 and "Describing" not in again.stderr and "Training" not in again.stderr
+
+
+def test_rounds_need_their_section(trained):
+    done = train_in_rounds(trained, small())
+    assert done.returncode
+    assert "run.yaml has no section explainer_training; see config/README.md" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,44 @@
+# An explainer trained on the run's best candidates: only where asked for.
+
+
+rule train_explainer:
+    input:
+        base=model_folder(CFG.explainer_training.base),
+        subject=model_folder(CFG.subject.model),
+        corpus=RUN_CORPUS["train"],
+        prompt=explainer_prompt(),
+        exemplars=all_chunks(EVIDENCE["exemplars"], KEPT),
+        statistics=all_chunks(EVIDENCE["statistics"], KEPT),
+        descriptions=all_chunks(TABLES["descriptions"]),
+        scores=all_chunks(TABLES["scores"]),
+    output:
+        explainer=directory("<results>/explainer"),
+    log:
+        "<logs>/train_explainer.log",
+    benchmark:
+        "<benchmarks>/train_explainer.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("train_explainer"),
+        runtime=minutes("train_explainer"),
+        gpu=1,
+    params:
+        code=digest("train_explainer.py"),
+        explainer=EXPLAINER.model,
+        descriptions=DESCRIBING,
+        settings=CFG.explainer_training.model_dump(exclude={"base", "rounds"}),
+        about={
+            "subject": CFG.subject.model,
+            "base": CFG.explainer_training.base,
+            "simulator": CFG.scores.simulator.model,
+            "prompt": CFG.descriptions.prompt,
+            "layers": list(SELECTED),
+        },
+        seed=CFG.seed,
+        checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),
+    message:
+        "Training an explainer"
+    script:
+        "../scripts/train_explainer.py"
