@@ -32,7 +32,9 @@ def with_low_rank(model: Any, rank: int, seed: int) -> Any:
 
 def save_adapter(model: Any, base: str, folder: Path) -> None:
     """Write a model's adapters, bfloat16, into a folder; base: the name that they say they were made for."""
-    model.peft_config["default"].base_model_name_or_path = base  # else a path of this machine
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = base  # else a path of this machine
+    config.target_modules = sorted(config.target_modules)  # a set, written in any order
     states = {n: p.to(torch.bfloat16) for n, p in model.state_dict().items() if "lora_" in n}
     model.save_pretrained(folder, state_dict=states, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty card
