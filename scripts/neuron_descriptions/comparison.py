@@ -19,9 +19,11 @@ HEADER = ("subject", "explainer", "simulator", "rows", "sequences", *(c.replace(
 
 def mean_over_neurons(values: list[float | None], neurons: list[tuple[int, int]]) -> Interval:
     """Mean of a value per row, and its 95 % interval by a bootstrap over neurons, whose two signs are not independent
-    (Efron 1979). neurons: which each row is of. Rows whose value is None are left out."""
+    (Efron 1979). neurons: which each row is of. Rows whose value is None are left out; without others, all NaN."""
     known = np.array(values, float)
     chosen = np.isfinite(known)
+    if not chosen.any():
+        return (np.nan,) * 3
     number = {place: i for i, place in enumerate(sorted(set(neurons)))}
     at = np.array([number[place] for place in neurons])
     drawn = generator(0, "comparison").multinomial(len(number), np.full(len(number), 1 / len(number)), DRAWS)

@@ -19,16 +19,20 @@ from .records import ATLAS
 from .storage import read_table, whole
 
 Scores = dict[tuple[int, int, str], float]
+NONE = "explainer_training: no held-out neuron (a tenth is) has a score; choose more neurons"
 
 
 def held_out_scores(folder: str | Path) -> Scores:
-    """Scores on test text of a run's held-out neurons and signs that have one."""
+    """Scores on test text of a run's held-out neurons and signs that have one. Raises ValueError where none has."""
     rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")]).to_pylist()
-    return {
+    found = {
         (row["layer"], row["neuron"], row["sign"]): row["score"]
         for row in rows
         if is_held_out(row["layer"], row["neuron"])
     }
+    if not found:
+        raise ValueError(NONE)
+    return found
 
 
 def gain(before: Scores, after: Scores) -> Interval:
@@ -36,7 +40,7 @@ def gain(before: Scores, after: Scores) -> Interval:
     they have nothing in common."""
     both = sorted(before.keys() & after.keys())
     if not both:
-        raise ValueError("explainer_training: no held-out neuron (a tenth is) has a score; choose more neurons")
+        raise ValueError(NONE)
     return mean_over_neurons([after[p] - before[p] for p in both], [p[:2] for p in both])
 
 
@@ -88,6 +92,7 @@ def train_rounds(file: str, cores: int) -> None:
         logger.info("round %d: held-out score %s%s", row["round"], _shown(row["score"]), more)
     if best == 0:
         logger.info("the first round's explainer is no better beyond the interval: none is kept")
+        shutil.rmtree(result / "explainer", ignore_errors=True)  # of earlier settings
         return
     with whole(result / "explainer") as part:
         shutil.copytree(f"results/{config.run}-{best - 1}/explainer", part)

@@ -48,6 +48,12 @@ def test_a_row_without_nulls_is_left_out_of_their_mean(tmp_path):
     assert found["above_null"][0] == 0.5
 
 
+def test_without_nulls_there_is_no_mean_of_them(tmp_path):
+    found = compare(a_run(tmp_path, [0.1, 0.2], [None, None]))
+    assert found["score"][0] == pytest.approx(0.15)
+    assert np.isnan([*found["null_score"], *found["above_null"]]).all()
+
+
 def test_the_table_has_a_line_per_run(tmp_path):
     folders = [a_run(tmp_path / name, [0.5, 0.5], [0.0, 0.0]) for name in "ab"]
     write_comparison(folders, str(tmp_path / "table.md"))
