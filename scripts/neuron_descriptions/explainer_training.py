@@ -17,9 +17,9 @@ from torch import Tensor
 from .adapters import adapter_sha256
 from .clients.token_ids import TokenIds
 from .explaining import prepare
-from .fine_tuning import Fit, is_held_out, passes, save_adapter, with_low_rank
+from .fine_tuning import Fit, is_held_out, load_base, passes, save_adapter, with_low_rank
 from .logs import logger
-from .models import load_model, load_tokenizer
+from .models import load_tokenizer
 from .prompts import MARKER, ExplainerTemplate, plain_ids, read_explainer_template
 from .provenance import file_digest
 from .random_streams import generator, key
@@ -159,7 +159,7 @@ def train_explainer(
         files += [inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
     said = json.dumps([settings, descriptions], sort_keys=True)
     kept = Path(checkpoints) / f"explainer-{key(code, seed, said, *map(file_digest, files)):016x}.pt"
-    model = load_model(inputs["base"], "bfloat16", True, threads, settings["device_map"])
+    model = load_base(inputs["base"], "bfloat16", threads, settings["device_map"])
     model = with_low_rank(model, settings["rank"], key(seed, "adapter"))
 
     def example(number: int) -> tuple[list[int], list[int]]:

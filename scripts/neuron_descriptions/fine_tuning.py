@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from .logs import Progress, logger
+from .models import load_model
 from .random_streams import key
 from .storage import whole
 
@@ -19,6 +20,18 @@ HELD_OUT = 10  # one neuron in so many is never learnt from
 def is_held_out(layer: int, neuron: int) -> bool:
     """Whether a neuron is never learnt from, whatever else is in the run."""
     return key("held out", layer, neuron) % HELD_OUT == 0
+
+
+def load_base(folder: str, dtype: str, threads: int, device_map: str | None) -> Any:
+    """Load the model that is trained; device_map: see load_model. Raises ValueError where "auto" finds too little room
+    for it, since weights that are spilled cannot learn."""
+    model = load_model(folder, dtype, True, threads, device_map)
+    if any(p.is_meta for p in model.parameters()):
+        raise ValueError(
+            f"device_map: auto: {folder} does not fit into this job's devices, and weights that are spilled to disk or"
+            " main memory cannot be trained; ask for more GPUs, or name a smaller base"
+        )
+    return model
 
 
 def with_low_rank(model: Any, rank: int, seed: int) -> Any:

@@ -47,7 +47,8 @@ def load_model(
         settings |= {"device_map": device_map, "max_memory": _room(reserve), "offload_folder": spilled.name}
         model = kind.from_pretrained(folder, **settings).eval()
         model.spilled = spilled  # lives as long as the model
-        logger.info("loaded %s as %s on %s", folder, dtype, model.hf_device_map)
+        placed = getattr(model, "hf_device_map", model.device)  # none where one device takes it all
+        logger.info("loaded %s as %s on %s", folder, dtype, placed)
         return model
     model = kind.from_pretrained(folder, **settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"

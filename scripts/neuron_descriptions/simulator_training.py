@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .adapters import BINS, adapter_sha256, with_bins
-from .fine_tuning import Fit, is_held_out, passes, save_adapter, with_low_rank
+from .fine_tuning import Fit, is_held_out, load_base, passes, save_adapter, with_low_rank
 from .logs import Progress, logger
 from .models import load_model, load_tokenizer, token_strings, tokenizer_fingerprint
 from .provenance import file_digest
@@ -231,10 +231,11 @@ def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) ->
     """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable.
     settings: the config's `training`."""
     lora, rank = settings["method"] == "lora", settings["rank"]
-    model = load_model(folder, "bfloat16" if lora else "float32", True, threads, settings["device_map"])
+    model = load_base(folder, "bfloat16" if lora else "float32", threads, settings["device_map"])
     model.config.tie_word_embeddings = False
     hidden = model.get_output_embeddings().in_features
-    model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=model.device))
+    *_, last = model.base_model.parameters()  # on several devices, the outputs stand where the states come out
+    model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=last.device))
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
     if lora:
         model = with_low_rank(model, rank, seed)

@@ -229,6 +229,16 @@ def test_step_in_several_passes_has_the_same_gradients(base, data, tmp_path, tok
         assert several == pytest.approx(one, abs=0.02)
 
 
+def test_base_that_accelerate_places_learns_the_same(base, data, trained, tmp_path):
+    assert weights(train(base, data, tmp_path, device_map="auto")) == weights(trained)
+
+
+def test_base_that_fits_into_no_device_is_refused(base, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuron_descriptions.models._room", lambda reserve: {"cpu": 20_000})
+    with pytest.raises(ValueError, match=r"does not fit into this job's devices.*ask for more GPUs"):
+        train(base, data, tmp_path, device_map="auto")
+
+
 @pytest.mark.parametrize("what", ["code", "exemplars", "steps"])
 def test_checkpoint_of_other_inputs_is_not_gone_on_from(base, data, tmp_path, monkeypatch, what):
     killed_at(5, monkeypatch)
