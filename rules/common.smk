@@ -133,6 +133,11 @@ TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
 }
+# For cards of what is trained: where the texts come from.
+ORIGINS = [
+    f"{name} ({getattr(spec, 'package', None) or getattr(spec, 'repo', None) or 'local files'})"
+    for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
+]
 
 
 def one_of(names):

@@ -30,8 +30,9 @@ rule train_simulator:
         about={
             "subject": CFG.subject.model,
             "base": CFG.training.base,
-            "texts": list(CFG.corpus.sources),
+            "texts": ", ".join(ORIGINS),
             "layers": list(KEPT.neurons),
+            "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },
         seed=CFG.seed,
         checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),

