@@ -17,6 +17,7 @@ def a_run(folder, scores, nulls, status="ok"):
             "layer": 3, "neuron": i // 2, "sign": ("positive", "negative")[i % 2], "status": status, "score": score,
             "null_score": null, "best_null_score": null, "token_baseline_score": 0.5, "explainer": f"model {i % 2}",
             "simulator": "small", "n_top": 5, "n_middle": 2, "n_random": 1 + i % 2,
+            "beats_chance": None if null is None else score > 2 * null,
         }
         for i, (score, null) in enumerate(zip(scores, nulls))
     ]  # fmt: skip
@@ -45,13 +46,13 @@ def test_means_and_intervals_over_neurons(tmp_path):
 def test_a_row_without_nulls_is_left_out_of_their_mean(tmp_path):
     found = compare(a_run(tmp_path, [0.1, 0.2, 0.3, 0.4], [None, 0.25, 0.1, None]))
     assert found["null_score"][0] == pytest.approx(0.175)
-    assert found["above_null"][0] == 0.5
+    assert found["above_null"][0] == found["beats_chance"][0] == 0.5
 
 
 def test_without_nulls_there_is_no_mean_of_them(tmp_path):
     found = compare(a_run(tmp_path, [0.1, 0.2], [None, None]))
     assert found["score"][0] == pytest.approx(0.15)
-    assert np.isnan([*found["null_score"], *found["above_null"]]).all()
+    assert np.isnan([*found["null_score"], *found["above_null"], *found["beats_chance"]]).all()
 
 
 def test_the_table_has_a_line_per_run(tmp_path):
