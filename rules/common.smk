@@ -134,10 +134,10 @@ TEXTS = {
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
 }
 # For cards of what is trained: where the texts come from.
-ORIGINS = [
+ORIGINS = ", ".join(
     f"{name} ({getattr(spec, 'package', None) or getattr(spec, 'repo', None) or 'local files'})"
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
-]
+)
 
 
 def one_of(names):

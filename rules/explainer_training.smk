@@ -34,7 +34,7 @@ rule train_explainer:
             "base": CFG.explainer_training.base,
             "simulator": CFG.scores.simulator.model,
             "prompt": CFG.descriptions.prompt,
-            "texts": ", ".join(ORIGINS),
+            "texts": ORIGINS,
             "layers": list(SELECTED),
             "command": f"`make train-explainer`, whose round this is: {CFG.run}",
         },

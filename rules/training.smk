@@ -30,7 +30,7 @@ rule train_simulator:
         about={
             "subject": CFG.subject.model,
             "base": CFG.training.base,
-            "texts": ", ".join(ORIGINS),
+            "texts": ORIGINS,
             "layers": list(KEPT.neurons),
             "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },
