@@ -10,79 +10,84 @@ RUN := $(or $(shell sed -n 's/^run: *//p' $(CONFIG)),demo)
 CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
 # Two jobs side by side: one job's start hides behind another's work.
 THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
+WORKERS := $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 BIN := .venv/bin
 
 SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: demo plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
+.PHONY: help demo plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench lint format docs lock clean
 
-demo: .venv/ready
+help: ## this list
+	@echo "make TARGET [CONFIG=$(CONFIG)]"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
+
+demo: .venv/ready ## the demo, or CONFIG=file.yaml: an atlas in results/<run>/atlas
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
-	@echo
-	@echo "The atlas, as a table:  results/$(RUN)/atlas/atlas.parquet"
-	@echo "The atlas, as a page:   results/$(RUN)/atlas/index.html   (open it in a browser)"
 
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
-plan: .venv/ready
+plan: .venv/ready ## what the run of CONFIG would take; starts nothing
 	$(BIN)/snakemake plan --forcerun plan --cores 1 --quiet all --configfile $(CONFIG)
 
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
-train-simulator: .venv/ready
+train-simulator: .venv/ready ## a simulator for the subject of CONFIG
 	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
 
 # An explainer for the subject of CONFIG, trained on its best candidates in rounds: results/<run>/explainer, where it helps.
-train-explainer: .venv/ready
-	PYTHONPATH=scripts $(BIN)/python -m neuron_descriptions.explainer_rounds $(CONFIG)
+train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it helps
+	PYTHONPATH=scripts $(BIN)/python -m neuron_descriptions.training.rounds $(CONFIG)
 
 # Explainers and simulators on the demo's neurons, and on a subject that has learnt nothing: docs/comparison.md. A word
 # is a file of config/comparison/.
-table: demo
+table: demo ## explainers and simulators side by side: docs/comparison.md
 	set -e; for run in $(COMPARED); do \
 	  $(BIN)/snakemake --configfile config/demo.yaml $$(printf 'config/comparison/%s.yaml ' $$(echo $$run | tr - ' ')) \
 	    --config run=comparison-$$run --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host; \
 	done
-	cd scripts && ../$(BIN)/python -m neuron_descriptions.comparison ../docs/comparison.md ../results/demo $(COMPARED:%=../results/comparison-%)
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.comparison ../docs/comparison.md ../results/demo $(COMPARED:%=../results/comparison-%)
 	@echo
 	@echo "The table: docs/comparison.md"
 
-test: .venv/ready lint
-	$(BIN)/pytest
+test: .venv/ready $(if $(FAST),,lint) ## lint, and every test that needs neither SLURM nor conda; FAST=1: the quick ones
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(if $(FAST),-m "not slow and not second_model" tests/unit)
 
 # The workflow on a real SLURM, which the tests start on this machine: needs root, and apt where it is not installed.
-test-slurm: .venv/ready
+test-slurm: .venv/ready ## on a real SLURM, started here: needs root
 	$(BIN)/pytest -m slurm -rs --durations=5 tests/slurm
 
 # Environments of envs/ created, activated and used by a run.
-test-conda: .venv/ready
+test-conda: .venv/ready ## environments of envs/ made and used
 	$(BIN)/pytest -m conda --durations=5 tests/conda
 
-bench: .venv/ready
+bench: .venv/ready ## speed, size and exactness; SECTIONS=harvest for one part
 	$(BIN)/python tests/bench/run.py $(SECTIONS)
 
 # Real vLLM engines, on a processor, in the environment that envs/vllm-cpu.yaml pins.
-test-vllm: .venv-vllm/ready
+test-vllm: .venv-vllm/ready ## real vLLM engines, on a processor
 	$(VLLM)/pytest -m vllm -rA tests/vllm
 
 # Against a second real model, which the tests fetch: 400 MB.
-test-models: .venv/ready
+test-models: .venv/ready ## against a second real model (400 MB)
 	$(BIN)/pytest -m second_model --durations=5
 
-lint: .venv/ready
+lint: .venv/ready ## form, spelling, import contracts, types, snakemake --lint
 	$(BIN)/ruff check scripts tests
 	$(BIN)/ruff format --check scripts tests
 	$(BIN)/snakefmt --check --compact-diff Snakefile rules
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md Snakefile config docs envs profiles rules scripts tests
+	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
-format: .venv/ready
+format: .venv/ready ## what lint would complain about, mended
 	$(BIN)/ruff check --fix scripts tests
 	$(BIN)/ruff format scripts tests
 	$(BIN)/snakefmt Snakefile rules
 
-docs: .venv/ready
-	cd scripts && ../$(BIN)/python -m neuron_descriptions.config_reference
+docs: .venv/ready ## generated pages: configuration, columns, rule graph
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.config.reference
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.tables
 	$(BIN)/python tests/rule_graph.py
 
 .venv/ready: requirements.lock
@@ -101,10 +106,10 @@ docs: .venv/ready
 	  --override .venv-vllm/without.txt -r .venv-vllm/pins.txt pytest
 	touch .venv-vllm/ready
 
-lock:
+lock: ## requirements.lock anew
 	rm -f requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --no-annotate --quiet --output-file requirements.lock
 	sed -i 's/+cpu$$//' requirements.lock
 
-clean:
+clean: ## remove .venv and Snakemake's records
 	rm -rf .venv .venv-vllm .snakemake

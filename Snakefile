@@ -3,12 +3,17 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+
+include: "rules/origin.smk"
+
+
 if not workflow.config_settings.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: find("config/config.yaml", HOME) or "config/config.yaml"
 
 
 include: "rules/common.smk"
+include: "rules/hooks.smk"
 
 
 pathvars:
@@ -61,6 +66,10 @@ onstart:
     stop_above_a_ceiling()
     spare_the_evidence_of_other_runs()
     record_what_outlived_a_killed_run()
+
+
+onsuccess:
+    say_what_came_out()
 
 
 onerror:

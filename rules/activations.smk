@@ -18,6 +18,7 @@ HARVEST = {
         "batch_size": CFG.exemplars.batch_size,
     },
     "seed": CFG.seed,
+    "weights": weights(CFG.subject.model),
 }
 
 
@@ -37,7 +38,8 @@ rule harvest:
     resources:
         mem_mb=memory("harvest"),
         runtime=minutes("harvest"),
-        gpu=1,
+        gpu=gpus("harvest"),
+        gpu_job=1,
     params:
         code=HARVEST["code"],
         subject=HARVEST["subject"],
@@ -46,6 +48,7 @@ rule harvest:
         shards=lambda wildcards: n_shards(wildcards.split),
         device_map=CFG.subject.device_map,
         neurons=neurons_of_block,
+        weights=HARVEST["weights"],
     message:
         "Harvesting activations: {wildcards.split}, shard {wildcards.shard}, {wildcards.block}"
     script:

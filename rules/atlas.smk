@@ -48,6 +48,7 @@ rule write_details:
         code=digest("write_details.py"),
         neurons=neurons_of_part(DESCRIBED),
         n_exemplars=CFG.atlas.exemplars,
+        weights=weights(CFG.subject.model),
     message:
         "Writing details: layer {wildcards.layer}, {wildcards.part}"
     script:
@@ -59,10 +60,12 @@ rule write_atlas_page:
         **FACTS,
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
+        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
         pages=PAGES,
     output:
-        page=report(
-            "<results>/atlas/index.html",
+        page="<results>/atlas/index.html",
+        report=report(
+            "<results>/atlas/report.html",
             caption="report/atlas.rst",
             category="Atlas",
         ),
@@ -138,6 +141,7 @@ rule write_neuron_page:
         code=digest("write_neuron_page.py"),
         about=ABOUT,
         n_exemplars=CFG.atlas.exemplars,
+        weights=weights(CFG.subject.model),
     message:
         "Writing the page of layer {wildcards.layer}, neuron {wildcards.neuron}"
     script:
@@ -148,7 +152,11 @@ rule write_provenance:
     input:
         atlas="<results>/atlas/atlas.parquet",
     output:
-        provenance="<results>/atlas/provenance.json",
+        provenance=report(
+            "<results>/atlas/provenance.json",
+            caption="report/provenance.rst",
+            category="Provenance",
+        ),
     log:
         "<logs>/write_provenance.log",
     benchmark:

@@ -1,37 +1,48 @@
 # Configuration, wildcards, and functions that say which files belong together. No rules.
-import os
 import re
-import sys
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import sourcecache_entry
 
-sys.path.insert(0, f"{workflow.basedir}/scripts")
-
-from neuron_descriptions.config import load_config, spec_key
-from neuron_descriptions.given import read_given
-from neuron_descriptions.nulls import pool_neurons
-from neuron_descriptions.planning import make_plan
-from neuron_descriptions.prompts import read_explainer_template
-from neuron_descriptions.provenance import digest
-from neuron_descriptions.records import SPLITS
-from neuron_descriptions.selection import check_plan, described_and_kept
+from neuron_descriptions.config.sections import load_config, spec_key
+from neuron_descriptions.descriptions.given import read_given
+from neuron_descriptions.scores.chance import pool_neurons
+from neuron_descriptions.run.costs import make_plan
+from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.common.provenance import digest
+from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.run.selection import check_plan, described_and_kept
+from neuron_descriptions.models.subjects import check_subject
+from neuron_descriptions.run.fingerprints import (
+    adapter_fingerprint,
+    model_fingerprint,
+    texts_fingerprint,
+)
+from neuron_descriptions.common.parents import VARIABLE
 
 try:
     CFG = load_config(config)
-    DESCRIBED, KEPT = described_and_kept(CFG)
+    DESCRIBED, KEPT = described_and_kept(CFG, HOME)
     SELECTED = DESCRIBED.neurons  # layer -> neurons
     check_plan(CFG, KEPT.neurons)
     GIVEN = {}  # layer -> descriptions from elsewhere
     if CFG.scores.descriptions is not None:
         for row in read_given(
-            CFG.scores.descriptions, CFG.subject.layers, CFG.subject.neurons_per_layer
+            found(CFG.scores.descriptions, "scores.descriptions", HOME),
+            CFG.subject.layers,
+            CFG.subject.neurons_per_layer,
         ):
             GIVEN.setdefault(row["layer"], []).append(row)
 except ValueError as error:
     raise WorkflowError(str(error)) from None
+
+
+os.environ[VARIABLE] = str(os.getpid())  # jobs end with it
+# While jobs are planned, `workflow.pathvars` is the importing workflow's.
+PATHVARS = workflow.pathvars
 
 
 wildcard_constraints:
@@ -45,10 +56,14 @@ wildcard_constraints:
 
 def project_file(path, key):
     """A file named in the config: in the working directory, else beside the Snakefile."""
-    for candidate in (path, os.path.relpath(Path(workflow.basedir, path))):
-        if Path(candidate).exists():
-            return local(candidate)  # stays here where results go to a storage
-    raise WorkflowError(f"{key}: {path} does not exist")
+    try:
+        file = found(path, key, HOME)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    if isinstance(RULES, LocalSourceFile):
+        return local(file)  # stays here where results go to a storage
+    # Of a hosted repository: recorded by its name there, since the copy's place says nothing.
+    return sourcecache_entry(file, path) if find(path) is None else local(file)
 
 
 # --- what jobs ask for ---
@@ -80,41 +95,43 @@ def minutes(rule):
     return asked("runtime", 20, stage.seconds / 60 * CFG.plan.margin if stage else 0)
 
 
-def stop_above_a_ceiling():
-    """Raises WorkflowError where the jobs about to start would pass a ceiling of the config."""
-    jobs = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
-    if passed := PLAN.passed(jobs):
+# Where the number of GPUs of a rule's jobs stands in the config.
+DEVICES = {
+    "harvest": "subject.devices",
+    "describe": "descriptions.explainer.devices",
+    "score": "scores.simulator",
+    "train_simulator": "training.devices",
+    "train_explainer": "explainer_training.devices",
+}
+
+
+def gpus(rule):
+    """GPUs of a job. Raises WorkflowError where a cluster gives fewer to a job: Snakemake would lower them silently."""
+    wanted = STAGES[rule].gpus if rule in STAGES else 1
+    if not workflow.resource_scopes.is_local("gpu"):
+        return wanted  # one machine: its number says how many jobs run at once
+    bound = workflow.global_resources.get("gpu").value
+    if bound is not None and wanted > bound:
         raise WorkflowError(
-            "nothing was started, since it would pass a ceiling of the configuration (see `make plan`):\n"
-            + "\n".join(passed)
+            f"{DEVICES[rule]}: {wanted} GPUs for a job, and no partition of the site gives more than {bound}"
+            " (max_gpu in site.yaml); lower the one or raise the other"
         )
+    overwritten = workflow.resource_settings.overwrite_resources.get(rule, {})
+    if "gres" in overwritten:
+        # As it is written: an expression, whose value depends on the job.
+        gres = str(getattr(overwritten["gres"], "raw", overwritten["gres"])).strip(
+            "'\""
+        )
+        if int(gres.rpartition(":")[2]) < wanted:
+            raise WorkflowError(
+                f"{DEVICES[rule]}: {wanted} GPUs for a job, and site.yaml says gres: {gres}; lower the one or raise the other"
+            )
+    return wanted
 
 
-def spare_the_evidence_of_other_runs():
-    """Raises WorkflowError where another run's corpus or exemplars would be made anew, with other settings."""
-    if CFG.evidence in (None, CFG.run):
-        return
-    for job in workflow.dag.needrun_jobs():
-        if job.rule.name in ("build_corpus", "merge_exemplars", "import_exemplars"):
-            if made := [path for path in job.output if Path(path).exists()]:
-                raise WorkflowError(
-                    f"evidence: {made[0]} was made with other settings or code than this run's; make the settings"
-                    f" agree, bring the run {CFG.evidence} up to date, or leave `evidence` out"
-                )
-
-
-def record_what_outlived_a_killed_run():
-    """Jobs on a cluster finish after the main process is killed, but only that process records what files were made
-    with; and a file without such a record is never found stale. So: record it, as of this configuration.
-    """
-    for job in workflow.dag.jobs:
-        made = job.output and all(Path(path).exists() for path in job.output)
-        if made and not workflow.dag.needrun(job):
-            if not workflow.persistence.has_metadata(job):
-                workflow.async_run(workflow.persistence.finished(job))
-
-
-# --- models and text sources: fetched ones are named by their settings, so that runs share them ---
+# --- models and text sources: fetched ones are named by their settings, so that runs share them. Times of such files
+# and folders mean nothing (a checkout, a copy, a README beside the weights change them): they are `ancient`, and params
+# say what they hold. ---
 
 
 def models_from(*sources):
@@ -133,6 +150,16 @@ TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
     for name, spec in (CFG.corpus.sources.items() if CFG.corpus else ())
 }
+
+
+def text_spec(name):
+    """A text source's settings, as its job needs them: local files where they are."""
+    spec = TEXTS[name].model_dump(exclude={"ratio"})
+    if spec["source"] == "path":
+        spec["path"] = find(spec["path"], HOME) or spec["path"]
+    return spec
+
+
 # For cards of what is trained: where the texts come from.
 ORIGINS = ", ".join(
     f"{name} ({getattr(spec, 'package', None) or getattr(spec, 'repo', None) or 'local files'})"
@@ -152,15 +179,73 @@ wildcard_constraints:
 
 
 def model_folder(name):
-    """A model's folder: fetched, or the user's own."""
+    """A model's folder: fetched, or the user's own. Its time says nothing: `weights` says what it holds."""
     spec = CFG.models[name]
     if spec.source != "path":
         return f"<resources>/models/{name}-{spec_key(spec)}"
-    if not Path(spec.path, "config.json").is_file():
+    folder = own_folder(spec)
+    if not Path(folder, "config.json").is_file():
         raise WorkflowError(
             f"models.{name}.path: {spec.path} holds no model (no config.json)"
         )
-    return local(spec.path)
+    return ancient(local(folder))
+
+
+def own_folder(spec):
+    """A user's own model."""
+    return find(spec.path, HOME) or spec.path
+
+
+def weights(*names):
+    """What models hold, beyond what their folders' names say: for the params of every rule that reads them."""
+    return [made_by(name) for name in names if name]
+
+
+def made_by(name):
+    """The content of a user's folder; of other models, what they are made by."""
+    spec = CFG.models[name]
+    if spec.source == "path":
+        return [model_fingerprint(own_folder(spec))]
+    if spec.source == "adapter":
+        settings = adapter_fingerprint(adapter_folder(name, spec))
+        return [digest("merge_adapter.py"), settings, *weights(spec.base)]
+    if spec.source == "random":
+        return [digest("randomize_model.py"), *weights(spec.base)]
+    return [digest("fetch_model.py")]
+
+
+def adapter_folder(name, spec):
+    """The folder of an adapter, whose weights have their checksum in the configuration."""
+    return ancient(project_file(spec.path, f"models.{name}.path"))
+
+
+def documents(name):
+    """The text of a source: its name has the settings, `texts` says what local files hold."""
+    return f"<resources>/documents/{name}.parquet"
+
+
+def texts(*names):
+    """The content of the user's own files among these sources."""
+    local_ones = (TEXTS[name] for name in names if TEXTS[name].source == "path")
+    return [
+        texts_fingerprint(find(spec.path, HOME) or spec.path) for spec in local_ones
+    ]
+
+
+def check_the_subject_that_is_there():
+    """Raises WorkflowError where the subject's config.json, if it is on this disk already, is of no possible subject."""
+    name = CFG.subject.model
+    while CFG.models[name].source in ("adapter", "random"):
+        name = CFG.models[name].base  # of the same shape
+    folder = PATHVARS.apply(model_folder(name))
+    if CFG.corpus is None or not Path(folder, "config.json").is_file():
+        return
+    try:
+        check_subject(
+            folder, CFG.subject.layers, CFG.corpus.seq_len, CFG.subject.module
+        )
+    except ValueError as error:
+        raise WorkflowError(f"models.{name}: {error}") from None
 
 
 def simulator_prompt():
@@ -183,10 +268,13 @@ EXPLAINER_ENV = {
 OTHER_CLIENTS = {"transformers", "vllm", "openai", "anthropic"} - {EXPLAINER.client}
 
 
+# The model of a local explainer, the tokenizer of a remote one that is sent token ids, or None.
+EXPLAINER_MODEL = getattr(EXPLAINER, "tokenizer", None) if REMOTE else EXPLAINER.model
+
+
 def explainer_folder():
-    """Weights of a local explainer, the tokenizer of a remote one that is sent token ids."""
-    name = getattr(EXPLAINER, "tokenizer", None) if REMOTE else EXPLAINER.model
-    return {"explainer": model_folder(name)} if name else {}
+    """The folder of the explainer's weights or tokenizer, where it has one."""
+    return {"explainer": model_folder(EXPLAINER_MODEL)} if EXPLAINER_MODEL else {}
 
 
 def explainer_prompt():
@@ -200,8 +288,18 @@ def explainer_prompt():
     return path
 
 
+def concept_rules():
+    """Words that belong together, where concepts are candidates."""
+    if not CFG.descriptions.concept_candidates:
+        return {}
+    path = project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
+    return {"rules": path}
+
+
 # What candidates and their prompts depend on.
-DESCRIBING = CFG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals"})
+DESCRIBING = CFG.descriptions.model_dump(
+    exclude={"explainer", "prompt", "rivals", "concept_rules"}
+)
 # What no description depends on.
 ACCESS_KEYS = {"key_variable", "limits", "prices", "memory"}
 ACCESS = {
@@ -287,7 +385,7 @@ def shards_of_part(split):
 def part_file(chunks, path, layer, neuron):
     """The table that holds a neuron: that of its chunk, where that is made already, else its own."""
     chunk = path.format(layer=layer, part=chunks.holding(layer, [neuron])[0])
-    if Path(workflow.pathvars.apply(chunk)).exists():
+    if Path(PATHVARS.apply(chunk)).exists():
         return chunk
     return path.format(layer=layer, part=f"neuron-{neuron}")
 
@@ -385,8 +483,16 @@ def null_pool(wildcards):
     """The run's pool of nulls; a neuron alone waits for no run: it takes the pool where that is made."""
     if not CFG.scores.nulls:
         return []
-    made = Path(workflow.pathvars.apply(NULL_POOL)).exists()
+    made = Path(PATHVARS.apply(NULL_POOL)).exists()
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
+
+
+def exemplars_place():
+    """Where published exemplars are."""
+    place = CFG.exemplars.place()
+    if "path" in place:
+        place["path"] = find(place["path"], HOME) or place["path"]
+    return place
 
 
 # Where exemplars are imported, each part has the sequences that its own stand in.
@@ -436,6 +542,21 @@ ABOUT = {
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
 }
 PAGES = [
-    project_file(f"scripts/neuron_descriptions/pages/atlas.{kind}", "the atlas page")
-    for kind in ("html", "css", "js")
+    project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
+    for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()
 ]
+# What predictions depend on, beyond what their descriptions, sequences and simulator are.
+PREDICTING = [
+    digest("neuron_descriptions/simulators/simulating.py"),
+    weights(CFG.subject.model, CFG.scores.simulator.model),
+]
+
+
+def kept_predictions(part):
+    """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it."""
+
+    def kept(wildcards, threads):
+        path = f"results/{CFG.run}/predictions/{part.format(**dict(wildcards.items()))}.bin"
+        return {"path": path, "made_by": PREDICTING}
+
+    return kept  # made from `threads`: Snakemake does not compare it

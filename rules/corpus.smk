@@ -1,6 +1,9 @@
 # Text: documents per source; then one table of tokenized sequences per split.
 
 
+check_the_subject_that_is_there()
+
+
 rule fetch_documents:
     output:
         documents="<resources>/documents/{source}.parquet",
@@ -16,8 +19,9 @@ rule fetch_documents:
         runtime=minutes("fetch_documents"),
     params:
         code=digest("fetch_documents.py"),
-        spec=lambda wildcards: TEXTS[wildcards.source].model_dump(exclude={"ratio"}),
+        spec=lambda wildcards: text_spec(wildcards.source),
         seed=CFG.seed,
+        content=lambda wildcards: texts(wildcards.source),
     message:
         "Fetching documents of {wildcards.source}"
     script:
@@ -26,7 +30,7 @@ rule fetch_documents:
 
 rule build_corpus:
     input:
-        documents=[f"<resources>/documents/{source}.parquet" for source in TEXTS],
+        documents=[documents(source) for source in TEXTS],
         model=model_folder(CFG.subject.model),
     output:
         **CORPUS,
@@ -47,6 +51,9 @@ rule build_corpus:
         },
         settings=CFG.corpus.model_dump(exclude={"sources"}),
         seed=CFG.seed,
+        fetching=digest("fetch_documents.py"),
+        texts=lambda wildcards: texts(*TEXTS),
+        weights=weights(CFG.subject.model),
     message:
         "Cutting and tokenizing the corpus"
     script:

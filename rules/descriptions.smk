@@ -10,6 +10,7 @@ if REMOTE:
 rule describe:
     input:
         **explainer_folder(),
+        **concept_rules(),
         corpus=CORPUS["train"],
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
@@ -28,7 +29,8 @@ rule describe:
     resources:
         mem_mb=memory("describe"),
         runtime=minutes("describe"),
-        gpu=0 if REMOTE else getattr(EXPLAINER, "devices", 1),
+        gpu=gpus("describe"),
+        gpu_job=int(not REMOTE),
         endpoint=int(REMOTE),
     params:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
@@ -37,6 +39,7 @@ rule describe:
         settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,
+        weights=weights(CFG.subject.model, EXPLAINER_MODEL),
     message:
         "Describing: layer {wildcards.layer}, {wildcards.part}"
     script:

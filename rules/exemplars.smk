@@ -26,6 +26,7 @@ rule merge_exemplars:
         subject=HARVEST["subject"],
         settings=HARVEST["settings"],
         seed=HARVEST["seed"],
+        weights=HARVEST["weights"],
         neurons=neurons_of_part(KEPT),
         rows=rows_of_part,
     message:

@@ -23,12 +23,15 @@ rule train_explainer:
     resources:
         mem_mb=memory("train_explainer"),
         runtime=minutes("train_explainer"),
-        gpu=1,
+        gpu=gpus("train_explainer"),
+        gpu_job=1,
     params:
         code=digest("train_explainer.py"),
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,
-        settings=CFG.explainer_training.model_dump(exclude={"base", "rounds"}),
+        settings=CFG.explainer_training.model_dump(
+            exclude={"base", "rounds", "devices"}
+        ),
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,
@@ -39,7 +42,8 @@ rule train_explainer:
             "command": f"`make train-explainer`, whose round this is: {CFG.run}",
         },
         seed=CFG.seed,
-        checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),
+        weights=weights(CFG.subject.model, CFG.explainer_training.base),
+        checkpoints=lambda wildcards: PATHVARS.apply("<results>/checkpoints"),
     message:
         "Training an explainer"
     script:

@@ -18,7 +18,7 @@ rule list_exemplars:
         runtime=minutes("list_exemplars"),
     params:
         code=digest("list_exemplars.py"),
-        place=CFG.exemplars.place(),
+        place=exemplars_place(),
         settings={
             "n_neurons": CFG.subject.neurons_per_layer,
             "model": getattr(CFG.models[CFG.subject.model], "repo", None),
@@ -27,6 +27,7 @@ rule list_exemplars:
             "seq_len": CFG.exemplars.seq_len,
             "pad_id": CFG.exemplars.pad_id,
         },
+        weights=weights(CFG.subject.model),
     message:
         "Listing published exemplars: layer {wildcards.layer}"
     script:
@@ -52,7 +53,7 @@ rule import_exemplars:
         runtime=minutes("import_exemplars"),
     params:
         code=digest("import_exemplars.py"),
-        place=CFG.exemplars.place(),
+        place=exemplars_place(),
         neurons=neurons_of_part(KEPT),
     message:
         "Importing exemplars: layer {wildcards.layer}, {wildcards.part}"

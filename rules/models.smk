@@ -27,8 +27,8 @@ rule fetch_model:
 rule merge_adapter:
     input:
         base=lambda wildcards: model_folder(ADAPTERS[wildcards.adapter].base),
-        adapter=lambda wildcards: project_file(
-            ADAPTERS[wildcards.adapter].path, f"models.{wildcards.adapter}.path"
+        adapter=lambda wildcards: adapter_folder(
+            wildcards.adapter, ADAPTERS[wildcards.adapter]
         ),
     output:
         model=directory("<resources>/models/{adapter}"),
@@ -45,6 +45,10 @@ rule merge_adapter:
     params:
         code=digest("merge_adapter.py"),
         sha256=lambda wildcards: ADAPTERS[wildcards.adapter].sha256,
+        settings=lambda wildcards: adapter_fingerprint(
+            adapter_folder(wildcards.adapter, ADAPTERS[wildcards.adapter])
+        ),
+        weights=lambda wildcards: weights(ADAPTERS[wildcards.adapter].base),
     message:
         "Merging adapter {wildcards.adapter} into its base"
     script:
@@ -69,6 +73,7 @@ rule randomize_model:
     params:
         code=digest("randomize_model.py"),
         seed=lambda wildcards: RANDOM_MODELS[wildcards.random].seed,
+        weights=lambda wildcards: weights(RANDOM_MODELS[wildcards.random].base),
     message:
         "Drawing weights of model {wildcards.random}"
     script:

@@ -16,6 +16,7 @@ rule publish:
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",
+        report="<results>/atlas/report.html",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
         plot="<results>/atlas/scores.svg",

@@ -53,13 +53,16 @@ rule score:
     resources:
         mem_mb=memory("score"),
         runtime=minutes("score"),
-        gpu=1,
+        gpu=gpus("score"),
+        gpu_job=1,
     params:
         code=digest("score.py"),
         neurons=neurons_of_part(DESCRIBED),
         simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
         settings=SCORE_SETTINGS,
         seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        kept=kept_predictions("layer-{layer}/{part}"),
     message:
         "Scoring: layer {wildcards.layer}, {wildcards.part}"
     script:
@@ -116,6 +119,8 @@ use rule score as score_given with:
         simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
         settings=SCORE_SETTINGS | {"every": True},
         seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        kept=kept_predictions("given/layer-{layer}"),
     message:
         "Scoring descriptions from elsewhere: layer {wildcards.layer}"
 

@@ -23,10 +23,11 @@ rule train_simulator:
     resources:
         mem_mb=memory("train_simulator"),
         runtime=minutes("train_simulator"),
-        gpu=1,
+        gpu=gpus("train_simulator"),
+        gpu_job=1,
     params:
         code=digest("train_simulator.py"),
-        settings=CFG.training.model_dump(exclude={"base", "rules"}),
+        settings=CFG.training.model_dump(exclude={"base", "rules", "devices"}),
         about={
             "subject": CFG.subject.model,
             "base": CFG.training.base,
@@ -35,7 +36,8 @@ rule train_simulator:
             "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },
         seed=CFG.seed,
-        checkpoints=lambda wildcards: workflow.pathvars.apply("<results>/checkpoints"),
+        weights=weights(CFG.training.base),
+        checkpoints=lambda wildcards: PATHVARS.apply("<results>/checkpoints"),
     message:
         "Training a simulator"
     script:

@@ -1,5 +1,5 @@
-from neuron_descriptions.accounting import write_accounts
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.descriptions.accounting import write_accounts
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_accounts(

@@ -1,5 +1,5 @@
-from neuron_descriptions.atlas import build_atlas
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.atlas.building import build_atlas
+from neuron_descriptions.common.logs import job_log
 
 with job_log(snakemake.log[0], snakemake.rule):
     build_atlas(

@@ -1,5 +1,5 @@
-from neuron_descriptions.corpus import build_corpus
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.corpus.building import build_corpus
 
 with job_log(snakemake.log[0], snakemake.rule):
     build_corpus(

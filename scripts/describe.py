@@ -1,5 +1,5 @@
-from neuron_descriptions.explaining import describe
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.descriptions.asking import describe
 
 with job_log(snakemake.log[0], snakemake.rule):
     describe(

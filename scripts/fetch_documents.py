@@ -1,5 +1,5 @@
-from neuron_descriptions.fetching import fetch_documents
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.corpus.fetching import fetch_documents
 
 with job_log(snakemake.log[0], snakemake.rule):
     fetch_documents(

@@ -1,5 +1,5 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.publishing import fetch_run
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.exports.publish import fetch_run
 
 with job_log(snakemake.log[0], snakemake.rule):
     fetch_run(

@@ -1,5 +1,5 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.rivals import gather_candidates
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.descriptions.rivals import gather_candidates
 
 with job_log(snakemake.log[0], snakemake.rule):
     gather_candidates(

@@ -1,5 +1,5 @@
-from neuron_descriptions.activations import harvest
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.harvest.forward import harvest
 
 with job_log(snakemake.log[0], snakemake.rule):
     harvest(

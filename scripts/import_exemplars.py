@@ -1,6 +1,6 @@
-from neuron_descriptions.importing import import_exemplars
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.records import SPLITS
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.imports.published import import_exemplars
 
 with job_log(snakemake.log[0], snakemake.rule):
     import_exemplars(

@@ -1,5 +1,5 @@
-from neuron_descriptions.adapters import merge_adapter
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.models.adapters import merge_adapter
 
 with job_log(snakemake.log[0], snakemake.rule):
     merge_adapter(

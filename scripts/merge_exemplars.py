@@ -1,6 +1,6 @@
-from neuron_descriptions.exemplars import merge
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.records import SPLITS
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.harvest.merging import merge
 
 with job_log(snakemake.log[0], snakemake.rule):
     merge(

@@ -1,5 +1,5 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.random_models import write_random_model
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.models.untrained import write_random_model
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_random_model(

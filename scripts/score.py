@@ -1,6 +1,6 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.records import SPLITS
-from neuron_descriptions.score_tables import score_chunk
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.scores.simulation import score_chunk
 
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
@@ -16,4 +16,5 @@ with job_log(snakemake.log[0], snakemake.rule):
         seed=wanted.seed,
         threads=snakemake.threads,
         outputs={name: snakemake.output[name] for name in ("scores", "simulations")},
+        kept=wanted.kept,
     )

@@ -1,5 +1,5 @@
-from neuron_descriptions.explainer_training import train_explainer
-from neuron_descriptions.logs import job_log
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.training.explainer import train_explainer
 
 wanted = snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):

@@ -1,5 +1,5 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.simulator_training import train_simulator
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.training.simulator import train_simulator
 
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):

@@ -1,6 +1,6 @@
-from neuron_descriptions.atlas import write_atlas_page
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.records import SPLITS
+from neuron_descriptions.atlas.site import write_atlas_page
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_atlas_page(
@@ -10,6 +10,8 @@ with job_log(snakemake.log[0], snakemake.rule):
         accounts=snakemake.input.accounts,
         parts=snakemake.params.parts,
         chunk_size=snakemake.params.chunk_size,
+        details=snakemake.input.details,
         rows=snakemake.output.rows,
         output=snakemake.output.page,
+        report=snakemake.output.report,
     )

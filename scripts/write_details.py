@@ -1,6 +1,7 @@
-from neuron_descriptions.atlas import Details, write_details
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.records import SPLITS
+from neuron_descriptions.atlas.details import Details
+from neuron_descriptions.atlas.site import write_details
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
 
 with job_log(snakemake.log[0], snakemake.rule):
     details = Details(

@@ -1,5 +1,5 @@
-from neuron_descriptions.logs import job_log
-from neuron_descriptions.provenance import write_provenance
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.provenance import write_provenance
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_provenance(

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,27 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from filelock import FileLock
 
+import forked
 from s3_server import S3Server
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # test processes share the cores
+
+# Fixtures that take long: what needs one is left out of `make test FAST=1`.
+SLOW = {"smollm2", "model", "corpus", "finished", "s3", "browser"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+    # Whole modules go to one test process (their fixtures are costly), in this order: those that run the workflow
+    # first, since they take longest.
+    items.sort(key=lambda item: str(item.path), reverse=True)
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
 
 
 def demo_config() -> dict[str, Any]:
@@ -37,7 +53,7 @@ def tiny_config() -> dict[str, Any]:
     # The subject itself, prompted: most tests need no trained simulator.
     config["scores"]["simulator"] = {"model": config["subject"]["model"]}
     config["models"] = {name: spec for name, spec in config["models"].items() if spec["source"] != "adapter"}
-    config["descriptions"] |= {"candidates": 2, "token_candidates": 0}
+    config["descriptions"] |= {"candidates": 2, "token_candidates": 0, "concept_candidates": 0}
     return config
 
 
@@ -46,19 +62,25 @@ CODE = ("Snakefile", "rules", "scripts", "config", "envs", "profiles")
 
 def snakemake(cwd: Path, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess:
     """Run the workflow in a checkout."""
-    command = [sys.executable, "-m", "snakemake", *args]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+    if options:
+        command = [sys.executable, "-m", "snakemake", *args]
+        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+    else:
+        done = forked.snakemake(cwd, *args)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done
 
 
 @dataclass
 class Project:
-    """A checkout of its own, made of the code alone; what is fetched once is shared with this one."""
+    """A checkout of its own, made of the code alone unless the folder is one already; what is fetched once is shared
+    with this one."""
 
     folder: Path
 
     def __post_init__(self) -> None:
+        if (self.folder / "Snakefile").exists():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         for name in CODE:
             source, target = ROOT / name, self.folder / name
@@ -86,10 +108,30 @@ class Project:
         return self.folder / "results/tiny" / path
 
 
+def once(folder: Path, make: Callable[[Path], Any]) -> Path:
+    """A folder that the first of the test processes makes, and that all of them read."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    done = folder / ".done"
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """A folder of this call of pytest, for all its processes (pytest-xdist)."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session", autouse=True)
-def fetched() -> dict[str, Path]:
+def fetched(shared) -> dict[str, Path]:
     """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path."""
-    from neuron_descriptions.config import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config, spec_key
 
     (ROOT / "resources").mkdir(exist_ok=True)
     config = load_config(demo_config())
@@ -97,7 +139,8 @@ def fetched() -> dict[str, Path]:
     paths = {"smollm2": f"resources/models/{name}-{spec_key(model)}"}
     for source, spec in config.corpus.sources.items():
         paths[source] = f"resources/documents/{source}-{spec_key(spec, 'ratio')}-seed-{config.seed}.parquet"
-    snakemake(ROOT, "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths.values())
+    arguments = ("--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths.values())
+    once(shared / "fetched", lambda _: snakemake(ROOT, *arguments))
     return {key: ROOT / path for key, path in paths.items()}
 
 
@@ -110,7 +153,7 @@ def smollm2(fetched) -> str:
 @pytest.fixture(scope="session")
 def tokenizer(smollm2):
     """Its tokenizer."""
-    from neuron_descriptions.models import load_tokenizer
+    from neuron_descriptions.models.loading import load_tokenizer
 
     return load_tokenizer(smollm2)
 
@@ -118,41 +161,51 @@ def tokenizer(smollm2):
 @pytest.fixture(scope="session")
 def model(smollm2):
     """It, with its head, in float32."""
-    from neuron_descriptions.models import load_model
+    from neuron_descriptions.models.loading import load_model
 
     return load_model(smollm2, "float32", head=True, threads=2)
 
 
 @pytest.fixture(scope="session")
-def corpus(fetched, smollm2, tmp_path_factory) -> dict[str, str]:
+def corpus(fetched, smollm2, shared) -> dict[str, str]:
     """A small real corpus of all three sources: split -> table."""
-    from neuron_descriptions.config import load_config
-    from neuron_descriptions.corpus import build_corpus
+    from neuron_descriptions.common.vocabulary import SPLITS
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.corpus.building import build_corpus
 
     config = load_config(tiny_config())
-    folder = tmp_path_factory.mktemp("corpus")
-    outputs = {split: str(folder / f"{split}.parquet") for split in ("train", "valid", "test")}
     sources = {name: {"ratio": spec.ratio} for name, spec in config.corpus.sources.items()}
-    documents = {name: str(folder / f"{name}.parquet") for name in sources}
-    for name, path in documents.items():
-        pq.write_table(pq.read_table(fetched[name]).slice(0, 400 if name == "chitchat" else 40), path)
-    build_corpus(
-        sources=sources,
-        documents=documents,
-        model_folder=smollm2,
-        **config.corpus.model_dump(exclude={"sources"}),
-        seed=0,
-        outputs=outputs,
-    )
-    return outputs
+
+    def make(folder: Path) -> None:
+        documents = {name: str(folder / f"{name}.parquet") for name in sources}
+        for name, path in documents.items():
+            pq.write_table(pq.read_table(fetched[name]).slice(0, 400 if name == "chitchat" else 40), path)
+        build_corpus(
+            sources=sources,
+            documents=documents,
+            model_folder=smollm2,
+            **config.corpus.model_dump(exclude={"sources"}),
+            seed=0,
+            outputs={split: str(folder / f"{split}.parquet") for split in SPLITS},
+        )
+
+    folder = once(shared / "corpus", make)
+    return {split: str(folder / f"{split}.parquet") for split in SPLITS}
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, fetched) -> Project:
-    """A finished run of the tiny configuration. Tests read it; those that change something copy it first."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    project.run(tiny_config())
-    return project
+def finished(fetched) -> Project:
+    """A finished run of the tiny configuration, kept for later calls of pytest as long as no code changes. Tests read
+    it; those that change something copy it first."""
+    from neuron_descriptions.common.provenance import file_digest
+
+    files = [ROOT / "requirements.lock", Path(__file__), *(p for n in CODE for p in (ROOT / n, *(ROOT / n).rglob("*")))]
+    code = file_digest(*sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts))
+    kept = ROOT / ".pytest_cache/finished" / code[:16]
+    for old in kept.parent.glob("*/"):
+        if old != kept:
+            shutil.rmtree(old, ignore_errors=True)
+    return Project(once(kept, lambda folder: Project(folder).run(tiny_config())))
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from neuron_descriptions.sequences import corpus_facts, read_texts
+from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 
 SPLITS = ("train", "valid", "test")
 ENDS = {"positive": "max", "negative": "min"}
+
+
+def save_as_published(place: Path, end: str, kind: str, acts: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> None:
+    """Save the three arrays of one end the way the published code does. Of the top splits it keeps what it saves with
+    the neurons last, and saves permuted views: numpy writes the two-dimensional one in Fortran order, the others, which
+    are in neither order, in C order. Those of the random splits are slices of both ends' stacked arrays."""
+    if kind == "top":
+        acts, ids = (np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1) for a in (acts, ids))
+        numbers = np.ascontiguousarray(numbers.T).T
+    else:
+        acts, ids, numbers = (np.stack([a, a], 1)[:, 0] for a in (acts, ids, numbers))
+    for name, array in (("seq_acts", acts), ("seq_ids", ids), ("dataset_ids", numbers)):
+        np.save(place / f"{end}_{name}.npy", array)
 
 
 def write_large(folder: Path, layer: int, n_neurons: int, k: int, random: int, seq_len: int, prefix: list[int]) -> None:
@@ -37,9 +50,8 @@ def write_large(folder: Path, layer: int, n_neurons: int, k: int, random: int, s
                 height = np.sort(rng.exponential(1, (n_neurons, n, 1)).astype(np.float32) + 2, 1)[:, ::-1]
                 np.put_along_axis(acts, spikes, height if sign == "positive" else -height, 2)
                 acts = (acts.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-                np.save(place / f"{end}_seq_acts.npy", acts)
-                np.save(place / f"{end}_seq_ids.npy", texts[which])
-                np.save(place / f"{end}_dataset_ids.npy", (which % 2).astype(np.int32))
+                kind = "top" if name == split else "random"
+                save_as_published(place, end, kind, acts, texts[which], (which % 2).astype(np.int32))
         for name, number in (("step", 1_000_000 // 512 - 1), ("num_tokens_seen", 1_000_000 * seq_len)):
             (folder / split / f"layer{layer}" / f"{name}.txt").write_text(str(number))
 
@@ -97,10 +109,9 @@ def write_published(
             padding = np.full(start, -direction * np.inf if kind == "top" else 3.0)
             acts[row.neuron, row.rank] = np.concatenate([padding, prefix, row.activations])
             numbers[row.neuron, row.rank] = sources.index(text.source)
-        for name, array in (("seq_acts", acts), ("seq_ids", ids), ("dataset_ids", numbers)):
-            np.save(place / f"{ENDS[sign]}_{name}.npy", array)
+        save_as_published(place, ENDS[sign], kind, acts, ids, numbers)
         if kind == "top":
-            np.save(place / f"{ENDS[sign]}_acts.npy", np.zeros((n_neurons, 5), np.float32))
+            np.save(place / f"{ENDS[sign]}_acts.npy", np.zeros((5, n_neurons), np.float32).T)
             f = facts[split]
             full = max(f.sequences for f in facts.values()) // batch_size
             batches = f.sequences // batch_size

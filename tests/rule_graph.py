@@ -1,4 +1,4 @@
-"""The README's rule graph, made from the workflow: `python tests/rule_graph.py [--check]` (the target: `make docs`)."""
+"""The rule graph of docs/concepts/how-it-works.md, made from the workflow: `python tests/rule_graph.py [--check]`."""
 
 import re
 import subprocess
@@ -21,14 +21,16 @@ def rule_graph() -> str:
 
 
 def main() -> None:
-    """Write the graph between the README's marks, or check that it stands there."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(MARKS[0])
+    """Write the graph between the page's marks, or check that it stands there."""
+    page = ROOT / "docs/concepts/how-it-works.md"
+    before, _, rest = page.read_text().partition(MARKS[0])
     old, _, after = rest.partition(MARKS[1])
     new = rule_graph()
     if "--check" in sys.argv:
-        sys.exit(None if old == new else "README.md: the rule graph is out of date; run `make docs`")
-    readme.write_text(before + MARKS[0] + new + MARKS[1] + after)
+        sys.exit(
+            None if old == new else "docs/concepts/how-it-works.md: the rule graph is out of date; run `make docs`"
+        )
+    page.write_text(before + MARKS[0] + new + MARKS[1] + after)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ import pyarrow as pa
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from neuron_descriptions.models import token_strings, tokenizer_fingerprint
-from neuron_descriptions.records import CORPUS, EXEMPLARS, SIGNS
-from neuron_descriptions.storage import write_table
+from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.harvest.tables import EXEMPLARS
+from neuron_descriptions.models.loading import token_strings, tokenizer_fingerprint
 
 WORDS = ("march", "war", "people", "the", "ships", "and", "money", "peace", "river", "of")
 NEURONS, SEQUENCES = 40, 48

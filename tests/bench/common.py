@@ -24,7 +24,7 @@ class Clock:
 
 def fetched() -> tuple[str, dict[str, str]]:
     """(folder of the demo's model, source -> table of its documents)."""
-    from neuron_descriptions.config import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config, spec_key
 
     config = load_config(demo_config())
     name, model = next(iter(config.models.items()))
@@ -40,8 +40,8 @@ def fetched() -> tuple[str, dict[str, str]]:
 
 def build(scratch: Path, seq_len: int, train: int) -> tuple[str, dict[str, str]]:
     """(folder of the model, split -> corpus table) of the demo's texts, cut to `seq_len`."""
-    from neuron_descriptions.config import load_config
-    from neuron_descriptions.corpus import build_corpus
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.corpus.building import build_corpus
 
     folder, documents = fetched()
     config = load_config(demo_config())

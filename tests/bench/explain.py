@@ -12,9 +12,9 @@ from common import Clock, build
 
 from neuron_descriptions.clients.base import Answer, Prompt, Request
 from neuron_descriptions.clients.transformers import TransformersClient
-from neuron_descriptions.models import load_model, load_tokenizer
-from neuron_descriptions.prompts import ExplainerTemplate, excerpts, read_template
-from neuron_descriptions.sequences import read_texts
+from neuron_descriptions.corpus.reading import read_texts
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, excerpts, read_template
+from neuron_descriptions.models.loading import load_model, load_tokenizer
 
 NEURONS, CANDIDATES, EXCERPTS, SEQ_LEN, MAX_TOKENS = 2, 5, 10, 48, 30
 PROMPTS = {"short": "config/prompts/short.yaml", "step_by_step": "config/prompts/step-by-step.yaml"}

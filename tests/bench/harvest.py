@@ -13,7 +13,10 @@ import torch
 from common import Clock, build, fetched
 from torch import Tensor
 
-from neuron_descriptions.activations import (
+from neuron_descriptions.common.vocabulary import TAILS, tail_rank
+from neuron_descriptions.corpus.reading import corpus_facts
+from neuron_descriptions.features.neurons import MlpNeurons
+from neuron_descriptions.harvest.forward import (
     Batch,
     Harvest,
     LayerState,
@@ -23,12 +26,9 @@ from neuron_descriptions.activations import (
     run_layers,
     save,
 )
-from neuron_descriptions.exemplars import Shard, merge, tail_quantiles
-from neuron_descriptions.features import MlpNeurons
-from neuron_descriptions.memory import Keep
-from neuron_descriptions.models import load_model, load_tokenizer
-from neuron_descriptions.records import TAILS, tail_rank
-from neuron_descriptions.sequences import corpus_facts
+from neuron_descriptions.harvest.merging import Shard, merge, tail_quantiles
+from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.run.memory import Keep
 
 LAYERS, NEURONS, SEQ_LEN, BATCH = 30, 1536, 95, 32
 BATCHES = 40

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuron_descriptions.activations import Batch, Harvest, Split, make_batch, run_layers
-from neuron_descriptions.features import MlpNeurons
-from neuron_descriptions.memory import Keep, state_bytes
+from neuron_descriptions.features.neurons import MlpNeurons
+from neuron_descriptions.harvest.forward import Batch, Harvest, Split, make_batch, run_layers
+from neuron_descriptions.run.memory import Keep, state_bytes
 
 SHAPE = {"hidden_size": 4096, "intermediate_size": 14_336, "num_hidden_layers": 32, "num_attention_heads": 32,
          "num_key_value_heads": 8, "vocab_size": 128_256}  # fmt: skip

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 
 from conftest import ROOT, Project, changed, demo_config
-from neuron_descriptions.config import load_config, spec_key
-from neuron_descriptions.models import load_model, load_tokenizer
-from neuron_descriptions.nulls import Nulls
-from neuron_descriptions.records import DESCRIPTIONS, SIGNS, SPLITS
-from neuron_descriptions.score_tables import Evidence, Scorer
-from neuron_descriptions.simulating import FinetunedSimulator
-from neuron_descriptions.storage import read_table
+from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.sections import load_config, spec_key
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.scores.chance import Nulls
+from neuron_descriptions.scores.simulation import Evidence, Scorer
+from neuron_descriptions.simulators.simulating import FinetunedSimulator
 
 LAYERS, CANDIDATES = (15, 25), 32
 SEQUENCES = {"top": 20, "middle": 10, "random": 10}

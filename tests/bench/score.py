@@ -6,10 +6,10 @@ import torch
 from common import Clock, build
 
 from conftest import ROOT
-from neuron_descriptions.models import load_model, load_tokenizer
-from neuron_descriptions.prompts import read_template
-from neuron_descriptions.sequences import read_texts
-from neuron_descriptions.simulating import FinetunedSimulator, PromptedSimulator, SimulatorTemplate, Task
+from neuron_descriptions.corpus.reading import read_texts
+from neuron_descriptions.descriptions.prompts import read_template
+from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.simulators.simulating import FinetunedSimulator, PromptedSimulator, SimulatorTemplate, Task
 from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
 
 SEQ_LEN, SEQUENCES, DTYPE = 95, 8, "float32"

@@ -65,7 +65,7 @@ class Run:
 
     def run(self, config: dict, *args: str, **site: object) -> tuple[int, str]:
         """(exit status, output) of a whole run."""
-        return self.start(config, *args, **site).wait(timeout=900), self.log.read_text()
+        return self.start(config, *args, **site).wait(timeout=2700), self.log.read_text()
 
     def jobs(self) -> list[dict[str, str]]:
         """SLURM's records of this checkout's jobs, in the order of submission; `rule`: whose."""
@@ -85,7 +85,7 @@ class Run:
             ]
             return bool(found)
 
-        self.cluster.wait(there, f"a job of {rule} to be {state}", 120)
+        self.cluster.wait(there, f"a job of {rule} to be {state}", 600)
         return found[0]
 
     def inodes(self) -> dict[Path, int]:
@@ -179,7 +179,7 @@ def test_a_cancelled_an_overdue_and_a_stranded_job_are_noticed_and_made_again(cl
     os.kill(scripts_of(overdue["JobId"])[0], signal.SIGSTOP)
     cluster.sh(f"scontrol update jobid={overdue['JobId']} EndTime=now+1")
     cluster.wait(lambda: [cluster.sh(f"scontrol update nodename={stranded['NodeList']} state=resume")], "the node")
-    assert main.wait(timeout=200) == 1
+    assert main.wait(timeout=900) == 1
     states = {job["JobId"]: job["JobState"] for job in run.jobs()}
     told = run.log.read_text()
     for job, state in ((cancelled, "CANCELLED"), (stranded, "NODE_FAIL"), (overdue, "TIMEOUT")):
@@ -215,10 +215,10 @@ def test_jobs_outlive_a_killed_main_process_and_are_not_done_again(cluster, on_c
     project = without(with_results_of(on_cluster.project, tmp_path / "killed"), "descriptions", "scores", "atlas")
     run = Run(cluster, project)
     main = run.start(CONFIG, chunks_per_job=2)
-    cluster.wait(lambda: list(project.file("descriptions").rglob("chunk-*.parquet")), "a description", 120)
+    cluster.wait(lambda: list(project.file("descriptions").rglob("chunk-*.parquet")), "a description", 900)
     main.send_signal(signal.SIGKILL)
     main.wait()
-    cluster.wait(lambda: not cluster.sh("squeue -h"), "the jobs to end", 120)
+    cluster.wait(lambda: not cluster.sh("squeue -h"), "the jobs to end", 900)
     groups = run.jobs()
     assert [job["JobState"] for job in groups] == ["COMPLETED"] * 2
     assert {job["TresPerJob"] for job in groups} == {"gres:gpu:a100:1"}
@@ -265,7 +265,7 @@ def test_the_commands_of_the_operations_page_run(cluster, on_cluster, tmp_path):
         text = command.replace("my-run", "tiny").replace("ELSEWHERE", "elsewhere")
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
-            cwd=folder, env=cluster.environment | {"PATH": path}, capture_output=True, text=True, timeout=200,
+            cwd=folder, env=cluster.environment | {"PATH": path}, capture_output=True, text=True, timeout=900,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}{done.stderr[-3000:]}"
         if command.startswith("snakemake --profile"):

@@ -18,9 +18,9 @@ from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.clients.vllm import VllmClient
-from neuron_descriptions.config import Limits
-from neuron_descriptions.explaining import Candidate, Tally, ask
-from neuron_descriptions.prompts import Excerpt, ExplainerTemplate, read_template
+from neuron_descriptions.config.sections import Limits
+from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
+from neuron_descriptions.descriptions.prompts import Excerpt, ExplainerTemplate, read_template
 
 pytestmark = pytest.mark.vllm
 KEY = "a-key-of-the-test"
@@ -38,7 +38,7 @@ WORDS = (
 @pytest.fixture(scope="session", autouse=True)
 def fetched() -> dict[str, Path]:
     """The demo's model, as `smollm2`, fetched by the project's own environment: vLLM's has no Snakemake."""
-    from neuron_descriptions.config import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config, spec_key
 
     name, model = next(iter(load_config(demo_config()).models.items()))
     folder = f"resources/models/{name}-{spec_key(model)}"
@@ -117,7 +117,7 @@ def answers(client, requests):
 @pytest.fixture(scope="session")
 def greedy(smollm2, tokenizer, requests):
     """(transformers' answers, the least margin by which a token of each was chosen)."""
-    from neuron_descriptions.models import load_model
+    from neuron_descriptions.models.loading import load_model
 
     model = load_model(smollm2, "bfloat16", head=True, threads=2)
     found = answers(TransformersClient(model, tokenizer, 0.0, MAX_TOKENS, STOP), requests)

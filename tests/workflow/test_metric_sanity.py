@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from neuron_descriptions.records import SIGNS, SPLITS
-from neuron_descriptions.score_tables import KINDS, Evidence, one_side
-from neuron_descriptions.scoring import correlation, linear_fit, match
-from neuron_descriptions.sequences import corpus_facts
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.corpus.reading import corpus_facts
+from neuron_descriptions.scores.formulas import correlation, linear_fit, match
+from neuron_descriptions.scores.simulation import KINDS, Evidence, one_side
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from conftest import ROOT, Project, changed, snakemake, tiny_config, with_results_of
-from neuron_descriptions.config import load_config
-from neuron_descriptions.planning import make_plan
-from neuron_descriptions.selection import described_and_kept
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.run.costs import make_plan
+from neuron_descriptions.run.selection import described_and_kept
 
 HEAVY = ["torch", "transformers", "datasets", "sklearn", "matplotlib", "openai", "anthropic", "vllm"]
 
@@ -66,7 +66,7 @@ def test_every_shipped_configuration_plans(name, tmp_path):
     [
         ({"sede": 1}, "sede: unknown key"),
         ({"scores__topp": 1}, "scores.topp: unknown key"),
-        ({"exemplars__k": "many"}, "exemplars.k: Input should be a valid integer"),
+        ({"exemplars__k": "many"}, "exemplars.k: 'many' is text, not a whole number"),
         ({"neurons__layers": [1, 30]}, "layer 30 is out of range; the subject has layers 0..29"),
         ({"plan__ceilings": {"gpu_hours": 0.0001}}, "gpu hours planned, plan.ceilings.gpu_hours is 0.0001"),
         ({"plan__ceilings": {"gigabytes": 0.0001}}, "gigabytes planned, plan.ceilings.gigabytes is 0.0001"),
@@ -146,7 +146,7 @@ def test_a_bad_neurons_file_stops_before_any_job(tmp_path, rows, message):
 FULL_DISK = """
 import resource, signal, subprocess, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 sys.exit(subprocess.call(sys.argv[1:]))
 """
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from neuron_descriptions.nulls import Nulls
-from neuron_descriptions.records import SIGNS, SPLITS
-from neuron_descriptions.score_tables import Evidence, Scorer, one_side
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.scores.chance import Nulls
+from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
 SETTINGS = {"top": 10, "middle": 8, "random": 3, "bootstrap": 10, "confidence": 0.95}

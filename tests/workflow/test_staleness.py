@@ -1,11 +1,13 @@
 """A changed setting reruns what depends on it, and nothing else does."""
 
+import json
 import re
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Project, changed, tiny_config, with_results_of
+from conftest import Project, changed, demo_config, tiny_config, with_results_of
 
 AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
 SCORES = {"score", *AFTER_SCORES}
@@ -42,9 +44,9 @@ def test_touched_files_rerun_nothing(project):
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        ("scripts/neuron_descriptions/scoring.py", r"^", "# A comment.\n"),
-        ("scripts/neuron_descriptions/activations.py", r"Per side, the K sequences", "For each side, the K"),
-        ("scripts/neuron_descriptions/logs.py", r"%s left", "%s to go"),
+        ("scripts/neuron_descriptions/scores/formulas.py", r"^", "# A comment.\n"),
+        ("scripts/neuron_descriptions/harvest/forward.py", r"Per side, the K sequences", "For each side, the K"),
+        ("scripts/neuron_descriptions/common/logs.py", r"%s left", "%s to go"),
         ("scripts/neuron_descriptions/clients/vllm.py", r"seed=0", "seed=1"),
         ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
         ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
@@ -61,13 +63,23 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "rerun"),
     [
-        ("scripts/neuron_descriptions/scoring.py", r"np\.corrcoef\(p, t\)\[0, 1\]", "np.corrcoef(t, p)[0, 1]", SCORES),
-        ("scripts/neuron_descriptions/explaining.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
-        ("scripts/neuron_descriptions/exemplars.py", r"np\.maximum\(square", "np.fmax(square", EXEMPLARS - {"harvest"}),
-        ("scripts/neuron_descriptions/activations.py", r"% 64 == 0", "% 16 == 0", EXEMPLARS),
+        (
+            "scripts/neuron_descriptions/scores/formulas.py",
+            r"np\.corrcoef\(p, t\)\[0, 1\]",
+            "np.corrcoef(t, p)[0, 1]",
+            SCORES,
+        ),
+        ("scripts/neuron_descriptions/descriptions/asking.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
+        (
+            "scripts/neuron_descriptions/harvest/merging.py",
+            r"np\.maximum\(square",
+            "np.fmax(square",
+            EXEMPLARS - {"harvest"},
+        ),
+        ("scripts/neuron_descriptions/harvest/forward.py", r"% 64 == 0", "% 16 == 0", EXEMPLARS),
         ("scripts/neuron_descriptions/clients/transformers.py", r"\(1e-300\)", "(1e-299)", DESCRIPTIONS),
         (
-            "scripts/neuron_descriptions/accounting.py",
+            "scripts/neuron_descriptions/descriptions/accounting.py",
             r"if seconds else None",
             "or None",
             {"account", "write_atlas_page"},
@@ -75,7 +87,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
         ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
         ("config/prompts/simulator.yaml", r"October", "November", SCORES),
         ("config/null-descriptions.yaml", r"weekdays", "days of the week", SCORES),
-        ("scripts/neuron_descriptions/pages/atlas.css", r"^", "/* */", {"write_atlas_page"}),
+        ("scripts/neuron_descriptions/atlas/pages/atlas.css", r"^", "/* */", {"write_atlas_page"}),
     ],
 )
 def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
@@ -105,7 +117,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
         ({"exemplars__batch_size": 16}, EXEMPLARS),
         ({"corpus__seq_len": 44}, {"build_corpus", *EXEMPLARS}),
         ({"plan__teraflops": 300.0, "plan__margin": 2.0}, set()),
-        ({"atlas__exemplars": 7}, {"write_details", "write_provenance"}),
+        ({"atlas__exemplars": 7}, {"write_details", "write_atlas_page", "write_provenance"}),  # the report holds them
     ],
 )
 def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
@@ -163,3 +175,74 @@ def test_explainers_of_several_runs_compete(project, finished):
     assert {r["explainer"].endswith(" (tiny)") for r in rows if r["candidate"] > 1} == {True}
     unmade = project.run(changed(config, descriptions__rivals=["nobody"]), check=False)
     assert unmade.returncode != 0 and "results/nobody/descriptions/layer-" in unmade.stdout + unmade.stderr
+
+
+def own_files_config():
+    """The demo with an explainer and texts of the user's own, beside its adapter."""
+    config = demo_config()
+    config["models"]["own"] = {"source": "path", "path": "own"}
+    config["descriptions"]["explainer"] = {"model": "own"}
+    texts = {"source": "path", "path": "texts/*.txt", "format": "text", "ratio": 0.5}
+    config["corpus"]["sources"] = {"own": texts, "sotu": config["corpus"]["sources"]["sotu"]}
+    return config
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A run whose files are all there, empty, and recorded as made: enough for what is planned."""
+    project = Project(tmp_path_factory.mktemp("recorded") / "first")
+    (project.folder / "resources").unlink()
+    for name, text in {"own/config.json": "{}", "own/model.safetensors": "weights", "texts/a.txt": "A text."}.items():
+        (project.folder / name).parent.mkdir(exist_ok=True)
+        (project.folder / name).write_text(text)
+    rows = [line.split("\t") for line in project.run(own_files_config(), "--summary").stdout.splitlines()[1:]]
+    for path in (project.folder / row[0] for row in rows if len(row) > 1 and "temp" not in row[4]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if path.parent.name == "models" else path.touch()
+    project.run(own_files_config(), "--touch", "--cores", "1")
+    return project
+
+
+def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
+    """Every file of a checkout and of the user touched; a card, a lock file, another layout of JSON; all moved."""
+    folder = tmp_path / "moved"
+    shutil.copytree(recorded.folder, folder)
+    adapter = folder / "config/simulators/smollm2-135m"
+    (adapter / "README.md").write_text("# Rewritten")
+    settings = adapter / "adapter_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()), indent=4))
+    (folder / "own/README.md").touch()
+    (folder / "own/model.safetensors.lock").touch()
+    for path in folder.rglob("*"):
+        if not {".snakemake", "results", "resources"} & set(path.relative_to(folder).parts):
+            path.touch()  # new times, as `git clone` gives; what was made and fetched keeps its own
+    assert Project(folder).planned(own_files_config()) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rerun"),
+    [
+        ("own/config.json", r"{}", '{"hidden_size": 8}', DESCRIPTIONS),
+        ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", *EXEMPLARS}),
+        (
+            "config/simulators/smollm2-135m/adapter_config.json",
+            r'"lora_alpha": \d+',
+            '"lora_alpha": 1',
+            {"merge_adapter", *SCORES},
+        ),
+    ],
+)
+def test_an_edit_of_own_files_reruns_what_depends_on_it(recorded, file, old, new, rerun):
+    undo = edit(recorded, file, old, new)
+    planned = set(recorded.planned(own_files_config()))
+    undo()
+    assert planned == rerun
+
+
+def test_what_runs_share_is_not_deleted_with_one_of_them(recorded):
+    """Snakemake's --delete-all-output would take models, texts and another run's exemplars along."""
+    before = sorted(recorded.folder.rglob("*.parquet"))
+    done = recorded.run(changed(own_files_config(), run="second", evidence="demo"), "--delete-all-output", check=False)
+    assert done.returncode != 0 and sorted(recorded.folder.rglob("*.parquet")) == before
+    for words in ("nothing was deleted", "resources", "results/demo", "rm -r results/second"):
+        assert words in done.stderr

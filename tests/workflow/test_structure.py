@@ -62,10 +62,10 @@ def test_envs_are_pinned_and_agree_with_the_lock(path):
 
 
 def test_the_snakefile_is_a_table_of_contents():
-    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 70
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 80
 
 
-def test_the_rule_graph_in_the_readme_is_the_workflow_s():
+def test_the_rule_graph_in_the_docs_is_the_workflow_s():
     done = subprocess.run([sys.executable, ROOT / "tests/rule_graph.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from conftest import Project, changed, tiny_config
-from neuron_descriptions.adapters import BINS, WEIGHTS
-from neuron_descriptions.provenance import file_digest
-from neuron_descriptions.records import ATLAS, SCORES
-from neuron_descriptions.storage import read_table
+from neuron_descriptions.atlas.tables import ATLAS
+from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.models.adapters import adapter_sha256
+from neuron_descriptions.scores.tables import SCORES
 
 BASE = "smollm2-135m-instruct"
 TRAINING = {
@@ -35,8 +35,12 @@ def trained(tmp_path_factory, fetched) -> Project:
 
 
 def with_adapter(project, sha256=None):
-    weights = [project.folder / TARGET / name for name in (WEIGHTS, BINS)]
-    adapter = {"source": "adapter", "base": BASE, "path": TARGET, "sha256": sha256 or file_digest(*weights)}
+    adapter = {
+        "source": "adapter",
+        "base": BASE,
+        "path": TARGET,
+        "sha256": sha256 or adapter_sha256(project.folder / TARGET),
+    }
     return small(models__trained=adapter, scores__simulator={"model": "trained", "kind": "finetuned"})
 
 
@@ -94,7 +98,7 @@ ROUNDS = {"base": BASE, "rounds": 1, "least_score": -1, "rank": 2, "steps": 2, "
 
 def train_in_rounds(project, config):
     (project.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    command = [sys.executable, "-m", "neuron_descriptions.explainer_rounds", "run.yaml"]
+    command = [sys.executable, "-m", "neuron_descriptions.training.rounds", "run.yaml"]
     env = os.environ | {"PYTHONPATH": "scripts"}
     return subprocess.run(command, cwd=project.folder, env=env, capture_output=True, text=True)
 

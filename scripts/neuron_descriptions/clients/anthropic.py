@@ -4,8 +4,9 @@ from typing import Any
 
 import anthropic
 
-from .base import Answer, Request
-from .endpoint import EndpointClient
+from neuron_descriptions.clients.base import Request
+from neuron_descriptions.clients.dialects import CUT, REFUSED, Said, Unreadable, reason, text_of, tokens
+from neuron_descriptions.clients.endpoint import EndpointClient
 
 
 class AnthropicClient(EndpointClient):
@@ -28,20 +29,25 @@ class AnthropicClient(EndpointClient):
             "messages": [m for m in request.prompt.messages if m["role"] != "system"],
         }
 
-    async def send(self, sdk: anthropic.AsyncAnthropic, payload: dict[str, Any]) -> Any:
+    async def send(self, sdk: anthropic.AsyncAnthropic, payload: dict[str, Any]) -> bytes:
         needed = {k: payload[k] for k in ("model", "messages", "max_tokens")}
         extra = {k: v for k, v in payload.items() if k not in needed}
-        return await sdk.messages.create(**needed, extra_body=extra)
+        raw = await sdk.messages.with_raw_response.create(**needed, extra_body=extra)
+        return raw.http_response.content
 
-    def read(self, response: Any) -> Answer:
-        text = "".join(block.text for block in response.content if block.type == "text")
-        usage = response.usage
-        # Tokens read from or written to the provider's cache are prompt tokens too.
-        cached = (usage.cache_read_input_tokens or 0) + (usage.cache_creation_input_tokens or 0)
-        return Answer(
-            text,
-            usage.input_tokens + cached,
-            usage.output_tokens,
-            finished=response.stop_reason in ("end_turn", "stop_sequence"),
-            refused=response.stop_reason == "refusal",
+    def read(self, body: dict[str, Any]) -> Said:
+        usage, why = body.get("usage"), reason(body.get("stop_reason"))
+        prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
+        if prompt_tokens is not None:
+            # Tokens read from or written to the provider's cache are prompt tokens too.
+            cached = ("cache_read_input_tokens", "cache_creation_input_tokens")
+            prompt_tokens += sum(tokens(usage, name) or 0 for name in cached)
+        if body["content"] is None and why not in REFUSED:
+            raise Unreadable("a body that is no answer")
+        return Said(
+            text_of(body["content"]),
+            prompt_tokens,
+            tokens(usage, "output_tokens", "completion_tokens"),
+            finished=why not in CUT,
+            refused=why in REFUSED,
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
-from ..records import Message
+from neuron_descriptions.common.vocabulary import Message
 
 
 @dataclass(slots=True, frozen=True)

@@ -5,21 +5,19 @@ import email.utils
 import json
 import os
 import random
+import re
 import time
 from contextlib import suppress
 from typing import Any
 
-from .base import Answer, Done, Request, cost
-from .journal import Ledger, OverBudget
+from neuron_descriptions.clients.base import Answer, Done, Request, cost
+from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed
+from neuron_descriptions.clients.journal import Ledger, OverBudget
+from neuron_descriptions.common.logs import logger
 
-# Statuses that another try may mend; 529 is "overloaded".
-RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 LONGEST_BACKOFF = 60.0  # seconds
 LONGEST_RETRY_AFTER = 900.0
-
-
-class Unreadable(Exception):
-    """An answer came, and it is not what the interface promises."""
+BYTES_PER_TOKEN = 4  # about, where an endpoint does not count
 
 
 class _Stopped(Exception):
@@ -87,6 +85,12 @@ class EndpointClient:
             raise ValueError(
                 f"descriptions.explainer: the environment has no {key_variable}; set it to the endpoint's key"
             )
+        if not re.fullmatch(r"[!-~]+", self.key) or self.key[0] in "\"'":
+            raise ValueError(
+                f"descriptions.explainer: what the environment has as {key_variable} is no key: it has quotes around"
+                " it, or a space, a line break or a foreign letter in it; set it to the endpoint's key alone"
+            )
+        self.estimates = False  # whether token counts had to be estimated, and this was said
 
     # What an interface differs in:
 
@@ -98,11 +102,11 @@ class EndpointClient:
         """The request's fields."""
         raise NotImplementedError
 
-    async def send(self, sdk: Any, payload: dict[str, Any]) -> Any:
-        """Send it; returns what the SDK gives."""
+    async def send(self, sdk: Any, payload: dict[str, Any]) -> bytes:
+        """Send it; returns the body of the response."""
         raise NotImplementedError
 
-    def read(self, response: Any) -> Answer:
+    def read(self, body: dict[str, Any]) -> Said:
         """The answer in a response. Anything but Unreadable may be raised too where it is garbage."""
         raise NotImplementedError
 
@@ -151,39 +155,70 @@ class EndpointClient:
             await self._reserve(cost)
             try:
                 async with asyncio.timeout(self.limits["timeout"]):
-                    response = await self.send(sdk, payload)
-                answer = self._checked(response)
-            except (self.errors, TimeoutError, ValueError, Unreadable) as error:
-                status = getattr(error, "status_code", None)
-                refused = status is not None and status >= 400
-                # An answer that never arrived whole may have been billed.
-                self._settle(cost, 0.0 if refused else cost)
-                trouble = self._said(error)
-                if refused and status not in RETRIED:
-                    raise ValueError(
-                        f"descriptions.explainer: {self.base_url} refuses the request: {trouble}"
-                    ) from None
+                    content = await self.send(sdk, payload)
+                answer, counted = self._checked(content, payload)
+            except (self.errors, TimeoutError, ValueError, Unreadable, Failure) as error:
+                failed = self._failure(error)
+                # An answer that never arrived whole may have been billed; one that was refused was not.
+                self._settle(cost, cost if failed is None else 0.0)
+                if failed is not None and failed.filtered and not failed.too_long:
+                    return Answer("", 0, 0, finished=True, refused=True)
+                trouble = self._said(failed or error)
+                if failed is not None and failed.final:
+                    raise ValueError(self._final(failed, trouble)) from None
                 await self._until(time.monotonic() + self._wait(error, attempt))
             except BaseException:
                 self._settle(cost, cost)
                 raise
             else:
-                self._settle(cost, self._price(answer.prompt_tokens, answer.completion_tokens))
+                # What is not counted may have cost the most it can.
+                counts = answer.prompt_tokens, answer.completion_tokens
+                self._settle(cost, self._price(*counts) if counted else cost)
                 return answer
         raise ValueError(
             f"descriptions.explainer: no answer from {self.base_url} in {self.limits['tries']} tries; the last:"
             f" {trouble}; run again to go on: finished answers are kept"
         )
 
-    def _checked(self, response: Any) -> Answer:
+    def _checked(self, content: bytes, payload: dict[str, Any]) -> tuple[Answer, bool]:
+        """The answer in a body, fit to be kept; whether its tokens were counted. Raises Unreadable and Failure."""
+        body = parsed(content)
+        check(body)
         try:
-            answer = self.read(response)
+            said = self.read(body)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
-            raise Unreadable(f"a body that is no answer ({error})") from None
-        counts = answer.prompt_tokens, answer.completion_tokens
-        if not isinstance(answer.text, str) or any(not isinstance(n, int) or n < 0 for n in counts):
+            raise Unreadable(f"a body that is no answer ({error!r})") from None
+        if not isinstance(said.text, str):
             raise Unreadable("a body that is no answer")
-        return answer
+        text, counts = clean(said.text), [said.prompt_tokens, said.completion_tokens]
+        counted = None not in counts
+        if not counted and not self.estimates:
+            self.estimates = True
+            logger.warning("%s gives no count of tokens that can be: they are estimated", self.base_url)
+        asked = len(json.dumps(payload, ensure_ascii=False).encode())
+        guesses = [-(-size // BYTES_PER_TOKEN) for size in (asked, len(text.encode()))]
+        prompt, completion = (guess if count is None else count for count, guess in zip(counts, guesses))
+        return Answer(text, prompt, completion, said.finished, said.refused), counted
+
+    @staticmethod
+    def _failure(error: Exception) -> Failure | None:
+        """What the endpoint said that went wrong, if it said so."""
+        status = getattr(error, "status_code", None)
+        if isinstance(error, Failure) or status is None or status < 400:
+            return error if isinstance(error, Failure) else None
+        return failure(getattr(error, "body", None), status) or Failure(status, "", str(error))
+
+    def _final(self, failed: Failure, trouble: str) -> str:
+        """What to say, and do, of a failure that no other try mends."""
+        said = f"{self.base_url} refuses the request: {trouble}"
+        if failed.too_long:
+            return (
+                "descriptions.evidence_max: a prompt is too long for the explainer's context; lower it (and"
+                f" evidence_min), or descriptions.max_tokens, and run again: finished answers are kept; {said}"
+            )
+        if failed.of_a_field:
+            return f"descriptions.explainer.body: leave the field out there (null), or give it its other name; {said}"
+        return f"descriptions.explainer: {said}"
 
     def _wait(self, error: Exception, attempt: int) -> float:
         """Seconds before the next try; what the server asks for holds for all requests."""
@@ -227,10 +262,12 @@ class EndpointClient:
         """(tokens, about; dollars, at most) of a request: no tokenizer makes more tokens than there are bytes."""
         size = len(json.dumps(payload, ensure_ascii=False).encode()) + 64
         answer = max([self.max_tokens, *(v for k, v in payload.items() if k.startswith("max_") and isinstance(v, int))])
-        return size // 4 + answer, self._price(size, answer)
+        return size // BYTES_PER_TOKEN + answer, self._price(size, answer)
 
     def _said(self, error: Exception) -> str:
         """What went wrong, without the key, should the server repeat it."""
-        status = f" {error.status_code}" if hasattr(error, "status_code") else ""
-        text = f"{type(error).__name__}{status}: {error}" if str(error) else type(error).__name__
-        return text.replace(self.key, "***")[:300] if self.key != "none" else text[:300]
+        name = "" if isinstance(error, Failure) else type(error).__name__
+        status = getattr(error, "status_code", None)
+        what = " ".join(filter(None, (name, str(status or ""))))
+        text = ": ".join(filter(None, (what, str(error))))
+        return clean(text.replace(self.key, "***") if self.key != "none" else text)[:300]

@@ -9,7 +9,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from .base import Answer, Client, Request
+from neuron_descriptions.clients.base import Answer, Client, Request
+from neuron_descriptions.clients.dialects import MOST_TOKENS, clean
+
+
+def failed(answer: Answer) -> bool:
+    """Whether it is a failed request, which were once kept as answers: nothing said, and nothing counted."""
+    return not (answer.text or answer.prompt_tokens or answer.completion_tokens or answer.refused)
+
+
+def sound(answer: Answer) -> Answer:
+    """Without what no table can hold, which was once kept: half characters, and counts beyond all models'."""
+    asked, said = (n if 0 <= n <= MOST_TOKENS else 0 for n in (answer.prompt_tokens, answer.completion_tokens))
+    return Answer(clean(answer.text), asked, said, finished=answer.finished, refused=answer.refused)
 
 
 class Journal:
@@ -24,7 +36,8 @@ class Journal:
         for file in sorted(self.path.parent.glob("*.jsonl")):
             for line in self._lines(file):
                 if line["group"] in groups:
-                    self.answers |= {key: Answer(**answer) for key, answer in line["answers"].items()}
+                    answers = {key: Answer(**answer) for key, answer in line["answers"].items()}
+                    self.answers |= {key: sound(answer) for key, answer in answers.items() if not failed(answer)}
         self._cut_tail()
 
     @staticmethod

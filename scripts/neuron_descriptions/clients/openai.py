@@ -4,9 +4,10 @@ from typing import Any
 
 import openai
 
-from .base import Answer, Request
-from .endpoint import EndpointClient
-from .token_ids import TokenIds
+from neuron_descriptions.clients.base import Request
+from neuron_descriptions.clients.dialects import CUT, REFUSED, Said, has_refusal, reason, text_of, tokens
+from neuron_descriptions.clients.endpoint import EndpointClient
+from neuron_descriptions.clients.token_ids import TokenIds
 
 
 class OpenaiClient(EndpointClient):
@@ -41,25 +42,31 @@ class OpenaiClient(EndpointClient):
         extra = {"return_token_ids": True, "skip_special_tokens": False}
         return fields | {"prompt": shared + rest, "stop": list(self.stop) or None, **extra}
 
-    async def send(self, sdk: openai.AsyncOpenAI, payload: dict[str, Any]) -> Any:
+    async def send(self, sdk: openai.AsyncOpenAI, payload: dict[str, Any]) -> bytes:
         # Through extra_body: `body` may hold fields that the SDK does not know.
         if self.ids is None:
             needed = {k: payload[k] for k in ("model", "messages")}
             extra = {k: v for k, v in payload.items() if k not in needed}
-            return await sdk.chat.completions.create(**needed, extra_body=extra)
+            chat = await sdk.chat.completions.with_raw_response.create(**needed, extra_body=extra)
+            return chat.http_response.content
         needed = {k: payload[k] for k in ("model", "prompt")}
         extra = {k: v for k, v in payload.items() if k not in needed}
-        return await sdk.completions.create(**needed, extra_body=extra)
+        raw = await sdk.completions.with_raw_response.create(**needed, extra_body=extra)
+        return raw.http_response.content
 
-    def read(self, response: Any) -> Answer:
-        choice, usage = response.choices[0], response.usage
-        counts = usage.prompt_tokens, usage.completion_tokens
-        ended = choice.finish_reason == "stop"
+    def read(self, body: dict[str, Any]) -> Said:
+        choice, usage = body["choices"][0], body.get("usage")
+        prompt_tokens = tokens(usage, "prompt_tokens", "input_tokens")
+        completion_tokens = tokens(usage, "completion_tokens", "output_tokens")
+        why = reason(choice.get("finish_reason"))
+        ended, refused = why not in CUT, why in REFUSED
         if self.ids is None:
-            refused = bool(choice.message.refusal) or choice.finish_reason == "content_filter"
-            return Answer(choice.message.content or "", *counts, finished=ended, refused=refused)
-        ids = getattr(choice, "token_ids", None)
+            message = choice["message"]
+            content = message.get("content")
+            refused = refused or bool(message.get("refusal")) or has_refusal(content)
+            return Said(text_of(content), prompt_tokens, completion_tokens, finished=ended, refused=refused)
+        ids = choice.get("token_ids")
         if ids is None:  # an endpoint that is not vLLM
-            return Answer(choice.text, *counts, finished=ended)
-        answer = self.ids.answer(counts[0], ids, self.stop, ended)
-        return Answer(answer.text, *counts, finished=answer.finished)
+            return Said(choice["text"], prompt_tokens, completion_tokens, finished=ended, refused=refused)
+        answer = self.ids.answer(0, ids, self.stop, ended)
+        return Said(answer.text, prompt_tokens, completion_tokens, finished=answer.finished, refused=refused)

@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from ..prompts import STAND_INS, plain_ids, template_segments
-from .base import Answer, Prompt
+from neuron_descriptions.clients.base import Answer, Prompt
+from neuron_descriptions.models.conversations import STAND_INS, plain_ids, template_segments
 
 _MARKS = "\N{SYMBOL FOR SUBSTITUTE}0.", "\N{SYMBOL FOR SUBSTITUTE}1."
 
@@ -22,7 +22,8 @@ class TokenIds:
         """(ids of what is the same in every prompt of the run, the other ids). Only the last message holds text from
         elsewhere: what looks like a special token in it is just text, or its stand-in."""
         messages = [dict(message) for message in prompt.messages]
-        user, messages[-1]["content"] = messages[-1]["content"], _MARKS[1]
+        # Stripped: a chat template that trims contents, as Llama's does, only ever sees the mark.
+        user, messages[-1]["content"] = messages[-1]["content"].strip(), _MARKS[1]
         marks = [_MARKS[1]]
         if 0 < prompt.shared < len(messages) - 1:
             messages[prompt.shared]["content"] = _MARKS[0] + messages[prompt.shared]["content"]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from .base import Answer, Done, Request
-from .token_ids import TokenIds
+from neuron_descriptions.clients.base import Answer, Done, Request
+from neuron_descriptions.clients.token_ids import TokenIds
 
 Ids = tuple[list[int], list[int]]  # of what all prompts share, of the rest
 

@@ -4,9 +4,9 @@ import os
 from itertools import groupby
 from typing import Any
 
-from ..models import check_folder
-from .base import Answer, Done, Request
-from .token_ids import TokenIds
+from neuron_descriptions.clients.base import Answer, Done, Request
+from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.models.loading import check_folder
 
 
 class VllmClient:
@@ -47,6 +47,7 @@ class VllmClient:
         self.engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=folder,
+                trust_remote_code=False,
                 dtype=explainer["dtype"],
                 max_model_len=explainer["max_model_len"],
                 tensor_parallel_size=explainer["devices"],
@@ -76,6 +77,7 @@ class VllmClient:
                 raise ValueError(
                     f"descriptions.explainer.max_model_len: a prompt of {len(ids)} tokens leaves no room"
                     f" for {self.settings['max_tokens']} of answer; raise it, or show fewer exemplars"
+                    " (descriptions.evidence_max)"
                 )
             sampling = SamplingParams(
                 temperature=self.settings["temperature"],

@@ -1,0 +1,70 @@
+# What happens before the first job and after the last one. No rules.
+import time
+
+from neuron_descriptions.atlas.outcome import outcome
+
+STARTED = time.monotonic()
+
+
+def stop_above_a_ceiling():
+    """Raises WorkflowError where the jobs about to start would pass a ceiling of the config."""
+    jobs = Counter(job.rule.name for job in workflow.dag.needrun_jobs())
+    if passed := PLAN.passed(jobs):
+        raise WorkflowError(
+            "nothing was started, since it would pass a ceiling of the configuration (see `make plan`):\n"
+            + "\n".join(passed)
+        )
+
+
+def spare_the_evidence_of_other_runs():
+    """Raises WorkflowError where another run's corpus or exemplars would be made anew, with other settings."""
+    if CFG.evidence in (None, CFG.run):
+        return
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("build_corpus", "merge_exemplars", "import_exemplars"):
+            if made := [path for path in job.output if Path(path).exists()]:
+                raise WorkflowError(
+                    f"evidence: {made[0]} was made with other settings or code than this run's; make the settings"
+                    f" agree, bring the run {CFG.evidence} up to date, or leave `evidence` out"
+                )
+
+
+def spare_what_runs_share(only_temp=False, dryrun=False):
+    """Instead of --delete-all-output and --delete-temp-output, which take whatever the rules could make anew."""
+    evidence = CFG.evidence if CFG.evidence != CFG.run else None
+    if only_temp and not evidence:
+        return delete_output(only_temp=only_temp, dryrun=dryrun)
+    theirs = f" and results/{evidence} (of the run {evidence})" if evidence else ""
+    raise WorkflowError(
+        "nothing was deleted, since that would take files of resources (models and texts that all runs share)"
+        f"{theirs} too; to delete this run alone, delete its folder: rm -r results/{CFG.run}"
+    )
+
+
+# However it is asked for: on the command line, in a profile, through Snakemake's API.
+delete_output = workflow.delete_output
+workflow.delete_output = spare_what_runs_share
+
+
+def record_what_outlived_a_killed_run():
+    """Jobs on a cluster finish after the main process is killed, but only that process records what files were made
+    with; and a file without such a record is never found stale. So: record it, as of this configuration.
+    """
+    for job in workflow.dag.jobs:
+        made = job.output and all(Path(path).exists() for path in job.output)
+        if made and not workflow.dag.needrun(job):
+            if not workflow.persistence.has_metadata(job):
+                workflow.async_run(workflow.persistence.finished(job))
+
+
+def say_what_came_out():
+    """After a whole run; other targets say nothing."""
+    if any(job.rule.name == "all" for job in workflow.dag.jobs):
+        minutes_taken = (time.monotonic() - STARTED) / 60
+        try:
+            said = outcome(f"results/{CFG.run}", minutes_taken)
+        # Such as files of another version under --touch: the run itself is no failure.
+        except (OSError, ValueError) as error:
+            said = f"finished, but the atlas cannot be read back ({error})"
+        if said:
+            print(f"\n{CFG.run}: {said}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""What people read: the table, its pages, plots, comparisons of runs."""

@@ -1,0 +1,129 @@
+"""What the pages show of a neuron, as plain data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from neuron_descriptions.atlas.building import Key, atlas_rows, by_sign
+from neuron_descriptions.common.storage import read_table, read_tables
+from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.corpus.reading import read_texts
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+
+
+class Details:
+    """What the pages show of a chunk's neurons, as plain data."""
+
+    def __init__(
+        self,
+        neurons: list[int],
+        corpus: dict[str, str],
+        tables: Mapping[str, Any],
+        subject_folder: str,
+        n_exemplars: int,
+    ):
+        """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files."""
+        self.neurons, self.n_exemplars = neurons, n_exemplars
+        self.tokenizer = load_tokenizer(subject_folder)
+        only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
+        shown = [*only, ("rank", "<", n_exemplars)]
+        self.statistics = read_tables(tables["statistics"], STATISTICS, only).to_pylist()
+        descriptions = read_table(tables["descriptions"], DESCRIPTIONS, only)
+        scores = read_table(tables["scores"], SCORES, only)
+        self.candidates, self.scores = by_sign(descriptions), by_sign(scores)
+        self.exemplars = by_sign(read_tables(tables["exemplars"], EXEMPLARS, shown))
+        self.simulations = by_sign(read_table(tables["simulations"], SIMULATIONS, only))
+        rows = atlas_rows(
+            descriptions,
+            scores,
+            pa.Table.from_pylist(self.statistics, schema=STATISTICS),
+        )
+        self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
+        self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
+
+    def _texts(self, split: str, path: str) -> dict[int, tuple[str, list[str]]]:
+        """Source and token strings of the sequences shown."""
+        groups = [*self.exemplars.values(), *self.simulations.values()]
+        texts = read_texts(
+            path,
+            {r["seq_id"] for group in groups for r in group if r["split"] == split},
+        )
+        return {i: (text.source, token_strings(self.tokenizer, text.evidence)) for i, text in texts.items()}
+
+    def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
+        """A neuron's object as pages/atlas.js reads it."""
+        return {
+            "layer": layer,
+            "neuron": neuron,
+            "statistics": {r["split"]: _statistics(r) for r in self.statistics if r["neuron"] == neuron},
+            "signs": {sign: self._sign((layer, neuron, sign)) for sign in SIGNS},
+        }
+
+    def _sign(self, key: Key) -> dict[str, Any]:
+        row, scores = self.rows[key], self.scores.get(key, [])
+        by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
+        best = next((r["candidate"] for r in scores if r["chosen"]), None)
+        numbers = (
+            "score", "score_low", "score_high", "null_score", "null_percentile", "best_null_score",
+            "best_null_percentile", "token_baseline_score", "spearman", "average_precision", "r2", "abs_dev_explained",
+            "published_score", "published_score_test", "selection_score",
+        )  # fmt: skip
+        half = max(1, self.n_exemplars // 2)
+        return {
+            "status": row["status"],
+            "best": best,
+            **{name: rounded(row[name]) for name in numbers},
+            **{name: row[name] for name in ("chance", "chance_failed", "n_nulls", "n_top", "n_middle", "n_random")},
+            "candidates": [
+                {
+                    "candidate": c["candidate"],
+                    "description": c["description"],
+                    "status": c["status"],
+                    "explainer": c["explainer"],
+                    "exemplar_ranks": c["exemplar_ranks"],
+                    "selection_score": rounded(by_split.get((c["candidate"], "valid"), {}).get("correlation")),
+                    "published_score": rounded(by_split.get((c["candidate"], "valid"), {}).get("published_score")),
+                    "score": rounded(by_split.get((c["candidate"], "test"), {}).get("correlation")),
+                }
+                for c in self.candidates[key]
+            ],
+            "exemplars": [
+                {**self._sequence(r), "peak": rounded(r["peak"])}
+                for r in self.exemplars[key]
+                if r["rank"] < (self.n_exemplars if (r["split"], r["kind"]) == ("train", "top") else half)
+            ],
+            "simulated": [
+                {
+                    **self._sequence(r),
+                    "simulated": [rounded(v) for v in r["simulated"]],
+                }
+                for r in self.simulations.get(key, [])
+                if r["split"] == "test"
+            ],
+        }
+
+    def _sequence(self, row: dict) -> dict[str, Any]:
+        source, tokens = self.texts[row["split"]][row["seq_id"]]
+        shown = {name: row[name] for name in ("split", "kind", "rank", "seq_id")}
+        activations = [rounded(v) for v in row["activations"]]
+        return {**shown, "source": source, "tokens": tokens, "activations": activations}
+
+
+def rounded(value: float | None) -> float | None:
+    """Three digits are what a page shows."""
+    return None if value is None else float(f"{value:.3g}")
+
+
+def _statistics(row: dict) -> dict[str, Any]:
+    shown = {name: rounded(row[name]) for name in ("mean", "std", "min", "max")}
+    # Shares of the tokens that are at least one token, and what they lie beyond: [share, low, high].
+    tails = [
+        [tail, *(rounded(row[quantile_column(tail, sign)]) for sign in ("negative", "positive"))]
+        for tail in TAILS
+        if row["tokens"] and tail * row["tokens"] >= 1
+    ]
+    return {"tokens": row["tokens"], **shown, "tails": tails}

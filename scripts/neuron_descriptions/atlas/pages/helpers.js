@@ -1,0 +1,62 @@
+"use strict";
+// The atlas of neuron descriptions: a table of all neurons (ATLAS.kind "atlas"), or the page of one ("neuron").
+// Data files (none in a report: ATLAS.packed) are loaded as scripts, since fetch() does not work on file:// pages. All texts (from web corpora and
+// language models) enter the page through textContent or setAttribute, never as HTML.
+
+const PAGE_ROWS = 100;
+const isAtlas = ATLAS.kind === "atlas";
+const layers = ATLAS.layers ?? [];
+// Above this, only the layer that is looked at is kept in memory.
+const loadAll = layers.reduce((sum, layer) => sum + layer.n_rows, 0) <= 60000;
+const SIGNS = {positive: "+", negative: "−"};
+const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative activations"};
+const STATUS = {
+  beats_chance: ["beats chance", ""],
+  not_shown: ["not shown", ""],  // reasonOf() says which condition failed
+  at_chance: ["at chance", "the score is not above what descriptions of other neurons get, chosen among as many in the same way."],
+  scored: ["scored", "nothing tells whether this beats chance: no descriptions of other neurons were tried on this text."],
+  no_activation: ["no activation", "The neuron has no activation of this sign on the training text, so there was nothing to describe."],
+  no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
+  no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
+};
+const statusOf = (row) => row.status === "ok" ? row.chance?.replace(" ", "_") ?? "scored" : row.status;
+// What a score is compared with, and the mark that is drawn: what the nulls get that are chosen as the candidate was.
+const chanceOf = (row) => row.best_null_score ?? row.null_score;
+const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: "answer could not be read", no_activation: "nothing to describe"};
+
+// ---- small helpers
+
+const byId = (id) => document.getElementById(id);
+const legend = byId("legend");  // moves between the table and the neuron
+const headings = [...byId("rows").tHead.rows[0].cells];
+const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
+const number = (value, digits = 2) => isNumber(value) ? value.toFixed(digits).replace(/^-(?=.*[1-9])/, "−").replace("-", "") : "–";
+const significant = (value) => isNumber(value) ? String(Number(value.toPrecision(3))).replace("-", "−") : "–";
+const percentile = (value) => isNumber(value) ? `${Number(value.toFixed(1))} %` : "–";
+const count = (value) => isNumber(value) ? value.toLocaleString("en") : "–";
+const interval = (record) => isNumber(record.score_low) && isNumber(record.score_high)
+  ? `[${number(record.score_low)}, ${number(record.score_high)}]` : "";
+
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (typeof value === "function") node.addEventListener(name, value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const terms = (pairs) => pairs.map(([term, ...value]) => el("div", {}, el("dt", {}, term), el("dd", {}, ...value)));
+
+// Why a row has the status that it has, in words; empty where it beats chance.
+function reasonOf(row) {
+  const status = statusOf(row);
+  if (status !== "not_shown") return STATUS[status]?.[1] ?? "";
+  const failed = {
+    interval: `its interval ${interval(row)} reaches down to ${chanceOf(row) > 0 ? `chance (${number(chanceOf(row))})` : "0"}`,
+    rank: `it is above only ${percentile(row.best_null_percentile)} of what descriptions of other neurons get, chosen in the same way; 95 % is asked for`,
+  };
+  return `the score lies above chance, but ${(row.chance_failed ?? "").split(", ").map((name) => failed[name]).filter(Boolean).join("; and ")}.`;
+}

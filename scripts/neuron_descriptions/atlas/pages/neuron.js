@@ -1,0 +1,130 @@
+// ---- one neuron
+
+// Groups by split and kind; only the first is open, and a closed one is built when it is first opened.
+function groups(records, drawOne) {
+  const KINDS = {top: "strongest activations", middle: "middle of the activation range", random: "random sequences"};
+  const SPLITS = ["train", "valid", "test"];
+  const grouped = new Map();
+  for (const record of records) {
+    const key = `${record.split}/${record.kind}`;
+    grouped.set(key, [...grouped.get(key) ?? [], record]);
+  }
+  const place = ([key]) => SPLITS.indexOf(key.split("/")[0]) * 3 + Object.keys(KINDS).indexOf(key.split("/")[1]);
+  return [...grouped].sort((a, b) => place(a) - place(b)).map(([key, members], i) => {
+    const [split, kind] = key.split("/");
+    const box = el("details", {class: "group"}, el("summary", {}, `${split}: ${KINDS[kind] ?? kind} (${members.length})`));
+    const fill = () => { if (box.childElementCount === 1) box.append(...members.map(drawOne)); };
+    box.addEventListener("toggle", fill);
+    if (i === 0) { fill(); box.open = true; }
+    return box;
+  });
+}
+
+function dataTable(className, columns, rows) {
+  return el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": className},
+    el("table", {class: className}, el("thead", {}, el("tr", {}, columns.map(([text, title]) => el("th", {scope: "col", title}, text)))),
+      el("tbody", {}, rows)));
+}
+
+function statisticsTable(statistics) {
+  const splits = Object.keys(statistics);
+  const keys = ["tokens", "mean", "std", "min", "max"];
+  return dataTable("statistics", [["text"], ["tokens"], ["mean"], ["std", "standard deviation"], ["min"], ["max"], ["1 in 10,000 below"], ["1 in 10,000 above"]],
+    splits.map((split) => {
+      const [, low, high] = (statistics[split].tails ?? []).find(([share]) => share === 1e-4) ?? [];
+      return el("tr", {}, el("th", {scope: "row"}, split), [...keys.map((key) => statistics[split][key]), low, high]
+        .map((value, i) => el("td", {class: "number"}, i ? significant(value) : count(value))));
+    }));
+}
+
+// How rare an activation is on the training text, in words. Shares of the tokens are kept strictest first.
+function rarity(statistics, value) {
+  const beyond = (statistics?.tails ?? []).find(([, low, high]) => value < 0 ? isNumber(low) && value < low : isNumber(high) && value > high);
+  if (beyond) return `rarer than 1 token in ${count(Math.round(1 / beyond[0]))}`;
+  const away = (value - statistics?.mean) / statistics?.std;
+  return isNumber(away) && Math.abs(away) >= 2 ? `${significant(Math.round(10 * Math.abs(away)) / 10)} standard deviations from the mean` : "";
+}
+
+function statisticsWords(train) {
+  if (!isNumber(train?.std)) return null;
+  const [share, low, high] = train.tails?.at(-1) ?? [];
+  const sure = isNumber(high) ? ` 1 token in ${count(Math.round(1 / share))} lies above ${significant(high)}, as many below ${significant(low)}: what is beyond that is rare.`
+    : isNumber(train.tokens) ? " Too few tokens to say what is rarer than 1 in 10,000." : "";
+  return el("p", {}, `On the ${isNumber(train.tokens) ? `${count(train.tokens)} tokens of the ` : ""}training text the activation is ${significant(train.mean)} on average,`
+    + ` mostly within ${significant(train.std)} of that, and goes from ${significant(train.min)} to ${significant(train.max)}.${sure}`);
+}
+
+function candidatesTable(sign) {
+  const ranks = (candidate) => (candidate.exemplar_ranks ?? []).map((rank) => `#${rank}`).join(" ");
+  return dataTable("candidates", [["Candidate"], ["Description"], ["Selection score", "on the text used for choosing among the candidates"],
+    ["Score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
+    ["Explainer", "who wrote it; tokens: no model, the tokens where exemplars peak, in words"], ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
+  sign.candidates.map((candidate) => el("tr", {class: candidate.candidate === sign.best ? "chosen" : null},
+    el("td", {class: "number"}, String(candidate.candidate), candidate.candidate === sign.best ? el("strong", {}, " ✓ chosen") : null),
+    el("td", {}, candidate.description || null, candidate.status === "ok" ? null
+      : el("em", {class: "soft"}, `${candidate.description ? " " : ""}(${CANDIDATE_STATUS[candidate.status] ?? candidate.status})`)),
+    ["selection_score", "score", "published_score"].map((key) => el("td", {class: "number"}, number(candidate[key]))),
+    el("td", {class: "small"}, candidate.explainer), el("td", {class: "small soft"}, ranks(candidate)))));
+}
+
+const nullWords = (record) => isNumber(record.null_percentile) ? `The score is above ${percentile(record.null_percentile)} of the nulls, and above `
+  + `${percentile(record.best_null_percentile)} of the best of as many as there are candidates` : "";
+const madeOn = (record) => isNumber(record.n_top) ? ["top", "middle", "random"].map((kind) => `${record[`n_${kind}`]} ${kind}`).join(" + ") : "–";
+
+function verdict(record) {
+  const chance = record.chance === "beats chance" ? "Beats chance: clear of descriptions of other neurons, chosen in the same way. " : "";
+  const against = (value, name, meaning) => !isNumber(value) || !isNumber(record.score) ? "" : record.score <= value ? `Not above ${name}: ${meaning}. `
+    : `Above ${name}${record.score_low <= value ? ", though the interval reaches down to it" : ""}. `;
+  return chance + against(record.token_baseline_score, "the token baseline", "it is not shown to say more than “these tokens”");
+}
+
+const keyMark = (name) => el("span", {class: "bar key"}, el("span", {class: name, style: "left:50%"}));
+
+function signSection(neuron, signName) {
+  const sign = neuron.signs[signName];
+  const chosen = sign.candidates?.find((candidate) => candidate.candidate === sign.best);
+  const exemplars = sign.exemplars ?? [], simulated = sign.simulated ?? [];
+  const all = Object.values(neuron.signs).flatMap((one) => one.exemplars ?? []).flatMap((one) => one.activations);
+  const scale = {positive: largestOf(all, (v) => v > 0), negative: largestOf(all, (v) => v < 0)};
+  const reason = reasonOf(sign), train = neuron.statistics?.train;
+  const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
+  return el("section", {},
+    chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
+    reason ? el("p", {class: "message"}, isNumber(sign.score) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
+    isNumber(sign.score) || isNumber(sign.token_baseline_score) ? el("div", {class: "measure"}, scoreBar(sign, axisOf([sign]), true)) : null,
+    sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
+      [[keyMark("score"), "Score (test)"], `${number(sign.score)} ${interval(sign)}`], [[keyMark("null"), "Chance"], number(chanceOf(sign))],
+      [`Against ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)} of single ones, ${percentile(sign.best_null_percentile)} of chosen ones`],
+      [[keyMark("tokens"), "Token baseline"], number(sign.token_baseline_score)], ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
+      ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
+      ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`], ["Sequences", madeOn(sign)],
+      ["Selection score", number(sign.selection_score)]])),
+    el("p", {}, verdict(sign)),
+    legend,
+    sign.candidates?.length ? [el("h3", {}, "Candidate descriptions"), candidatesTable(sign)] : null,
+    exemplars.length ? [el("h3", {}, "Exemplars"), el("p", {class: "small soft"}, "Shading: ",
+      swatch("positive", `${significant(scale.positive)}  `), swatch("negative", `−${significant(scale.negative)}`),
+      ". Point at a token, touch it, or use the arrow keys in a text, for its activation."),
+    groups(exemplars, (record) => exemplarLine({...record, rarity: rarity(train, record.peak)}, scale))] : null,
+    simulated.length ? [el("h3", {}, "True against simulated"), el("p", {class: "small soft"},
+      "Above, the neuron's real activations; below, what the simulator predicts from the description alone (0 to 10). The real ones are shaded relative to the line's largest, the simulated ones on their scale of 0 to 10."),
+    groups(simulated, (record) => simulatedLine(record, signName))] : null);
+}
+
+function drawNeuron(neuron, signName) {
+  const signs = Object.keys(SIGNS).filter((name) => neuron.signs[name]);
+  if (!signs.includes(signName)) signName = signs.find((name) => neuron.signs[name].status === "ok") ?? signs[0];
+  const place = `${neuron.layer}/${neuron.neuron}`;
+  const rows = isAtlas ? chosenRows() : [];
+  const here = rows.findIndex((row) => nameOf(row) === `${place}/${signName}`);
+  const neighbour = (row, words) => here >= 0 && row ? el("a", {href: hashOf({neuron: nameOf(row)})}, words) : null;
+  byId("neuron-view").replaceChildren(
+    ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, "← All neurons"),
+      neighbour(rows[here - 1], "previous row"), neighbour(rows[here + 1], "next row"))] : [],
+    el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, neuron ${neuron.neuron}`),
+    el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
+      "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
+    signSection(neuron, signName),
+    ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), statisticsTable(neuron.statistics)].filter(Boolean) : []));
+}
+

@@ -1,0 +1,173 @@
+"""The atlas's columns, declared once: table, legend of the pages and docs/reference/atlas.md are made from them."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class Column(NamedTuple):
+    """A column of the atlas."""
+
+    name: str
+    type: pa.DataType
+    heading: str  # on the pages
+    words: str  # what it says, in plain English
+
+
+COLUMNS = (
+    Column("layer", pa.int16(), "Layer", "Layer of the subject model; the first is 0."),
+    Column("neuron", pa.int32(), "Neuron", "Index of the neuron in its layer; the first is 0."),
+    Column(
+        "sign",
+        pa.string(),
+        "Sign",
+        "A neuron can be strongly positive on one kind of text and strongly negative on another. The two directions are"
+        " described and scored separately, as + (positive) and − (negative).",
+    ),
+    Column(
+        "description",
+        pa.string(),
+        "Description",
+        "What the neuron responds to: of the candidates that the explainer wrote, the one with the best selection"
+        " score.",
+    ),
+    Column(
+        "score",
+        pa.float64(),
+        "Score",
+        "A second model, the simulator, reads only the description and predicts how active the neuron is on each token."
+        " The score is the correlation of these predictions with the real activations, on held-out text (“test”) that"
+        " neither the description nor its choice has seen. 1 is a perfect match, 0 no relation.",
+    ),
+    Column("score_low", pa.float64(), "Interval from", "Lower end of the score's interval (bootstrap over sequences)."),
+    Column("score_high", pa.float64(), "Interval to", "Upper end of the score's interval."),
+    Column(
+        "null_score",
+        pa.float64(),
+        "Null",
+        "What descriptions written for other neurons (nulls) get on the same text: their mean.",
+    ),
+    Column("null_percentile", pa.float64(), "Above nulls", "Share of the nulls, in %, that the score lies above."),
+    Column(
+        "best_null_score",
+        pa.float64(),
+        "Chance",
+        "A chosen description is the best of several, so it is compared with the best of as many nulls, chosen on the"
+        " same text in the same way: the mean of what those get. This is the mark that is drawn.",
+    ),
+    Column(
+        "best_null_percentile",
+        pa.float64(),
+        "Above chance",
+        "Share of such choices among nulls, in %, that the score lies above.",
+    ),
+    Column(
+        "chance",
+        pa.string(),
+        "Beats chance?",
+        "“beats chance”: the score lies above 95 % of the choices among nulls, and its whole interval above their mean"
+        " and above 0. “not shown”: it lies above that mean, but one of these conditions fails. “at chance”: it does"
+        " not even lie above that mean. Empty without nulls or without a score.",
+    ),
+    Column(
+        "chance_failed",
+        pa.string(),
+        "What failed",
+        "The conditions that failed: “interval” (it reaches down to chance), “rank” (above less than 95 % of the"
+        " choices among nulls), or “interval, rank”.",
+    ),
+    Column("beats_chance", pa.bool_(), "Beats chance", "Whether the column `chance` says “beats chance”."),
+    Column(
+        "token_baseline_score",
+        pa.float64(),
+        "Token baseline",
+        "The score of predicting for each token its mean activation on the training text: no model, no description. A"
+        " description must beat it to say more than “these tokens”.",
+    ),
+    Column(
+        "spearman",
+        pa.float64(),
+        "Spearman",
+        "Correlation of the ranks instead of the values: does the simulator order the tokens as the neuron does?",
+    ),
+    Column(
+        "average_precision",
+        pa.float64(),
+        "Average precision",
+        "How well the predictions pick out the tokens beyond the strongest 1 in 10,000 of the training text: 1 where"
+        " they come first; by chance, the share of such tokens.",
+    ),
+    Column(
+        "r2",
+        pa.float64(),
+        "R²",
+        "Share of the activations' variance that the predictions explain, after a linear fit made on other text. Below"
+        " 0: worse than always predicting the mean.",
+    ),
+    Column(
+        "abs_dev_explained",
+        pa.float64(),
+        "Absolute deviation explained",
+        "As R², with absolute instead of squared errors: a few very strong tokens count less.",
+    ),
+    Column(
+        "published_score",
+        pa.float64(),
+        "Published",
+        "The score as the previously published pipeline computes it: in-sample (the description is chosen and reported"
+        " on the same text) and blind to the sign; but without the chat template's prefix, which that pipeline scores"
+        " too (up to 0.06 apart). For comparison only.",
+    ),
+    Column("published_score_test", pa.float64(), "Published, on test", "The same description's, on the held-out text."),
+    Column(
+        "selection_score",
+        pa.float64(),
+        "Selection score",
+        "The score on the text that the description was chosen by (“valid”): too good, as the best of several.",
+    ),
+    Column("n_candidates", pa.int16(), "Candidates", "Candidates that have a description."),
+    Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that were tried on the held-out text."),
+    Column(
+        "n_top",
+        pa.int16(),
+        "Top sequences",
+        "Sequences behind the score that are among the neuron's strongest; it has them as exemplars.",
+    ),
+    Column("n_middle", pa.int16(), "Middle sequences", "Sequences from between the strongest and the ordinary."),
+    Column("n_random", pa.int16(), "Random sequences", "Sequences drawn at random."),
+    Column("peak", pa.float32(), "Peak", "The most extreme activation of this sign on the training text."),
+    Column("explainer", pa.string(), "Explainer", "The model that wrote the description; “tokens” needs none."),
+    Column("simulator", pa.string(), "Simulator", "The model that predicted activations from it."),
+    Column(
+        "status",
+        pa.string(),
+        "Status",
+        "“ok”: described and scored. “no_activation”: nothing of this sign to describe. “no_description”: no usable"
+        " answer. “no_score”: the score is undefined, for instance because the predictions do not vary.",
+    ),
+)
+ATLAS = pa.schema([(column.name, column.type) for column in COLUMNS])
+
+
+def documentation() -> str:
+    """docs/reference/atlas.md: the table's columns."""
+    rows = (f"| `{c.name}` | {c.type} | {c.words} |" for c in COLUMNS)
+    return "\n".join(
+        [
+            "# The atlas's columns",
+            "",
+            "Generated from scripts/neuron_descriptions/atlas/tables.py by `make docs`; do not edit.",
+            "",
+            "`atlas/atlas.parquet` has a row per neuron and sign. Empty means: not known, or not defined.",
+            "",
+            "| column | type | meaning |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    (Path(__file__).parents[3] / "docs" / "reference" / "atlas.md").write_text(documentation())

@@ -1,0 +1,1 @@
+"""Ground floor: words, files, stores, random streams, logs, and what code a result depends on."""

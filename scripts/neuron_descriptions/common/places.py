@@ -1,0 +1,24 @@
+"""Files that a configuration names: one way of finding them all."""
+
+import os
+from glob import glob
+from pathlib import Path
+
+
+def find(path: str, beside: str | Path = ".") -> str | None:
+    """A named file, folder or glob: in the working directory, else beside the Snakefile (`beside`); `~` is the home
+    folder. Returns the path as it is named where it stands in the working directory; None where there is none."""
+    path = str(Path(path).expanduser()) if path.startswith("~") else path
+    for candidate in (path, os.path.relpath(Path(beside, path))):
+        if Path(candidate).exists() or glob(candidate, recursive=True):  # noqa: PTH207 (refuses absolute ones)
+            return candidate
+    return None
+
+
+def found(path: str, key: str, beside: str | Path = ".") -> str:
+    """As `find`. Raises ValueError that names the key and where was looked."""
+    if (place := find(path, beside)) is not None:
+        return place
+    where = dict.fromkeys(str(Path(folder).resolve()) for folder in (".", beside))
+    looked = "" if path.startswith(("/", "~")) else f" (looked in {' and in '.join(where)})"
+    raise ValueError(f"{key}: {path} does not exist{looked}")

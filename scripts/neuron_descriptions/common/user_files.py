@@ -1,0 +1,179 @@
+"""Files that a user writes, read strictly: whatever is wrong names the key, the file, the line and what to do."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST_FIELD = 2**30
+LARGEST_YAML = 2**26
+# YAML 1.1 reads 010 as 8 and 3:20 as 200 (and 1:30.5 as 90.5).
+OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7][0-7_]*")
+SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+
+
+def read_text(path: str, key: str) -> str:
+    """A text file, without its byte order mark. key: what names it in the configuration, "" where nothing does.
+
+    Raises ValueError that names key and file where it is none, or no UTF-8; FileNotFoundError, an OSError, where it is
+    not there.
+    """
+    where = _where(path, key)
+    if Path(path).is_dir():
+        raise ValueError(f"{where} is a folder, not a file")
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where} does not exist") from None
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{where}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{where}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: not UTF-8 text, it has null"
+                         " bytes; save the file as UTF-8")  # fmt: skip
+    return text
+
+
+def read_yaml(path: str, key: str = "") -> Any:
+    """What a YAML file holds. key: as `read_text` takes it.
+
+    Raises ValueError that names key, file and line: no YAML, a key that stands twice, a number that YAML 1.1 reads as
+    another one, an alias inside of what it stands for.
+    """
+    where = _where(path, key)
+    text = read_text(path, key)
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"{where} has more than {LARGEST_YAML:,} characters")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _check(node, where, (), set())
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{where}{line}: no YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where}: no YAML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: sections stand too deep inside one another") from None
+    except _Wrong:
+        raise
+    except (ValueError, TypeError, OverflowError) as error:  # such as a 31st of February
+        raise ValueError(f"{where}: a value is no YAML: {error}") from None
+
+
+class _Wrong(ValueError):
+    """Found by the checks, with all that is to be said."""
+
+
+def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: set[int]) -> None:
+    """Raises _Wrong for what reads as something else than it looks like. seen: nodes that were checked, by id."""
+    line = f"{where}, line {node.start_mark.line + 1}"
+    if id(node) in above:
+        raise _Wrong(f"{line}: an alias (*) inside of what it stands for: it would never end; write it out")
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    above = (*above, id(node))
+    if isinstance(node, yaml.ScalarNode) and node.style is None:
+        if node.tag.endswith((":int", ":float")) and (OCTAL.fullmatch(node.value) or SIXTIES.fullmatch(node.value)):
+            raise _Wrong(
+                f"{line}: YAML reads {node.value} as another number: put it in quotes, or write it without the"
+                " zero in front or the colon"
+            )
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            _check(child, where, above, seen)
+    elif isinstance(node, yaml.MappingNode):
+        names = set()
+        for name, child in node.value:
+            if isinstance(name, yaml.ScalarNode) and name.value != "<<":
+                if (name.tag, name.value) in names:
+                    raise _Wrong(
+                        f"{where}, line {name.start_mark.line + 1}: the key {name.value!r} stands twice; keep one"
+                    )
+                names.add((name.tag, name.value))
+            _check(name, where, above, seen)
+            _check(child, where, above, seen)
+
+
+def read_csv(path: str, key: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV file, each with where it begins: key, file and line. columns: those that it must have; others
+    are passed over, blank lines too.
+
+    Raises ValueError that names key, file and line, and FileNotFoundError, as `read_text` does.
+    """
+    where = _where(path, key)
+    source = _Lines(read_text(path, key))
+    # strict: text after a closing quote, and a quote that is never closed, are errors.
+    reader = csv.reader(source, strict=True)
+    limit = csv.field_size_limit()
+    begins, header = 1, None
+    while True:
+        begins = source.number + 1
+        csv.field_size_limit(LARGEST_FIELD)  # of the whole process: put back before anybody else reads
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            remedy = (
+                "a quote is opened and never closed"
+                if "unexpected end" in str(error)
+                else f'{error}; a quote inside a quoted field is written twice ("")'
+            )
+            raise ValueError(f"{where}, line {begins}: {remedy}") from None
+        finally:
+            csv.field_size_limit(limit)
+        if row is None:
+            break
+        if not row:
+            continue
+        if header is None:
+            header = [name.strip() for name in row]
+            if missing := [name for name in columns if name not in header]:
+                raise ValueError(f"{where}: the first line names no column {', '.join(sorted(missing))}")
+            if twice := sorted({name for name in header if name and header.count(name) > 1}):
+                raise ValueError(f"{where}: the first line names the column {', '.join(twice)} twice")
+        elif len(row) != len(header):
+            raise ValueError(
+                f"{where}, line {begins}: {len(row)} fields, but the first line names {len(header)} columns;"
+                ' put text with commas in it in quotes ("...")'
+            )
+        else:
+            yield f"{where}, line {begins}", dict(zip(header, row))
+    if header is None:
+        raise ValueError(f"{where} is empty: its first line names no column {', '.join(sorted(columns))}")
+
+
+def whole_number(row: dict[str, str], name: str, where: str) -> int:
+    """A row's whole number. where: as `read_csv` gives it. Raises ValueError that names it."""
+    if not re.fullmatch(r"\s*[-+]?[0-9]{1,18}\s*", row[name]):
+        raise ValueError(f"{where}: layer and neuron must be whole numbers; {name} is {row[name][:40]!r}")
+    return int(row[name])
+
+
+class _Lines:
+    """Lines of a text with their ends, counted as they are taken."""
+
+    def __init__(self, text: str):
+        self.lines, self.number = io.StringIO(text, newline=""), 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self.lines)
+        self.number += 1
+        return line
+
+
+def _where(path: str, key: str) -> str:
+    return f"{key}: {path}" if key else str(path)

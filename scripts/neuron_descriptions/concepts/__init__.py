@@ -1,0 +1,1 @@
+"""Rules of text that say exactly where something fires."""

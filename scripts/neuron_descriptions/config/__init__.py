@@ -1,0 +1,1 @@
+"""The configuration: sections with their documentation, and the reference made from them."""

@@ -1,0 +1,1 @@
+"""The text that the subject reads: documents fetched, rendered, cut into sequences."""

@@ -1,0 +1,207 @@
+"""The corpus: documents divided among the splits, cut in windows, tokenized."""
+
+import json
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+
+from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.streams import generator, key
+from neuron_descriptions.common.vocabulary import Document
+from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
+from neuron_descriptions.corpus.templates import Template
+from neuron_descriptions.models.loading import TODAY, load_tokenizer, prints_the_date, tokenizer_fingerprint
+from neuron_descriptions.models.subjects import check_subject
+
+# A window shorter than this share of the full length is left out.
+SHORTEST = 0.5
+
+
+# --- windows -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Window:
+    """A sequence in the making: `prefix` is the template's, `ids` the evidence."""
+
+    order: int
+    document: int
+    prefix: list[int]
+    ids: list[int]
+
+
+def windows(document: Document, template: Template, seq_len: int, limit: int | None, seed: int) -> list[Window]:
+    """Windows of at most seq_len tokens over a whole document: cut without overlap from a random offset on;
+    of more than `limit`, those with the lowest random order."""
+    fingerprint = document_fingerprint(document)
+    if not isinstance(document, str) and not template.has_chat:
+        document = "\n\n".join(message["content"] for message in document)
+    if isinstance(document, str):
+        ids = template.prose(document)
+        roles: list[str | None] = []
+        room = seq_len - len(template.prose_prefix)
+    else:
+        ids, roles = template.chat(document)
+        room = seq_len - max(map(len, template.turn_prefix.values()))
+    if room < 4:
+        instead = (
+            " or set corpus.chat_prefix: false" if isinstance(document, str) and len(template.prose_prefix) > 1 else ""
+        )
+        raise ValueError(
+            f"corpus.seq_len {seq_len} leaves {max(room, 0)} tokens after the template's prefix of {seq_len - room};"
+            f" raise it{instead}"
+        )
+    first = next((i for i, role in enumerate(roles) if role), 0)
+    length = len(ids) - first
+    offset = int(generator(seed, "offset", fingerprint).integers(room)) if length > room else 0
+    cuts = [0, *range(offset or room, length, room), length]
+    found = []
+    for start, end in pairwise(cuts):
+        start, end = first + start, first + end
+        prefix = template.prose_prefix
+        if roles:
+            # Begin with a turn's content: the prefix then says whose it is.
+            start = next((i for i in range(start, end) if roles[i]), end)
+            if start < end:
+                prefix = template.turn_prefix[roles[start] or ""]
+        if end - start >= SHORTEST * room:
+            order = key(seed, "window", fingerprint, start)
+            found.append(Window(order, fingerprint, prefix, ids[start:end]))
+    return sorted(found, key=lambda w: w.order)[:limit]
+
+
+def document_fingerprint(document: Document) -> int:
+    """63 bits of a hash of the content: equal for exact duplicates."""
+    return key(document if isinstance(document, str) else json.dumps(document)) >> 1
+
+
+def shares(n: int, ratios: dict[str, float]) -> dict[str, int]:
+    """n divided by ratio to the unit (largest remainders, then names)."""
+    exact = {name: n * ratio / sum(ratios.values()) for name, ratio in ratios.items()}
+    counts = {name: int(value + 1e-9) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
+    for name in by_remainder[: n - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def build_corpus(
+    sources: dict[str, dict[str, Any]],
+    documents: dict[str, str],
+    model_folder: str,
+    seq_len: int,
+    sequences: dict[str, int],
+    chat_prefix: bool,
+    windows_per_document: int | None,
+    seed: int,
+    outputs: dict[str, str],
+) -> None:
+    """Write one corpus table per split.
+
+    A document belongs to one split, by its hash; exact duplicates, of documents and of sequences, are dropped
+    wherever they are. Raises ValueError that names a source that cannot give its share, or where the subject cannot
+    read sequences of this length.
+    """
+    check_subject(model_folder, seq_len=seq_len, module="any")  # the rest is the harvest's to check
+    tokenizer = load_tokenizer(model_folder)
+    template = Template(tokenizer, chat_prefix)
+    dated = {"template_date": TODAY.isoformat()} if prints_the_date(tokenizer) else {}
+    if dated:
+        logger.info("the chat template prints the date; it is told that today is %s", TODAY)
+    pools: Pools = {(s, n): [] for s in sequences for n in sources}
+    seen_documents: set[int] = set()
+    for name in sources:
+        table = read_table(documents[name], DOCUMENTS)
+        if not template.has_chat and table["messages"].null_count < len(table):
+            logger.warning("%s: the subject has no chat template; conversations are read as plain text", name)
+        texts = (row["text"] or row["messages"] for row in table.to_pylist())
+        for document in progress(texts, len(table), f"documents of {name}"):
+            fingerprint = document_fingerprint(document)
+            if fingerprint not in seen_documents:
+                seen_documents.add(fingerprint)
+                split = _split_of(fingerprint, sequences, seed)
+                pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
+    template.left_out.log("corpus")
+    chosen = _choose(pools, sources, sequences)
+    fingerprint_of_tokenizer = tokenizer_fingerprint(tokenizer)
+    for split, n in sequences.items():
+        rows = [(name, window) for name in sources for window in chosen[split, name]]
+        order = generator(seed, "order", split).permutation(len(rows))
+        evidence = [len(window.ids) for _, window in rows]
+        metadata = {
+            "tokenizer": fingerprint_of_tokenizer,
+            "tokens": str(sum(evidence)),
+            "longest": str(max(evidence)),
+            **dated,
+            **template.left_out.metadata(),
+        }
+        table = pa.Table.from_pylist(
+            [_row(seq_id, *rows[i]) for seq_id, i in enumerate(order)],
+            schema=CORPUS.with_metadata(metadata),
+        )
+        write_table(table, outputs[split])
+        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in sources)
+        logger.info("%s: %d sequences (%s)", split, n, counts)
+
+
+Pools = dict[tuple[str, str], list[Window]]  # by split and source
+
+
+def _choose(pools: Pools, sources: dict[str, dict[str, Any]], sequences: dict[str, int]) -> Pools:
+    """Each source's share of each split, no sequence twice. Raises ValueError where a source is exhausted."""
+    seen: set[int] = set()
+    chosen: Pools = {}
+    shortest, worst = 1.0, None
+    for split, n in sequences.items():
+        for name, count in shares(n, {name: source["ratio"] for name, source in sources.items()}).items():
+            found = _distinct(sorted(pools[split, name], key=lambda w: w.order), count, seen)
+            chosen[split, name] = found
+            if len(found) < shortest * count:
+                shortest, worst = len(found) / count, (name, split, len(found), count)
+    if worst is None:
+        return chosen
+    name, split, found_n, count = worst
+    # All splits by one factor, since documents are divided in their proportion; and a little less, as that rounds.
+    fewer = {split: int(0.9 * shortest * n) for split, n in sequences.items()}
+    advice = f"Lower its ratio, or give it more {'documents' if found_n else 'or longer documents'}"
+    if min(fewer.values()) > 0:
+        advice += "; or lower corpus.sequences: " + ", ".join(f"{s} to {n}" for s, n in fewer.items())
+    raise ValueError(
+        f"corpus.sources.{name} is exhausted: it can give {found_n} sequences to split {split}, {count} are wanted."
+        f" {advice}"
+    )
+
+
+def _split_of(fingerprint: int, sequences: dict[str, int], seed: int) -> str:
+    place = key(seed, "split", fingerprint) / 2**64 * sum(sequences.values())
+    for split, n in sequences.items():
+        place -= n
+        if place < 0:
+            return split
+    return split
+
+
+def _distinct(candidates: list[Window], count: int, seen: set[int]) -> list[Window]:
+    """The first `count` windows whose tokens were not seen before."""
+    found: list[Window] = []
+    for window in candidates:
+        if len(found) == count:
+            break
+        fingerprint = key(window.ids)
+        if fingerprint not in seen:
+            seen.add(fingerprint)
+            found.append(window)
+    return found
+
+
+def _row(seq_id: int, source: str, window: Window) -> dict[str, Any]:
+    return {
+        "seq_id": seq_id,
+        "source": source,
+        "document": window.document,
+        "prefix_len": len(window.prefix),
+        "input_ids": window.prefix + window.ids,
+    }

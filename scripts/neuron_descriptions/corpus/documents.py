@@ -1,0 +1,326 @@
+"""Documents out of files: rows of every format read alike, and one normaliser for what a row may hold.
+
+A row that cannot be used is counted and named, and ends nothing: of 50,000 rows some are always odd.
+"""
+
+import csv
+import gzip
+import html
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from neuron_descriptions.common.storage import read_parquet
+from neuron_descriptions.common.vocabulary import Document, Message
+
+SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".parquet")
+PACKED = (".gz", ".zst")  # of all but Parquet, which packs by itself
+
+ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+# Names that tell a role only beside others: of two parties, the first to speak is the user.
+ALSO = {"prompter": "user", "model": "assistant", "bot": "assistant", "chatbot": "assistant", "ai": "assistant"}
+# Parties of a conversation that neither ask nor answer.
+ASIDE = re.compile(
+    "system|developer|tools?|function|ipython|observation|environment|(tool|function)_(call|response|result)s?"
+)
+_WHO = ("role", "from", "sender", "author", "speaker")
+_WHAT = ("content", "value", "text", "parts")
+_MESSAGES = ("messages", "conversations", "conversation", "dialog", "turns")
+
+Row = tuple[str, Any]  # where it stands; what it holds, or the error that says why it cannot be read
+Note = Callable[[str], None]  # takes down that something was left out
+
+
+# --- files -------------------------------------------------------------------------------------------
+
+
+def kind_of(file: Path) -> str:
+    """The suffix that says a file's format, without that of its packing. Raises ValueError where it is none."""
+    suffix = file.with_suffix("").suffix if file.suffix in PACKED else file.suffix
+    if suffix not in SUFFIXES or (suffix == ".parquet" and file.suffix in PACKED):
+        raise ValueError(f"{file.name} is neither .txt, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet")
+    return suffix
+
+
+def read_rows(file: Path, records: bool) -> Iterator[Row]:
+    """Rows of a file, each with its place; `records`: of JSON, every value of the top level is one.
+
+    Raises ValueError that names the file where it, and not just a row of it, cannot be read.
+    """
+    readers = {".parquet": _parquet, ".csv": _csv, ".txt": _txt, ".jsonl": _jsonl}
+    kind = kind_of(file)
+    try:
+        yield from _json(file, records) if kind == ".json" else readers[kind](file)
+    except (ValueError, RecursionError, pa.ArrowException, csv.Error, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from None
+
+
+def _open(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+    """A text file, unpacked; begun with a byte order mark or not. Bytes that are no text become half characters."""
+    raw: Any
+    if file.suffix == ".gz":
+        raw = gzip.GzipFile(file)
+    elif file.suffix == ".zst":
+        raw = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
+    else:
+        raw = file.open("rb", buffering=0)
+    stream = io.BufferedReader(raw)
+    wide = stream.peek(2)[:2] in (b"\xff\xfe", b"\xfe\xff")
+    return io.TextIOWrapper(stream, "utf-16" if wide else "utf-8-sig", "surrogateescape", newline)
+
+
+def _decoded(text: str) -> str:
+    """Raises ValueError where a text came from bytes that are none."""
+    if re.search("[\udc80-\udcff]", text):
+        raise ValueError("it is not UTF-8")
+    return text
+
+
+def _tried(where: str, read: Callable[[Any], Any], what: Any) -> Row:
+    try:
+        return where, read(what)
+    except (ValueError, RecursionError) as error:
+        return where, ValueError(reason(error))
+
+
+def reason(error: Exception) -> str:
+    """Why a row cannot be used, in words that are the same for all rows that fail alike."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, json.JSONDecodeError):
+        return "it is no JSON"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _txt(file: Path) -> Iterator[Row]:
+    with _open(file) as stream:
+        text = stream.read()
+    yield _tried(str(file), _decoded, text)
+
+
+def _json(file: Path, records: bool) -> Iterator[Row]:
+    with _open(file) as stream:
+        value = json.loads(_decoded(stream.read()))
+    if not records:
+        yield str(file), value
+    elif isinstance(value, dict | list):
+        for number, row in enumerate(value.values() if isinstance(value, dict) else value, 1):
+            yield f"{file}, record {number}", row
+    else:
+        raise ValueError("its top level is neither a list nor an object; set `records: false`")
+
+
+def _jsonl(file: Path) -> Iterator[Row]:
+    with _open(file) as stream:
+        # Lines as files have them, not str.splitlines: a string may hold other line separators. A byte order mark also
+        # stands where files were laid end to end.
+        for number, line in enumerate(stream, 1):
+            line = line.lstrip("\ufeff")
+            if line.strip():
+                yield _tried(f"{file}, line {number}", lambda text: json.loads(_decoded(text)), line)
+
+
+def _csv(file: Path) -> Iterator[Row]:
+    csv.field_size_limit(2**31 - 1)
+    with _open(file, newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        header = next(reader, [])
+        while True:
+            where = f"{file}, line {reader.line_num + 1}"
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                if "unexpected end" in str(error):
+                    raise ValueError(f"a quotation mark that {where} opens is never closed") from None
+                yield where, ValueError(str(error))
+                continue
+            if cells is None:
+                return
+            if cells and len(cells) != len(header):
+                yield where, ValueError(f"it has {len(cells)} cells, the header {len(header)}")
+            elif cells:
+                yield _tried(where, lambda row: dict(zip(header, map(_decoded, row))), cells)
+
+
+def _parquet(file: Path) -> Iterator[Row]:
+    first = 1
+    for batch in read_parquet(file).to_batches():
+        try:
+            rows = batch.to_pylist()
+        except ValueError:  # strings with bytes that are none
+            slices = [batch.slice(i, 1) for i in range(len(batch))]
+            rows = [_tried("", lambda part: part.to_pylist()[0], part)[1] for part in slices]
+        for number, row in enumerate(rows, first):
+            yield f"{file}, row {number}", row
+        first += len(rows)
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+
+def document(row: Any, spec: dict[str, Any], note: Note) -> Document:
+    """The document that a row holds; empty where it is blank. `spec`: the source's `field`, `format` and `html`; what
+    is left out of it goes to `note`. Raises ValueError that says what is wrong with the row."""
+    if isinstance(row, ValueError):
+        raise row
+    found = list(_values(row, spec["field"]))
+    if not found and (isinstance(row, str | bytes) or (spec["format"] == "chat" and isinstance(row, list))):
+        found = [row]  # the row itself is the text, or the list of messages
+    if not found:
+        raise ValueError(f"it has no field {spec['field']!r}; set `field`")
+    if spec["format"] == "chat":
+        return conversation(found[0], note)
+    return prose(found, spec["html"])
+
+
+def prose(found: list[Any], remove_html: bool) -> str:
+    """Texts (strings, bytes, or lists of these and of parts that have a text) as one. Raises ValueError where there
+    are values, but no text."""
+    skipped: list[str] = []
+    texts = [text for value in found for text in _texts(value, skipped.append)]
+    if skipped and not texts:
+        raise ValueError(f"its text is {skipped[0]}")
+    text = "\n\n".join(texts)
+    if remove_html:
+        text = re.sub(r"[ \t]+", " ", html.unescape(re.sub(r"<[^>]*>", " ", text)))
+    return text.strip()
+
+
+def clean(text: str) -> str:
+    """Text that can be written: without a byte order mark, lines ended by line feeds alone, of halves of characters
+    those that belong together joined and the others replaced by U+FFFD."""
+    if re.search("[\ud800-\udfff]", text):
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+
+
+def _values(value: Any, field: str | None) -> Iterator[Any]:
+    """Values under a key, at any depth, in order."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == field:
+                yield inner
+            else:
+                yield from _values(inner, field)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _values(inner, field)
+
+
+def _texts(value: Any, skip: Note) -> Iterator[str]:
+    """Texts in a value, at any depth; of what is none, `skip` gets a word."""
+    if isinstance(value, str):
+        yield clean(value)
+    elif isinstance(value, bytes):
+        yield clean(value.decode())
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner, skip)
+    elif isinstance(value, dict):
+        inner = next((value[k] for k in ("text", "parts") if value.get(k) is not None), None)
+        if inner is None or str(value.get("type")) in ("thinking", "reasoning"):
+            skip(f"a part of type {value['type']}" if "type" in value else "an object without `text`")
+        else:
+            yield from _texts(inner, skip)
+    elif value is not None:
+        skip(f"a {type(value).__name__}")
+
+
+# --- conversations -----------------------------------------------------------------------------------
+
+
+def conversation(messages: Any, note: Note = lambda reason: None) -> list[Message]:
+    """Messages as alternating turns of a user and an assistant, a sender's consecutive messages joined.
+
+    messages: dicts (role, from or sender; content, value or text: a string, or a list of parts), or strings that take
+    turns; nested in lists or not; a table of columns; any of this as JSON text. Turns of a third party (system, tools,
+    unknown ones beside a user and an assistant) are left out and told to `note`. Empty where there are not two
+    parties. Raises ValueError where it is no conversation at all.
+    """
+    flat: list[tuple[str, str]] = []
+    for party, content in _said(messages, note):
+        text = "\n".join(_texts(content, lambda part: note(f"{part} in a message"))).strip()
+        if not text:
+            continue
+        if ASIDE.fullmatch(party.lower()):
+            note(f"turn of role {party.lower()}")
+        else:
+            flat.append((ROLES.get(party.lower(), party), text))
+    if len({party for party, _ in flat}) > 2:
+        known = [(ROLES.get(party, ALSO.get(party.lower(), "")), text) for party, text in flat]
+        flat = [(party, text) for party, text in known if party]
+        for _ in range(len(known) - len(flat)):
+            note("turn of an unknown role")
+    asked = any(party == "user" for party, _ in flat)
+    while flat and (flat[0][0] == "assistant" or (asked and flat[0][0] != "user")):
+        flat.pop(0)
+    parties = list(dict.fromkeys(party for party, _ in flat))
+    if len(parties) != 2:
+        if flat:
+            note("conversation without two parties")
+        return []
+    turns: list[Message] = []
+    for party, text in flat:
+        role = ("user", "assistant")[parties.index(party)]
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += f"\n{text}"
+        else:
+            turns.append({"role": role, "content": text})
+    return turns
+
+
+def _said(messages: Any, note: Note) -> Iterator[tuple[str, Any]]:
+    """Who said what, in order."""
+    if isinstance(messages, str | bytes):
+        messages = _parsed(messages.decode() if isinstance(messages, bytes) else messages)
+        if messages is None:
+            raise ValueError("its conversation is a string that holds no JSON")
+    if not isinstance(messages, dict | list | None):
+        raise ValueError(f"its conversation is a {type(messages).__name__}")
+    leaves = list(_leaves(messages))
+    dialog = all(isinstance(leaf, str) for leaf in leaves)
+    for number, leaf in enumerate(leaves):
+        if isinstance(leaf, dict):
+            party = next((leaf[k] for k in _WHO if leaf.get(k) is not None), "")
+            party = party.get("role", "") if isinstance(party, dict) else party
+            yield str(party), next((leaf[k] for k in _WHAT if leaf.get(k) is not None), None)
+        elif dialog:
+            yield ("user", "assistant")[number % 2], leaf
+        else:
+            note("message without a role")
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Single messages, dicts or strings, of lists in lists."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)
+    elif isinstance(value, str | bytes):
+        text = value.decode() if isinstance(value, bytes) else value
+        parsed = _parsed(text)
+        yield from _leaves(parsed) if isinstance(parsed, dict) else [text]
+    elif isinstance(value, dict):
+        columns = [next((value[k] for k in keys if k in value), None) for keys in (_WHO, _WHAT)]
+        if all(isinstance(column, list) for column in columns):  # as data sets keep lists of records
+            yield from ({"role": who, "content": what} for who, what in zip(*columns, strict=True))
+        elif columns == [None, None] and (inner := next((value[k] for k in _MESSAGES if k in value), None)):
+            yield from _leaves(inner)
+        else:
+            yield value
+    elif value is not None:
+        raise ValueError(f"a message of its conversation is a {type(value).__name__}")
+
+
+def _parsed(text: str) -> Any:
+    """The list or object that a JSON text holds, None where it holds none."""
+    text = text.lstrip("\ufeff \t\r\n")
+    try:
+        return json.loads(text) if text.startswith(("{", "[")) else None
+    except (ValueError, RecursionError):
+        return None

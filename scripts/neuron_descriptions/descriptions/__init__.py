@@ -1,0 +1,1 @@
+"""Candidate descriptions: evidence into prompts, answers into descriptions."""

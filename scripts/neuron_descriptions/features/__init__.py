@@ -1,0 +1,1 @@
+"""Feature sources: which numbers of a model are described."""

@@ -1,0 +1,1 @@
+"""One pass over the corpus: exemplars and statistics of every feature."""

@@ -1,0 +1,36 @@
+"""Tables of exemplars and statistics.
+
+A row's `activations` belong to `input_ids[prefix_len:]` of the corpus row `seq_id` of its split: the
+template's prefix is no evidence and is not stored.
+"""
+
+import pyarrow as pa
+
+from neuron_descriptions.common.vocabulary import NEURON, SIGNS, TAILS, quantile_column
+
+EXEMPLARS = pa.schema(
+    [
+        ("split", pa.string()),
+        *NEURON,
+        ("sign", pa.string()),
+        ("kind", pa.string()),  # "top" | "middle" (between them) | "random"
+        ("rank", pa.int16()),
+        ("seq_id", pa.int64()),
+        ("peak", pa.float32()),  # the most extreme activation on this side; signed
+        ("activations", pa.list_(pa.float32())),
+    ]
+)
+
+# Null is what imported exemplars do not tell.
+STATISTICS = pa.schema(
+    [
+        ("split", pa.string()),
+        *NEURON,
+        ("tokens", pa.int64()),
+        ("mean", pa.float64()),
+        ("std", pa.float64()),
+        ("min", pa.float32()),
+        ("max", pa.float32()),
+        *[(quantile_column(tail, sign), pa.float32()) for sign in SIGNS for tail in TAILS],
+    ]
+)

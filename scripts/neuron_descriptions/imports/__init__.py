@@ -1,0 +1,1 @@
+"""Exemplars that others published, instead of a harvest."""

@@ -1,0 +1,1 @@
+"""Models: loaded from their folders, adapted, or drawn at random."""

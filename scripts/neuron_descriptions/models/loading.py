@@ -1,0 +1,152 @@
+"""Models and tokenizers: loaded from their folders."""
+
+import json
+import re
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from neuron_descriptions.common.logs import logger
+from neuron_descriptions.common.vocabulary import Message
+from neuron_descriptions.models.processor import compute_in_float32, reduced_precision_is_fast
+
+# What a template that prints the date is told: the day that Llama's own fall back to. Else texts, descriptions and
+# scores would change from day to day.
+TODAY = date(2024, 7, 26)
+
+
+def check_folder(folder: str) -> None:
+    """Raises ValueError where a folder holds no model, or one that needs code of its own, which is never run."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no model: there is no config.json in it")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if isinstance(config, dict) and config.get("auto_map"):
+        _check_code(folder, config)
+
+
+def _check_code(folder: str, config: dict[str, Any]) -> None:
+    """Raises ValueError where the classes that a model names as its own are not those that transformers has for its
+    kind: models whose code was taken into transformers still name it."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
+
+    kind, named = str(config.get("model_type")), dict(config["auto_map"])
+    known: dict[str, Any] = {
+        "AutoConfig": CONFIG_MAPPING_NAMES,
+        "AutoModel": MODEL_MAPPING_NAMES,
+        "AutoModelForCausalLM": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    }
+    for auto in sorted(known.keys() & named):
+        place, theirs = named[auto], known[auto].get(kind)
+        if str(place).rsplit(".", 1)[-1] not in (theirs if isinstance(theirs, list | tuple) else [theirs]):
+            raise ValueError(
+                f"{folder} needs code of its own (auto_map in its config.json: {auto} is {place}), and this workflow"
+                " runs no model's code; name a model that transformers has a class for"
+            )
+
+
+def load_tokenizer(folder: str) -> Any:
+    """The folder's fast tokenizer. Raises ValueError where there is none."""
+    # Not AutoTokenizer: it would import every model's code, which takes longer than most jobs that need a tokenizer.
+    from transformers import PreTrainedTokenizerFast
+
+    check_folder(folder)
+    if not (Path(folder) / "tokenizer.json").is_file():
+        raise ValueError(f"{folder} has no tokenizer.json; this workflow needs a fast tokenizer")
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def load_model(
+    folder: str,
+    dtype: str,
+    head: bool,
+    threads: int,
+    device_map: str | None = None,
+    reserve: int = 0,
+    train: bool = False,
+) -> Any:
+    """Load a model for inference, or to `train` it, on the GPU, where there is one, else the CPU.
+
+    `head`: with the language-model head. `device_map`: "auto" spreads it over all GPUs and, where they are too
+    small, main memory and disk (accelerate), leaving `reserve` bytes free on the GPUs together. Raises ValueError
+    where the folder holds no model.
+    """
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    check_folder(folder)
+    torch.set_num_threads(threads)
+    kind = AutoModelForCausalLM if head else AutoModel
+    settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True, "trust_remote_code": False}
+    if device_map is not None:
+        spilled = TemporaryDirectory()
+        settings |= {"device_map": device_map, "max_memory": _room(reserve), "offload_folder": spilled.name}
+        model = kind.from_pretrained(folder, **settings).eval()
+        model.spilled = spilled  # lives as long as the model
+        placed = getattr(model, "hf_device_map", model.device)  # none where one device takes it all
+        logger.info("loaded %s as %s on %s", folder, dtype, placed)
+        return model
+    model = kind.from_pretrained(folder, **settings)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    logger.info("loaded %s as %s on %s", folder, dtype, device)
+    if not train and not reduced_precision_is_fast():
+        compute_in_float32(model)
+    return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def _room(reserve: int) -> dict[int | str, int]:
+    """Bytes that weights may take on each device, `reserve` left free: shared out among the GPUs, if there are any."""
+    from accelerate.utils import get_max_memory
+
+    room = get_max_memory()
+    share = [device for device in room if device != "cpu"] or ["cpu"]
+    return {device: max(free - reserve // len(share) * (device in share), 0) for device, free in room.items()}
+
+
+def render(tokenizer: Any, messages: list[Message], **options: Any) -> str:
+    """A conversation's text as the chat template has it, on the day TODAY; options: the template's. Raises ValueError
+    where the template asks for the date in a way that cannot be answered beforehand."""
+    if prints_the_date(tokenizer):
+        # In the template itself: transformers hands a template no function of ours.
+        asks = r"""strftime_now\(\s*(['"])(.*?)\1\s*\)"""
+        template = re.sub(asks, lambda m: m[1] + TODAY.strftime(m[2]) + m[1], tokenizer.get_chat_template())
+        if "strftime_now(" in template:
+            raise ValueError(
+                "the chat template asks for the date by strftime_now with something else than a text; write the date"
+                " into the template of the model's folder, or texts would differ from day to day"
+            )
+        options |= {"chat_template": template}
+    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+
+
+def prints_the_date(tokenizer: Any) -> bool:
+    """Whether the chat template asks for the date."""
+    return "strftime_now" in str(tokenizer.chat_template)
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """sha256 of what turns text into ids: vocabulary, merges and pre-tokenization; added tokens aside."""
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {name: parts[name] for name in ("model", "normalizer", "pre_tokenizer")}
+    return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Every token with a meaning of its own, such as a template's headers: id -> text. (`all_special_tokens` has only
+    those with a role, such as end of sequence.)"""
+    return {i: token.content for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+
+def token_strings(tokenizer: Any, ids: list[int]) -> list[str]:
+    """The text that each token adds; joined, they are the text. The bytes of a character that is split over
+    tokens stand at the last of them, the others get an empty string."""
+    from tokenizers.decoders import DecodeStream
+
+    stream = DecodeStream(skip_special_tokens=False)
+    return [stream.step(tokenizer.backend_tokenizer, i) or "" for i in ids]

@@ -1,0 +1,1 @@
+"""What a run consists of: selected neurons, chunks, memory, costs. Nothing heavy."""

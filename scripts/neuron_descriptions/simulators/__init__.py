@@ -1,0 +1,1 @@
+"""Simulators: from a description and a text to predicted activations."""

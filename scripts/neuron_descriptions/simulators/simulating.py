@@ -1,0 +1,296 @@
+"""Simulators: activations predicted from a description.
+
+B rows of a batch, P prefixes, S tokens of a row's own part (after its prefix), N number tokens, R read positions.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from neuron_descriptions.corpus.reading import Text
+from neuron_descriptions.descriptions.prompts import prompt_file, read_template
+from neuron_descriptions.models.conversations import STAND_INS, plain_ids, template_segments
+from neuron_descriptions.models.loading import load_model, load_tokenizer, special_tokens, tokenizer_fingerprint
+from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
+
+OUTPUTS = 11  # of a fine-tuned simulator: 0..10
+
+
+@dataclass(slots=True, frozen=True)
+class Task:
+    """A description to apply to a sequence."""
+
+    description: str
+    text: Text
+
+
+class Simulator(Protocol):
+    """Predicts activations."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model, shared prefixes and padding aside."""
+        ...
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        """Per task, one predicted activation (0..10) for each evidence token."""
+        ...
+
+
+@prompt_file
+class SimulatorTemplate:
+    """A few-shot prompt file; `examples`: mappings of a description and its tokens, pairs (text, 0..10)."""
+
+    system: str
+    examples: tuple[dict[str, Any], ...]
+
+
+@dataclass(slots=True, frozen=True)
+class _Row:
+    """A task as token ids: `prefix` is shared with other rows; `reads` are the places in `ids` where numbers are
+    predicted, and evidence token i's is the largest of those of its `groups[i]` (its own alone, where groups is
+    None: then the simulator has the subject's tokens)."""
+
+    prefix: tuple[int, ...]
+    ids: list[int]
+    reads: list[int]
+    groups: list[list[int]] | None = None
+
+
+def number_tokens(tokenizer: Any) -> list[int]:
+    """Ids of the tokens "0".."10", or "0".."9" where "10" is more than one token.
+
+    Raises ValueError where a digit is not one token: the prompted simulator cannot read such a model.
+    """
+    ids = [plain_ids(tokenizer, str(number)) for number in range(11)]
+    if len(ids[10]) > 1:
+        ids.pop()
+    if any(len(i) != 1 for i in ids):
+        raise ValueError("scores.simulator.model: its tokenizer does not write a digit as one token; use another")
+    return [i[0] for i in ids]
+
+
+class _Expectation:
+    """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
+
+    def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
+        self.model, self.batch_tokens, self.tokens = _with_head_rows(model, numbers), batch_tokens, 0
+        self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
+        self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
+
+    @torch.inference_mode()
+    def run(self, rows: list[_Row]) -> list[list[float]]:
+        """Expected number of every evidence token of every row."""
+        self.tokens += sum(len(row.ids) for row in rows)
+        # A row without reads has no evidence in the simulator's tokens: nothing to predict from.
+        results = {i: [0.0] * len(row.groups or []) for i, row in enumerate(rows) if not row.reads}
+        for batch in self._batches(rows):
+            longest = max(len(rows[i].ids) for i in batch)
+            # Padding on the right: a causal model's tokens do not see what comes after them.
+            ids_BS = torch.tensor([rows[i].ids + [0] * (longest - len(rows[i].ids)) for i in batch])
+            cache = self._cache([rows[i].prefix for i in batch])
+            logits_BSN = self.model(
+                input_ids=ids_BS.to(self.model.device), past_key_values=cache, use_cache=cache is not None
+            ).logits
+            for b, i in enumerate(batch):
+                expected = (logits_BSN[b, rows[i].reads].float().softmax(-1) @ self.numbers_N).tolist()
+                groups = rows[i].groups
+                results[i] = (
+                    expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
+                )
+        return [results[i] for i in range(len(rows))]
+
+    def _cache(self, prefixes_B: list[tuple[int, ...]]) -> Any:
+        """Keys and values of the rows' prefixes, which are of one length; None where that is 0."""
+        distinct = list(dict.fromkeys(prefixes_B))
+        if not distinct[0]:
+            return None
+        if self.kept[0] != distinct:
+            ids_PS = torch.tensor(distinct, device=self.model.device)
+            self.kept = distinct, self.model.base_model(input_ids=ids_PS, use_cache=True).past_key_values
+        cache = copy.deepcopy(self.kept[1])
+        cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
+        return cache
+
+    def _batches(self, rows: list[_Row]) -> Iterator[list[int]]:
+        """Row numbers in batches of at most batch_tokens, padding and prefixes included: prefixes of one length in one
+        batch, so that they need no padding, rows of one prefix together, longest first."""
+        batch: list[int] = []
+        size = longest = 0
+
+        def order(i: int) -> tuple:
+            return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
+
+        for i in sorted((i for i, row in enumerate(rows) if row.reads), key=order):
+            longest = max(longest, len(rows[i].ids))
+            grown = (len(rows[i].prefix) + longest) * (len(batch) + 1)
+            if batch and (grown > self.batch_tokens or len(rows[i].prefix) != size):
+                yield batch
+                batch, longest = [], len(rows[i].ids)
+            size = len(rows[i].prefix)
+            batch.append(i)
+        if batch:
+            yield batch
+
+
+def _with_head_rows(model: Any, rows: list[int]) -> Any:
+    """The same model, weights shared, whose head has these rows of the vocabulary alone; whatever else the model does
+    to its logits (a factor, a cap) it goes on doing."""
+    head = model.get_output_embeddings()
+    part = type(head)(head.in_features, len(rows), bias=head.bias is not None, device="meta")
+    part.weight = torch.nn.Parameter(head.weight[rows], requires_grad=False)
+    if head.bias is not None:
+        part.bias = torch.nn.Parameter(head.bias[rows], requires_grad=False)
+    view = copy.copy(model)
+    view._modules = dict(model._modules)
+    view.set_output_embeddings(part)
+    return view
+
+
+class PromptedSimulator:
+    """Any instruct model, few-shot, all tokens of a sequence in one pass (after Bills et al. 2023, "Language models
+    can explain neurons in language models"): each token stands with a tab and `unknown`, and at the tab the model
+    says which number would come. Prompts are put together from token ids, so every tab is found."""
+
+    UNKNOWN = "unknown"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        template: SimulatorTemplate,
+        batch_tokens: int,
+        texts: SameTokens | Retokenizer | None = None,
+    ):
+        """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
+        self.tokenizer, self.texts = tokenizer, texts or SameTokens()
+        numbers = number_tokens(tokenizer)
+        self.tab, self.newline, self.unknown = (plain_ids(tokenizer, t) for t in ("\t", "\n", self.UNKNOWN))
+        if len(self.tab) != 1:
+            raise ValueError("scores.simulator.model: its tokenizer does not write a tab as one token; use another")
+        self.special = special_tokens(tokenizer)
+        self.prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
+        self.expectation = _Expectation(model, numbers, batch_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model."""
+        return self.expectation.tokens
+
+    def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
+        """(ids up to the description, ids between the description and the first token)."""
+        marks = [f"\N{SYMBOL FOR SUBSTITUTE}{i}." for i in range(len(template.examples) + 1)]
+        messages = [{"role": "system", "content": template.system.strip()}]
+        for i, example in enumerate(template.examples):
+            messages += [
+                {
+                    "role": "user",
+                    "content": self._question(i + 1, example["description"]),
+                },
+                {
+                    "role": "assistant",
+                    "content": f"Activations:\n<start>\n{marks[i]}<end>",
+                },
+            ]
+        messages.append({"role": "user", "content": self._question(len(marks), marks[-1])})
+        segments = template_segments(self.tokenizer, messages, marks)
+        prefix = segments[0]
+        for example, segment in zip(template.examples, segments[1:]):
+            for text, value in example["tokens"]:
+                number = plain_ids(self.tokenizer, str(round(value * scale / 10)))
+                prefix = prefix + plain_ids(self.tokenizer, text) + self.tab + number + self.newline
+            prefix = prefix + segment
+        return tuple(prefix), segments[-1] + plain_ids(self.tokenizer, "Activations:\n<start>\n")
+
+    @staticmethod
+    def _question(number: int, description: str) -> str:
+        return f"Neuron {number}\nDescription of neuron selectivity: {description}"
+
+    def row(self, task: Task) -> _Row:
+        """A task's own part of the prompt."""
+        ids = plain_ids(self.tokenizer, task.description) + self.after_description
+        tokens, groups = self.texts.evidence(task.text, keep_special=False)
+        reads = []
+        for token in tokens:
+            # A special token would end the turn: it stands as its text.
+            text = plain_ids(self.tokenizer, self.special[token]) if token in self.special else [token]
+            ids = ids + text + self.tab
+            reads.append(len(ids) - 1)
+            ids = ids + self.unknown + self.newline
+        return _Row(self.prefix, ids, reads, groups)
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        """Per task, one predicted activation for each evidence token: 0..10, or 0..9 (see number_tokens)."""
+        return self.expectation.run([self.row(task) for task in tasks])
+
+
+class FinetunedFormat:
+    """What a fine-tuned simulator reads: a description, then a sequence's own ids.
+
+    The published simulator's tokenizer has stand-ins for four special tokens: they stand for these wherever they are
+    in the input, the begin-of-text token before the description included, and for their texts in a description. Any
+    other tokenizer has a description's special tokens as plain text."""
+
+    def __init__(self, tokenizer: Any):
+        self.tokenizer, vocabulary = tokenizer, tokenizer.get_vocab()
+        self.stand_ins = {special: added for special, added in STAND_INS.items() if added in vocabulary}
+        self.replaced = {vocabulary[a]: vocabulary[b] for a, b in self.stand_ins.items() if a in vocabulary}
+
+    def description(self, text: str) -> list[int]:
+        """Ids of a description and of what leads to the sequence."""
+        for special, added in self.stand_ins.items():
+            text = text.replace(special, added)
+        whole = f"## Neuron Description: {text}\n\n ## Input: "
+        return self.sequence(self.tokenizer(whole, split_special_tokens=not self.stand_ins)["input_ids"])
+
+    def sequence(self, ids: list[int]) -> list[int]:
+        """Ids with stand-ins for the special tokens among them, where the tokenizer has stand-ins."""
+        return [self.replaced.get(token, token) for token in ids]
+
+
+class FinetunedSimulator:
+    """Weights trained for the task: after the description come the sequence's own ids, and at each of them the
+    first 11 logits of the vocabulary are a distribution over 0..10 (the published simulator's format)."""
+
+    def __init__(self, model: Any, tokenizer: Any, batch_tokens: int, texts: SameTokens | Retokenizer | None = None):
+        """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
+        self.format, self.texts = FinetunedFormat(tokenizer), texts or SameTokens()
+        self.expectation = _Expectation(model, list(range(OUTPUTS)), batch_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have gone through the model."""
+        return self.expectation.tokens
+
+    def row(self, task: Task) -> _Row:
+        """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
+        evidence, groups = self.texts.evidence(task.text, keep_special=True)
+        sequence, before = map(self.format.sequence, (evidence, self.texts.prefix(task.text)))
+        prefix = self.format.description(task.description)
+        return _Row((*prefix, *before), sequence, list(range(len(sequence))), groups)
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        """Per task, one predicted activation (0..10) for each evidence token."""
+        return self.expectation.run([self.row(task) for task in tasks])
+
+
+def load_simulator(
+    settings: dict[str, Any],
+    folder: str,
+    prompt: str | None,
+    subject_folder: str,
+    threads: int,
+) -> Simulator:
+    """The simulator of the config's `scores.simulator`; prompt: its few-shot file, if it has one; subject_folder: of
+    the subject, whose tokenizer may be another."""
+    tokenizer, subject = load_tokenizer(folder), load_tokenizer(subject_folder)
+    same = tokenizer_fingerprint(tokenizer) == tokenizer_fingerprint(subject)
+    texts = SameTokens() if same else Retokenizer(subject, tokenizer)
+    template = read_template(prompt, SimulatorTemplate, "scores.simulator.prompt") if prompt else None
+    model = load_model(folder, settings["dtype"], head=True, threads=threads)
+    if template is None:
+        return FinetunedSimulator(model, tokenizer, settings["batch_tokens"], texts)
+    return PromptedSimulator(model, tokenizer, template, settings["batch_tokens"], texts)

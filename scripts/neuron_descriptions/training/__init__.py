@@ -1,0 +1,1 @@
+"""Simulators and explainers trained on a run's own results."""

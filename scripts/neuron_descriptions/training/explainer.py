@@ -1,0 +1,221 @@
+"""An explainer trained on what it said best: of a run's candidates for a neuron, the one that scores best on valid text
+becomes the answer to all prompts about that neuron (expert iteration; Anthony, Tian and Barber 2017).
+
+B examples of a batch, S tokens of an example, T answer tokens of the longest answer of a batch, V tokens known.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.common.logs import logger
+from neuron_descriptions.common.provenance import file_digest
+from neuron_descriptions.common.storage import read_tables, whole
+from neuron_descriptions.common.streams import generator, key
+from neuron_descriptions.descriptions.asking import prepare
+from neuron_descriptions.descriptions.prompts import MARKER, ExplainerTemplate, read_explainer_template
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.models.adapters import adapter_sha256
+from neuron_descriptions.models.conversations import plain_ids
+from neuron_descriptions.models.loading import load_tokenizer
+from neuron_descriptions.scores.tables import SCORES
+from neuron_descriptions.training.fine_tuning import (
+    Fit,
+    is_held_out,
+    load_base,
+    mixed_precision,
+    passes,
+    save_adapter,
+    with_low_rank,
+)
+
+Place = tuple[int, int, str]  # layer, neuron, sign
+
+
+@dataclass(slots=True, frozen=True)
+class Lesson:
+    """What is asked about a neuron's sign, in several ways, and the answer that is learnt: token ids."""
+
+    place: Place
+    prompts: list[list[int]]
+    answer: list[int]
+
+
+def winners(descriptions: list[str], scores: list[str], explainer: str, least_score: float) -> dict[Place, str]:
+    """The explainer's best candidate of each neuron and sign, by correlation on valid text, where that is at least
+    least_score. descriptions, scores: tables; candidates of others, such as token names, do not count."""
+    own = [("status", "==", "ok"), ("explainer", "==", explainer)]
+    said = {
+        (row["layer"], row["neuron"], row["sign"], row["candidate"]): row["description"]
+        for row in read_tables(descriptions, DESCRIPTIONS, own).to_pylist()
+    }
+    best: dict[Place, tuple[float, str]] = {}
+    for row in read_tables(scores, SCORES, [("kind", "==", "candidate"), ("split", "==", "valid")]).to_pylist():
+        place, correlation = (row["layer"], row["neuron"], row["sign"]), row["correlation"]
+        description = said.get((*place, row["candidate"]))
+        if description is None or correlation is None or correlation < least_score:
+            continue
+        if place not in best or correlation > best[place][0]:  # of equal ones the first
+            best[place] = correlation, description
+    return {place: description for place, (_, description) in best.items()}
+
+
+def continuation(begun: str, description: str) -> str | None:
+    """What follows the beginning of an answer to give a description; None where it begins otherwise. begun: what every
+    answer begins with."""
+    if MARKER not in begun:
+        return f"{MARKER} {description}"
+    words = begun.rpartition(MARKER)[2].strip()
+    if not description.startswith(words):
+        return None
+    rest = description[len(words) :].lstrip()
+    return rest if begun[-1:].isspace() else f" {rest}"
+
+
+def read_lessons(
+    best: dict[Place, str],
+    inputs: Mapping[str, Any],
+    template: ExplainerTemplate,
+    settings: dict[str, Any],
+    tokenizer: Any,
+    seed: int,
+) -> list[Lesson]:
+    """The prompts of all candidates of each place, and its best description as their answer. inputs: see
+    train_explainer; settings: the config's `descriptions`; tokenizer: the explainer's."""
+    ids, subject = TokenIds(tokenizer), load_tokenizer(inputs["subject"])
+    lessons = []
+    for layer, places in groupby(sorted(best), key=lambda place: place[0]):
+        here = set(places)
+        tables = {
+            name: [path for path in inputs[name] if Path(path).parent.name == f"layer-{layer}"]
+            for name in ("exemplars", "statistics")
+        }
+        candidates = prepare(
+            sorted({neuron for _, neuron, _ in here}), layer, inputs["corpus"], tables["exemplars"],
+            tables["statistics"], subject, template, settings | {"concept_candidates": 0}, seed,
+        )  # fmt: skip
+        for place, group in groupby(candidates, key=lambda c: (c.layer, c.neuron, c.sign)):
+            if place not in here:
+                continue
+            text = continuation(template.answer, best[place])
+            if text is None:
+                continue
+            prompts = [[*shared, *own] for shared, own in (ids.prompt(c.prompt) for c in group if c.prompt)]
+            lessons.append(Lesson(place, prompts, [*plain_ids(tokenizer, text), tokenizer.eos_token_id]))
+    return lessons
+
+
+def answer_loss(model: Any, examples: list[tuple[list[int], list[int]]]) -> Tensor:
+    """Cross-entropy summed over all answer tokens. examples: ids of a prompt and of its answer."""
+    longest = max(len(prompt) + len(answer) for prompt, answer in examples)
+    answers = max(len(answer) for _, answer in examples)
+    rows = [[0] * (longest - len(prompt) - len(answer)) + prompt + answer for prompt, answer in examples]
+    ids_BS = torch.tensor(rows, device=model.device)
+    own = torch.tensor([[len(prompt) + len(answer), len(answer)] for prompt, answer in examples], device=model.device)
+    mask_BS = torch.arange(longest, 0, -1, device=model.device) <= own[:, :1]  # padding stands on the left
+    targets_BT = torch.where(
+        torch.arange(answers, 0, -1, device=model.device) <= own[:, 1:], ids_BS[:, longest - answers :], -100
+    )
+    with mixed_precision(ids_BS.device):
+        logits_BTV = model(
+            input_ids=ids_BS, attention_mask=mask_BS.long(), position_ids=(mask_BS.cumsum(1) - 1).clamp_min(0),
+            use_cache=False, logits_to_keep=answers + 1,
+        ).logits[:, :-1]  # fmt: skip
+    return torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="sum")
+
+
+def train_explainer(
+    inputs: Mapping[str, Any],
+    explainer: str,
+    descriptions: dict[str, Any],
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    seed: int,
+    threads: int,
+    code: str,
+    checkpoints: str,
+    output: str,
+) -> None:
+    """Fine-tune a model on the run's best candidates, and write its adapter with a card and a curve.
+
+    inputs: base (folder of the model that is trained), subject (folder), corpus (train table, or those of imported
+    parts), prompt (file), exemplars, statistics, descriptions, scores (lists of tables, of all layers); explainer:
+    whose candidates count; descriptions: the config's section; settings: the config's `explainer_training`; about:
+    facts for the card; checkpoints: as in train_simulator. Raises ValueError where too few neurons have a candidate to
+    learn.
+    """
+    template = read_explainer_template(inputs["prompt"], descriptions["few_shot"], begins=True)
+    tokenizer = load_tokenizer(inputs["base"])
+    best = winners(inputs["descriptions"], inputs["scores"], explainer, settings["least_score"])
+    lessons = read_lessons(best, inputs, template, descriptions, tokenizer, seed)
+    learnt = [lesson for lesson in lessons if not is_held_out(*lesson.place[:2])]
+    held_out = [lesson for lesson in lessons if is_held_out(*lesson.place[:2])]
+    if not (learnt and held_out):
+        raise ValueError(
+            f"explainer_training: {len(learnt)} neurons and signs to learn from and {len(held_out)} held-out ones (a"
+            " tenth is) have a candidate that scores enough; choose more neurons, or a lower"
+            " explainer_training.least_score"
+        )
+    logger.info("%d neurons and signs to learn from, %d held out", len(learnt), len(held_out))
+    files = [str(path) for path in sorted(Path(inputs["base"]).iterdir()) if path.is_file()]
+    for name in ("corpus", "prompt", "exemplars", "statistics", "descriptions", "scores"):
+        files += [inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
+    said = json.dumps([settings, descriptions], sort_keys=True)
+    kept = Path(checkpoints) / f"explainer-{key(code, seed, said, *map(file_digest, files)):016x}.pt"
+    model = load_base(inputs["base"], "bfloat16", threads, settings["device_map"])
+    model = with_low_rank(model, settings["rank"], key(seed, "adapter"))
+
+    def example(number: int) -> tuple[list[int], list[int]]:
+        draw = generator(seed, "lesson", number)
+        lesson = learnt[int(draw.integers(len(learnt)))]
+        return lesson.prompts[int(draw.integers(len(lesson.prompts)))], lesson.answer
+
+    def gradients(step: int) -> float:
+        size = settings["batch_size"]
+        batch = [example(number) for number in range(step * size, (step + 1) * size)]
+        tokens, total = sum(len(answer) for _, answer in batch), 0.0
+        for some in passes([len(prompt) + len(answer) for prompt, answer in batch], settings["batch_tokens"]):
+            loss = answer_loss(model, batch[some]) / tokens
+            loss.backward()
+            total += float(loss.detach())
+        return total
+
+    def measure() -> dict[str, float]:
+        losses = [float(answer_loss(model, [(lesson.prompts[0], lesson.answer)])) for lesson in held_out]
+        return {"loss": sum(losses) / sum(len(lesson.answer) for lesson in held_out)}
+
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": settings["learning_rate"]}]
+    curve = Fit(model, groups, gradients, measure, settings, kept).finish()
+    with whole(output) as part:
+        part.mkdir()
+        save_adapter(model, about["base"], part)
+        (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+        (part / "README.md").write_text(_card(len(learnt), len(held_out), curve, about | {"seed": seed} | settings))
+    kept.unlink()
+    logger.info("sha256, for the config: %s", adapter_sha256(output))
+
+
+def _card(learnt: int, held_out: int, curve: list[dict[str, float]], facts: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"# Explainer for the neurons of {facts['subject']}",
+            "",
+            "Reads exemplars of a neuron and says in a few words what they have in common, as the prompt file named"
+            " below asks. Trained to answer with the best of its candidates, as a simulator scored them. For"
+            " `descriptions.explainer`.",
+            "",
+            *(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
+            f"* learnt from: the best candidates of {learnt} neurons and signs",
+            "",
+            f"Cross-entropy of the best candidates of {held_out} held-out neurons and signs, per token:"
+            f" {curve[-1]['loss']:.3f}.",
+            "",
+        ]
+    )

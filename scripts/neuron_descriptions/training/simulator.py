@@ -1,0 +1,495 @@
+"""A simulator trained for a subject, from a run's exemplars: examples, fine-tuning, checkpoints, a card.
+
+An example is a description and a sequence in the fine-tuned simulator's format; at every evidence token the model
+learns how strong the feature is there, 0..10 of its strongest train exemplar, by cross-entropy over 11 outputs. In a
+first stage a feature is described in any of many ways; in a second one, which may be left out, in the way that the
+simulator of the first one predicts best from.
+
+B examples of a batch, S tokens of an example, E evidence tokens of a batch, N outputs.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import groupby, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from neuron_descriptions.common.logs import Progress, logger
+from neuron_descriptions.common.provenance import file_digest
+from neuron_descriptions.common.storage import read_table, whole
+from neuron_descriptions.common.streams import generator, key
+from neuron_descriptions.common.vocabulary import Sign
+from neuron_descriptions.concepts.rules_of_text import Rule, read_rules, table
+from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.descriptions.tokens import Peak, describe_tokens, peak_of
+from neuron_descriptions.harvest.tables import EXEMPLARS
+from neuron_descriptions.models.adapters import BINS, adapter_sha256, with_bins
+from neuron_descriptions.models.loading import load_model, load_tokenizer, token_strings, tokenizer_fingerprint
+from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat
+from neuron_descriptions.training.fine_tuning import (
+    Fit,
+    is_held_out,
+    load_base,
+    mixed_precision,
+    passes,
+    save_adapter,
+    with_low_rank,
+)
+
+DESCRIPTION = 40  # tokens of one, about
+SEEN = 10  # the most exemplars that a description is made from, and validation scores half of that
+
+
+# --- what is learnt from ------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Feature:
+    """A neuron's sign: its exemplars in one split. Activations are turned, so that strong is large."""
+
+    layer: int
+    neuron: int
+    sign: Sign
+    rows: dict[str, list[tuple[int, np.ndarray]]] = field(default_factory=dict)  # kind -> (seq_id, activations)
+    peaks: list[Peak] = field(default_factory=list)  # of the top ones
+    candidates: list[str] = field(default_factory=list)  # the run's descriptions of it
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """Which it is."""
+        return self.layer, self.neuron, self.sign
+
+    @property
+    def largest(self) -> float:
+        """The strongest activation of its exemplars."""
+        return float(self.rows["top"][0][1].max())
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it is for validation."""
+        return is_held_out(self.layer, self.neuron)
+
+    def descriptions(self, seed: int, count: int) -> list[str]:
+        """So many ways to describe it: the run's, then what its tokens say in several words."""
+        draws = (generator(seed, "candidate", *self.place, i) for i in range(count))
+        others = (describe_tokens(self.peaks[:SEEN], draw) for draw in draws)
+        return list(dict.fromkeys([*self.candidates, *filter(None, others)]))[:count]
+
+    def spread(self, count: int) -> list[tuple[int, np.ndarray]]:
+        """So many of its sequences: best ones of each kind in turn."""
+        turns = zip_longest(*self.rows.values())
+        return [row for turn in turns for row in turn if row is not None][:count]
+
+
+@dataclass(slots=True)
+class Material:
+    """A split's features and sequences."""
+
+    features: list[Feature]
+    texts: dict[int, Text]
+    tokens: dict[int, list[str]]  # seq_id -> texts of the evidence tokens
+
+
+def read_material(
+    exemplars: list[str], corpus: str, split: str, tokenizer: Any, held_out: bool, descriptions: Iterable[str] = ()
+) -> Material:
+    """Read the features of a split that are held out, or all; descriptions: tables of what the run says of them. Signs
+    that no token has are left out. Raises ValueError where the subject's tokenizer is another one."""
+    subjects = corpus_facts(corpus).tokenizer
+    if subjects != tokenizer_fingerprint(tokenizer):
+        raise ValueError(
+            "training.base: its tokenizer is not the subject's, whose tokens it would learn; name another model"
+        )
+    features = []
+    for path in exemplars:
+        found = read_table(path, EXEMPLARS, [("split", "==", split)])
+        if held_out:
+            found = found.filter(
+                pa.array([is_held_out(*p) for p in zip(found["layer"].to_pylist(), found["neuron"].to_pylist())])
+            )
+        lists = found["activations"].combine_chunks()
+        acts, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
+        columns = zip(*(found[name].to_pylist() for name in ("layer", "neuron", "sign", "kind", "seq_id")))
+        for (layer, neuron, sign), rows in groupby(enumerate(columns), lambda row: row[1][:3]):
+            feature = Feature(layer, neuron, sign)
+            turn = 1 if sign == "positive" else -1
+            for at, (*_, kind, seq_id) in rows:
+                row = turn * acts[offsets[at] : offsets[at + 1]]
+                feature.rows.setdefault(kind, []).append((seq_id, row))
+            if feature.largest > 0:
+                features.append(feature)
+    said: dict[tuple[int, int, str], list[str]] = {}
+    for path in descriptions:
+        for row in read_table(path, DESCRIPTIONS, [("status", "==", "ok")]).to_pylist():
+            said.setdefault((row["layer"], row["neuron"], row["sign"]), []).append(row["description"])
+    texts = read_texts(corpus, {seq_id for f in features for rows in f.rows.values() for seq_id, _ in rows})
+    tokens = {seq_id: token_strings(tokenizer, text.evidence) for seq_id, text in texts.items()}
+    for feature in features:
+        feature.peaks = [peak_of(tokens[seq_id], acts) for seq_id, acts in feature.rows["top"]]
+        feature.candidates = said.get(feature.place, [])
+    return Material([f for f in features if describe_tokens(f.peaks[:SEEN])], texts, tokens)
+
+
+@dataclass(slots=True, frozen=True)
+class Example:
+    """A description, a sequence, and the strength at each of its evidence tokens, 0..10."""
+
+    description: str
+    text: Text
+    strengths: np.ndarray
+
+
+class Examples:
+    """Examples by number: a function of (seed, number) alone."""
+
+    def __init__(self, material: Material, rules: list[Rule], settings: dict[str, Any], seed: int):
+        """settings: `rules_share`, `candidates_share`, `wrong_share` of the config's `training`."""
+        self.features = [f for f in material.features if not f.held_out]
+        self.material, self.rules, self.settings, self.seed = material, rules, settings, seed
+        self.seq_ids = sorted(material.texts)
+        self.holds = table(rules, [material.tokens[i] for i in self.seq_ids])
+
+    def __getitem__(self, number: int) -> Example:
+        draw = generator(self.seed, "training example", number)
+        if draw.random() < self.settings["rules_share"]:
+            return self._rule(draw)
+        feature = self.features[int(draw.integers(len(self.features)))]
+        if (share := self.settings["wrong_share"]) and draw.random() < share and (wrong := self._wrong(feature, draw)):
+            return wrong
+        return self._right(feature, draw) or self._rule(draw)
+
+    def _rule(self, draw: np.random.Generator) -> Example:
+        which = int(draw.integers(len(self.rules)))
+        where = np.flatnonzero(self.holds[which])
+        if len(where) == 0 or draw.random() < 0.3:
+            where = np.arange(len(self.seq_ids))
+        seq_id, rule = self.seq_ids[int(draw.choice(where))], self.rules[which]
+        strengths = 10 * np.array(rule.holds(self.material.tokens[seq_id]), int)
+        return Example(rule.say[int(draw.integers(len(rule.say)))], self.material.texts[seq_id], strengths)
+
+    def _right(self, feature: Feature, draw: np.random.Generator) -> Example | None:
+        """A description of a feature, and one of its sequences. None where its peaks have no text."""
+        seen = np.sort(draw.choice(len(feature.peaks), min(len(feature.peaks), int(draw.integers(4, SEEN + 1))), False))
+        description = self._describe(feature, seen, draw)
+        kind = draw.choice(list(feature.rows))
+        rows = feature.rows[kind]
+        if kind == "top":  # not those that the description was made from
+            rows = [row for i, row in enumerate(rows) if i not in seen] or rows
+        seq_id, acts = rows[int(draw.integers(len(rows)))]
+        strengths = strengths_of(acts, feature.largest)
+        return Example(description, self.material.texts[seq_id], strengths) if description else None
+
+    def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str | None:
+        share = self.settings["candidates_share"]
+        if share and feature.candidates and draw.random() < share:
+            return feature.candidates[int(draw.integers(len(feature.candidates)))]
+        return describe_tokens([feature.peaks[i] for i in seen], draw)
+
+    def _wrong(self, feature: Feature, draw: np.random.Generator) -> Example | None:
+        """A description of a feature, and another one's sequence, without any of the words that the first peaks at: no
+        token is strong. None where the sequence drawn has one."""
+        other = self.features[int(draw.integers(len(self.features)))]
+        seq_id, _ = other.rows["top"][int(draw.integers(len(other.rows["top"])))]
+        tokens = self.material.tokens[seq_id]
+        words = {word.strip().lower() for word in (*tokens, *"".join(tokens).split())}
+        description = self._describe(feature, np.arange(min(len(feature.peaks), SEEN)), draw)
+        if description is None or words & {peak.token.strip().lower() for peak in feature.peaks}:
+            return None
+        text = self.material.texts[seq_id]
+        return Example(description, text, np.zeros(len(text.evidence), int))
+
+
+class Ranked(Examples):
+    """Examples of features that are described in the one way that a simulator predicts best from."""
+
+    def __init__(self, examples: Examples, best: dict[tuple[int, int, str], str], sequences: int):
+        """best: feature -> description; sequences: how many of each feature's are learnt from."""
+        for name in ("material", "rules", "settings", "seq_ids", "holds"):
+            setattr(self, name, getattr(examples, name))
+        self.seed = key(examples.seed, "second stage")
+        self.features = [f for f in examples.features if f.place in best]
+        self.best, self.sequences = best, sequences
+
+    def _right(self, feature: Feature, draw: np.random.Generator) -> Example:
+        rows = feature.spread(self.sequences)
+        seq_id, acts = rows[int(draw.integers(len(rows)))]
+        strengths = strengths_of(acts, feature.largest)
+        return Example(self.best[feature.place], self.material.texts[seq_id], strengths)
+
+    def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str:
+        return self.best[feature.place]
+
+
+def strengths_of(acts: np.ndarray, largest: float) -> np.ndarray:
+    """Activations as whole numbers 0..10 of the largest."""
+    return np.rint(10 * np.clip(acts / largest, 0, 1)).astype(int)
+
+
+# --- the model ----------------------------------------------------------------------------------------
+
+
+def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) -> Any:
+    """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable.
+    settings: the config's `training`."""
+    lora, rank = settings["method"] == "lora", settings["rank"]
+    model = load_base(folder, "bfloat16" if lora else "float32", threads, settings["device_map"])
+    model.config.tie_word_embeddings = False
+    hidden = model.get_output_embeddings().in_features
+    *_, last = model.base_model.parameters()  # on several devices, the outputs stand where the states come out
+    model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=last.device))
+    torch.nn.init.zeros_(model.get_output_embeddings().weight)
+    if lora:
+        model = with_low_rank(model, rank, seed)
+    model.get_output_embeddings().weight.requires_grad_(True)
+    return model
+
+
+def batch_of(examples: list[Example], form: FinetunedFormat, device: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(ids_BS, batch rows (E), places (E), strengths (E)): padding on the right, which a causal model never sees."""
+    inputs = [form.description(e.description) + form.sequence(e.text.input_ids) for e in examples]
+    longest = max(map(len, inputs))
+    ids_BS = torch.tensor([ids + [0] * (longest - len(ids)) for ids in inputs], device=device)
+    rows_E = np.repeat(np.arange(len(examples)), [len(e.strengths) for e in examples])
+    places_E = np.concatenate([np.arange(len(i) - len(e.strengths), len(i)) for i, e in zip(inputs, examples)])
+    rows, places, strengths = (
+        torch.as_tensor(x, device=device) for x in (rows_E, places_E, np.concatenate([e.strengths for e in examples]))
+    )
+    return ids_BS, rows, places, strengths
+
+
+def logits_of(model: Any, ids_BS: Tensor, rows_E: Tensor, places_E: Tensor) -> Tensor:
+    """Outputs at the evidence tokens, float32 (E, N)."""
+    with mixed_precision(ids_BS.device):
+        return model(input_ids=ids_BS, use_cache=False).logits[rows_E, places_E].float()
+
+
+@torch.inference_mode()
+def predict(model: Any, form: FinetunedFormat, examples: list[Example]) -> tuple[float, float]:
+    """(cross-entropy summed over all tokens, correlation of the strengths expected with the real ones; 0 where it is
+    undefined)."""
+    ids_BS, rows_E, places_E, strengths_E = batch_of(examples, form, model.device)
+    logits_EN = logits_of(model, ids_BS, rows_E, places_E)
+    expected_E = logits_EN.softmax(1) @ torch.arange(OUTPUTS, device=model.device, dtype=torch.float32)
+    both = torch.stack([expected_E, strengths_E.float()])
+    loss = float(torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum"))
+    return loss, float(torch.corrcoef(both)[0, 1]) if both.std(1).min() > 0 else 0.0
+
+
+def rank(
+    model: Any,
+    form: FinetunedFormat,
+    features: list[Feature],
+    texts: dict[int, Text],
+    second: dict[str, Any],
+    seed: int,
+) -> dict[tuple[int, int, str], str]:
+    """Each feature's best description: that from which the model predicts its sequences best. second: the config's
+    `training.second`."""
+    model.eval()
+    best = {}
+    shown = Progress(len(features), "features", 20.0)
+    for feature in features:
+        rows = [
+            (texts[seq_id], strengths_of(acts, feature.largest)) for seq_id, acts in feature.spread(second["sequences"])
+        ]
+        found = {
+            said: predict(model, form, [Example(said, text, strengths) for text, strengths in rows])[1]
+            for said in feature.descriptions(seed, second["candidates"])
+        }
+        best[feature.place] = max(found, key=lambda said: found[said])
+        shown.advance(1)
+    model.train()
+    return best
+
+
+@dataclass(slots=True)
+class Validation:
+    """Held-out neurons on held-out documents: the loss, and the correlation with the real activations over all tokens
+    of a neuron's sequences, of its own description and of another neuron's."""
+
+    tasks: list[tuple[list[Example], list[Example]]]  # per feature: own, another's
+
+    @classmethod
+    def of(cls, train: Material, valid: Material, most: int, seed: int) -> "Validation":
+        """At most so many features, chosen by their number."""
+        learnt = {f.place: f for f in train.features}
+        features = [f for f in valid.features if f.held_out and f.place in learnt]
+        features.sort(key=lambda f: key(seed, "validation", *f.place))
+        features = features[:most]
+        tasks = []
+        for i, feature in enumerate(features):
+            same, other = (learnt[f.place] for f in (feature, features[(i + 1) % len(features)]))
+            rows = [r for kind in feature.rows for r in feature.rows[kind][: SEEN // 2 if kind == "top" else 2]]
+            texts = (describe_tokens(f.peaks[:SEEN]) for f in (same, other))
+            tasks.append(
+                tuple([Example(t, valid.texts[s], strengths_of(a, same.largest)) for s, a in rows] for t in texts if t)
+            )
+        return cls(tasks)  # type: ignore[arg-type]
+
+    def measure(self, model: Any, form: FinetunedFormat) -> dict[str, float]:
+        """Means over features."""
+        losses, tokens, values = [], 0, []
+        for own, other in self.tasks:
+            (loss, correlation), (_, others) = (predict(model, form, examples) for examples in (own, other))
+            values.append((correlation, others))
+            losses.append(loss)
+            tokens += sum(len(e.strengths) for e in own)
+        own, other = np.array(values).T
+        return {
+            "loss": sum(losses) / tokens,
+            "own": float(own.mean()),
+            "another": float(other.mean()),
+            "share_above": float((own > other).mean()),
+        }
+
+
+# --- fine-tuning --------------------------------------------------------------------------------------
+
+
+def train_simulator(
+    folder: str,
+    exemplars: list[str],
+    descriptions: list[str],
+    corpus: dict[str, str],
+    rules: str,
+    settings: dict[str, Any],
+    about: dict[str, Any],
+    seed: int,
+    threads: int,
+    code: str,
+    checkpoints: str,
+    output: str,
+) -> None:
+    """Fine-tune a model into a simulator of the exemplars' subject, and write it with its card and curves.
+
+    folder: the base; descriptions: tables of the run's candidates, or none; corpus: train and valid tables; rules: see
+    rules_of_text; settings: the config's `training`; about: facts for the card; code: digest of this code; checkpoints:
+    a folder that outlives a killed job: what is there of the same inputs, settings and code is gone on from, to the
+    same result. Raises ValueError where there are too few neurons, or the base has another tokenizer than the subject.
+    """
+    tokenizer = load_tokenizer(folder)
+    train = read_material(exemplars, corpus["train"], "train", tokenizer, False, descriptions)
+    valid = read_material(exemplars, corpus["valid"], "valid", tokenizer, True)
+    examples = Examples(train, read_rules(rules), settings, seed)
+    validation = Validation.of(train, valid, settings["validation_neurons"], seed)
+    if not (examples.features and validation.tasks):
+        raise ValueError(
+            f"training: of the run's neurons, {len(examples.features)} signs are to learn from and"
+            f" {len(validation.tasks)} are held out for validation (a tenth is); choose more neurons"
+        )
+    logger.info(
+        "%d neurons and signs to learn from, %d rules; %d held-out ones for validation",
+        len(examples.features), len(examples.rules), len(validation.tasks),
+    )  # fmt: skip
+    base = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    files = [*base, *exemplars, *descriptions, *corpus.values(), rules]
+    identity = key(code, seed, json.dumps(settings, sort_keys=True), *map(file_digest, files))
+    kept = Path(checkpoints) / f"{identity:016x}"
+    model = trainable(folder, settings, threads, key(seed, "adapter"))
+    form = FinetunedFormat(tokenizer)
+    curve = _fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
+    if second := settings["second"]:
+        chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second["neurons"]]
+        ranked = Path(f"{kept}-best.json")
+        if not ranked.is_file():
+            logger.info("ranking descriptions of %d neurons and signs", len(chosen))
+            best = rank(model, form, chosen, train.texts, second, seed)
+            with whole(ranked) as part:
+                part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
+        best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}
+        again = Ranked(examples, best, second["sequences"])
+        last = _fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
+        curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last)]
+    with whole(output) as part:
+        part.mkdir()
+        _save(model, tokenizer, folder, about, part, settings["method"])
+        (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+        (part / "README.md").write_text(_card(examples, validation, curve[-1], about, settings, seed))
+    for path in kept.parent.glob(f"{kept.name}*"):
+        path.unlink()
+    if settings["method"] == "lora":
+        logger.info("sha256, for the config: %s", adapter_sha256(output))
+
+
+def _fit(
+    model: Any,
+    form: FinetunedFormat,
+    examples: Examples,
+    validation: Validation,
+    settings: dict[str, Any],
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Take a stage's steps; its curve."""
+    size = settings["batch_size"]
+    bins = model.get_output_embeddings().weight
+    others = [p for p in model.parameters() if p.requires_grad and p is not bins]
+    groups = [
+        {"params": others, "lr": settings["learning_rate"]},
+        {"params": [bins], "lr": settings["bins_learning_rate"]},
+    ]
+
+    def gradients(step: int) -> float:
+        batch = [examples[number] for number in range(step * size, (step + 1) * size)]
+        return _gradients(model, form, batch, settings["batch_tokens"])
+
+    return Fit(model, groups, gradients, lambda: validation.measure(model, form), settings, checkpoint).finish()
+
+
+def _gradients(model: Any, form: FinetunedFormat, examples: list[Example], batch_tokens: int) -> float:
+    """Add the gradients of a step, several passes where it does not fit into one; the mean loss of its tokens."""
+    tokens, total = sum(len(e.strengths) for e in examples), 0.0
+    for some in passes([len(e.text.input_ids) + DESCRIPTION for e in examples], batch_tokens):
+        ids_BS, rows_E, places_E, strengths_E = batch_of(examples[some], form, model.device)
+        logits_EN = logits_of(model, ids_BS, rows_E, places_E)
+        loss = torch.nn.functional.cross_entropy(logits_EN, strengths_E, reduction="sum") / tokens
+        loss.backward()
+        total += float(loss.detach())
+    return total
+
+
+def _save(model: Any, tokenizer: Any, base: str, about: dict[str, Any], folder: Path, method: str) -> None:
+    bins = {"weight": model.get_output_embeddings().weight.detach().to("cpu", torch.float32).contiguous()}
+    if method == "lora":
+        save_adapter(model, about["base"], folder)
+        save_file(bins, folder / BINS)
+    else:
+        head = load_model(base, "float32", True, torch.get_num_threads()).get_output_embeddings()
+        with_bins(model.cpu(), head, bins["weight"]).to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _card(
+    examples: Examples,
+    validation: Validation,
+    last: dict[str, float],
+    about: dict[str, Any],
+    settings: dict[str, Any],
+    seed: int,
+) -> str:
+    facts = {**about, "seed": seed, **settings}
+    return "\n".join(
+        [
+            f"# Simulator for the neurons of {about['subject']}",
+            "",
+            "Predicts, from a description and a text, how strongly a neuron fires at each token. It reads `## Neuron"
+            " Description: <description>`, two line breaks, ` ## Input: ` and the text's tokens; at each of these its"
+            " first 11 outputs are a distribution over the strengths 0..10. For `scores.simulator`, kind `finetuned`.",
+            "",
+            *(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
+            f"* learnt from: {len(examples.features)} neurons and signs, {len(examples.rules)} rules of text",
+            "",
+            f"On {len(validation.tasks)} held-out neurons and signs, on documents of the valid split: correlation"
+            f" {last['own']:.3f} with their own description (the tokens of their train exemplars, in words) and"
+            f" {last['another']:.3f} with another's; own above another's for {100 * last['share_above']:.0f} %;"
+            f" cross-entropy {last['loss']:.3f}.",
+            "",
+        ]
+    )

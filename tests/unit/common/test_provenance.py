@@ -1,0 +1,339 @@
+"""What reruns a rule: its code's digest. And what keeps that digest honest: thin adapters, narrow imports."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from neuron_descriptions.common.provenance import digest, file_digest, write_provenance
+
+SCRIPTS = ROOT / "scripts"
+ADAPTERS = sorted(path.name for path in SCRIPTS.glob("*.py"))
+LIBRARY = sorted((SCRIPTS / "neuron_descriptions").rglob("*.py"))
+
+
+@pytest.fixture
+def edit(tmp_path) -> Callable[..., Path]:
+    """Copies the scripts folder, with a text in one file of the library (or an adapter) replaced."""
+
+    def copy(file: str = "", old: str = "", new: str = "") -> Path:
+        scripts = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        if file:
+            path = scripts / file
+            text = path.read_text()
+            assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
+            path.write_text(text.replace(old, new))
+        return scripts
+
+    return copy
+
+
+def changed_adapters(scripts: Path) -> set[str]:
+    """Adapters whose digest is another than the checkout's."""
+    return {name for name in ADAPTERS if digest(name, scripts) != digest(name)}
+
+
+# --- what a digest follows ---------------------------------------------------------------------------
+
+
+def test_copy_has_the_same_digests(edit):
+    assert changed_adapters(edit()) == set()
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_digest_is_short_hex(adapter):
+    assert len(digest(adapter)) == 16
+    assert set(digest(adapter)) <= set("0123456789abcdef")
+
+
+def test_adapters_differ():
+    assert len(ADAPTERS) > 8
+    assert len({digest(name) for name in ADAPTERS}) == len(ADAPTERS)
+
+
+def test_digest_is_the_same_in_another_process():
+    code = (
+        "import json; from pathlib import Path; from neuron_descriptions.common.provenance import SCRIPTS, digest;"
+        "print(json.dumps({p.name: digest(p.name) for p in SCRIPTS.glob('*.py')}))"
+    )
+    here = {name: digest(name) for name in ADAPTERS}
+    for seed in ("1", "2"):
+        env = os.environ | {"PYTHONPATH": str(SCRIPTS), "PYTHONHASHSEED": seed}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == here
+
+
+CORPUS = "neuron_descriptions/corpus/building.py"
+TABLES = "neuron_descriptions/corpus/tables.py"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (CORPUS, "# --- windows ---", "# reworded\n# --- cuts ---"),
+        (CORPUS, "# A window shorter than", "# One that is shorter than"),
+        (CORPUS, "SHORTEST = 0.5\n", "SHORTEST = 0.5  # half\n"),
+        (CORPUS, '"""The corpus: ', '"""All the texts: '),
+        (CORPUS, '"""63 bits of a hash', '"""Some bits of a hash'),
+        (CORPUS, '"""A sequence in the making: ', '"""A sequence: '),
+        (CORPUS, "    document: int\n", '    document: int\n    """Fingerprint."""\n'),
+        (CORPUS, "SHORTEST = 0.5\n", 'SHORTEST = 0.5\n"""Half."""\n'),
+        (CORPUS, "SHORTEST = 0.5\n", "\n\nSHORTEST = 0.5\n\n\n"),
+        (CORPUS, "SHORTEST = 0.5\n", "SHORTEST = (\n    0.5\n)\n"),
+        (TABLES, "# leading template tokens", "# tokens of the template"),
+        ("build_corpus.py", "with job_log", "\n# the work\nwith job_log"),
+        ("neuron_descriptions/__init__.py", '"""What every', '"""What any'),
+    ],
+)
+def test_wording_and_layout_change_nothing(edit, file, old, new):
+    assert changed_adapters(edit(file, old, new)) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        (CORPUS, "SHORTEST = 0.5\n", "SHORTEST = 0.4\n"),
+        (CORPUS, "if end - start >= SHORTEST", "if end - start > SHORTEST"),
+        (CORPUS, "return sorted(found, key=lambda w: w.order)[:limit]", "return found[:limit]"),
+        (CORPUS, "return key(document if isinstance(document, str) else json.dumps(document)) >> 1", "return 7"),
+        (CORPUS, 'generator(seed, "offset", fingerprint)', 'generator(seed, "start", fingerprint)'),
+        (CORPUS, "@dataclass(slots=True)", "@dataclass"),
+        ("build_corpus.py", "seed=snakemake.params.seed,", "seed=1 + snakemake.params.seed,"),
+    ],
+)
+def test_formula_or_constant_changes_its_rule(edit, file, old, new):
+    assert changed_adapters(edit(file, old, new)) == {"build_corpus.py"}
+
+
+def test_the_template_is_also_the_imports(edit):
+    adapters = {"build_corpus.py", "list_exemplars.py", "import_exemplars.py"}
+    assert (
+        changed_adapters(edit("neuron_descriptions/corpus/templates.py", "return text.strip()", "return text"))
+        == adapters
+    )
+
+
+def test_indirectly_imported_module_counts(edit):
+    # build_corpus.py -> corpus.py -> random_streams.py; build_corpus.py -> corpus.py -> models.py
+    scripts = edit("neuron_descriptions/common/streams.py", "np.random.Philox(", "np.random.PCG64(")
+    assert {"build_corpus.py", "harvest.py"} <= changed_adapters(scripts)
+    scripts = edit("neuron_descriptions/models/loading.py", "skip_special_tokens=False", "skip_special_tokens=True")
+    assert "build_corpus.py" in changed_adapters(scripts)
+
+
+def test_import_inside_a_function_counts(edit):
+    scripts = edit(
+        CORPUS,
+        "    seen_documents: set[int] = set()\n",
+        "    from neuron_descriptions.atlas import building\n    seen_documents: set[int] = set()\n",
+    )
+    before = digest("build_corpus.py", scripts)
+    path = scripts / "neuron_descriptions/atlas/building.py"
+    path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert digest("build_corpus.py", scripts) != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import neuron_descriptions.extra",
+        "import neuron_descriptions.extra as extra",
+        "from neuron_descriptions import extra",
+        "from neuron_descriptions.extra import VALUE",
+        "import neuron_descriptions.part.inner",
+        "from neuron_descriptions.part import inner",
+        "from neuron_descriptions.part.inner import VALUE",
+    ],
+)
+def test_every_form_of_import_counts(edit, statement):
+    scripts = edit(
+        "build_corpus.py",
+        "from neuron_descriptions.corpus.building",
+        f"{statement}\nfrom neuron_descriptions.corpus.building",
+    )
+    package = scripts / "neuron_descriptions"
+    (package / "part").mkdir()
+    (package / "part/__init__.py").touch()
+    modules = [package / "extra.py", package / "part/inner.py"]
+    for module in modules:
+        module.write_text("VALUE = 1\n")
+    before = digest("build_corpus.py", scripts)
+    for module in modules:
+        module.write_text("VALUE = 1 + 1\n")
+        os.utime(module, (0, 0))  # a time of its own, however coarse the file system's clock
+    assert digest("build_corpus.py", scripts) != before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["import neuron_descriptions.part.inner", "from neuron_descriptions.part.inner import VALUE"],
+)
+def test_init_of_an_imported_package_counts(edit, statement):
+    scripts = edit(
+        "build_corpus.py",
+        "from neuron_descriptions.corpus.building",
+        f"{statement}\nfrom neuron_descriptions.corpus.building",
+    )
+    part = scripts / "neuron_descriptions/part"
+    part.mkdir()
+    (part / "__init__.py").write_text("LIMIT = 1\n")  # runs whenever part.inner is imported
+    (part / "inner.py").write_text("VALUE = 1\n")
+    before = digest("build_corpus.py", scripts)
+    (part / "__init__.py").write_text("LIMIT = 1 + 1\n")
+    os.utime(part / "__init__.py", (0, 0))
+    assert digest("build_corpus.py", scripts) != before
+
+
+def test_module_that_is_not_imported_does_not_count(edit):
+    adapters = changed_adapters(edit("neuron_descriptions/models/fetching.py", '"--no-deps"', '"--quiet"'))
+    assert adapters == {"fetch_documents.py", "fetch_model.py"}
+    adapters = changed_adapters(edit("neuron_descriptions/corpus/building.py", "room < 4", "room < 5"))
+    assert adapters == {"build_corpus.py"}
+
+
+def test_new_module_that_nobody_imports_does_not_count(edit):
+    scripts = edit()
+    (scripts / "neuron_descriptions/extra.py").write_text("VALUE = 1\n")
+    assert changed_adapters(scripts) == set()
+
+
+def test_logs_do_not_count(edit):
+    assert (
+        changed_adapters(edit("neuron_descriptions/common/logs.py", "every: float = 10.0", "every: float = 60.0"))
+        == set()
+    )
+
+
+def test_edit_is_seen_in_the_same_process(edit):
+    scripts = edit()
+    before = digest("build_corpus.py", scripts)
+    path = scripts / CORPUS
+    path.write_text(path.read_text().replace("SHORTEST = 0.5", "SHORTEST = 0.4"))
+    os.utime(path, (0, 0))
+    assert digest("build_corpus.py", scripts) != before
+
+
+def test_touch_changes_nothing(edit):
+    scripts = edit()
+    before = digest("build_corpus.py", scripts)
+    for path in scripts.rglob("*.py"):
+        os.utime(path, (0, 0))
+    assert digest("build_corpus.py", scripts) == before
+
+
+def test_unknown_adapter_is_an_error():
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        digest("no_such.py")
+
+
+# --- adapters and imports ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapter_is_thin(adapter):
+    text = (SCRIPTS / adapter).read_text()
+    assert len(text.splitlines()) <= 30
+    tree = ast.parse(text)
+    assert not [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.For | ast.While)
+    ]
+    modules = {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    assert modules == {"neuron_descriptions"}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapter_has_a_name_of_its_own(adapter):
+    assert Path(adapter).stem not in sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_adapter_is_a_rules(adapter):
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert f'"../scripts/{adapter}"' in rules
+    assert f'digest("{adapter}"' in rules
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names of what a file imports, at any depth of its code."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: p.stem)
+def test_library_never_imports_snakemake(path):
+    assert "snakemake" not in imports(path)
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda p: p.stem)
+def test_library_imports_nothing_by_name(path):
+    # digest() cannot see these.
+    assert "importlib.import_module" not in path.read_text()
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in ("__import__", "exec", "eval")]
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level modules that are loaded once some code has run in a new process."""
+    code += "\nimport sys; print('\\n'.join({name.split('.')[0] for name in sys.modules}))"
+    env = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib", "scipy", "huggingface_hub"}
+
+
+def test_parsing_the_workflow_loads_nothing_heavy():
+    text = (ROOT / "rules/common.smk").read_text()
+    code = re.findall(r"^from neuron_descriptions[^(\n]*(?:\([^)]*\))?$", text, re.MULTILINE)
+    assert len(code) == text.count("\nfrom neuron_descriptions")
+    modules = loaded("\n".join(code))
+    assert "neuron_descriptions" in modules
+    assert modules & HEAVY == set()
+
+
+def test_planning_the_demo_loads_nothing_heavy():
+    code = f"""
+import os, yaml
+os.chdir({str(ROOT)!r})
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.run.selection import select_neurons
+from neuron_descriptions.common.provenance import SCRIPTS, digest
+select_neurons(load_config(yaml.safe_load(open("config/demo.yaml"))))
+[digest(path.name) for path in SCRIPTS.glob("*.py")]
+"""
+    assert loaded(code) & HEAVY == set()
+
+
+# --- checksums and what a run was made with ----------------------------------------------------------
+
+
+def test_file_digest_is_sha256sums(tmp_path, fetched):
+    (tmp_path / "empty").touch()
+    for path in (fetched["factbook"], tmp_path / "empty"):
+        expected = subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+        assert file_digest(path) == expected
+
+
+def test_provenance_is_repeatable(tmp_path):
+    for name in ("a", "b"):
+        write_provenance(str(tmp_path / name), {"run": "demo", "seed": 0}, ["numpy", "pyarrow"])
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    content = json.loads((tmp_path / "a").read_text())
+    assert content["config"] == {"run": "demo", "seed": 0}
+    assert set(content["packages"]) == {"numpy", "pyarrow"}
+    assert content["packages"]["numpy"] == __import__("numpy").__version__

@@ -1,0 +1,38 @@
+"""Reduced precision on processors without instructions for it: the same rounding, in float32."""
+
+import pytest
+import torch
+
+from neuron_descriptions.models.processor import compute_in_float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_products_are_summed_in_float32_and_rounded_once(dtype):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 8, bias=False)).to(dtype)
+    x_BD = torch.randn(100, 64).to(dtype)
+    first, second = model[0], model[2]
+    hidden = (x_BD.double() @ first.weight.double().T + first.bias.double()).to(dtype).relu()
+    wanted = (hidden.double() @ second.weight.double().T).to(dtype)
+    compute_in_float32(model)
+    found = model(x_BD)
+    assert found.dtype == dtype
+    same = (found == wanted).double().mean()
+    assert same > 0.98  # the others lie next to a boundary of rounding
+    assert torch.allclose(found.float(), wanted.float(), rtol=2e-2, atol=1e-2)
+
+
+def test_float32_layers_and_what_is_no_layer_stay_as_they_are():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4).bfloat16())
+    compute_in_float32(model)
+    assert type(model[0]) is torch.nn.Linear
+    assert model[1].weight.dtype == torch.bfloat16
+
+
+def test_hooks_still_see_the_inputs_own_precision():
+    seen = []
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4)).bfloat16()
+    model[0].register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
+    compute_in_float32(model)
+    model(torch.ones(1, 4, dtype=torch.bfloat16))
+    assert seen == [torch.bfloat16]

@@ -1,0 +1,200 @@
+import math
+
+import pytest
+import yaml
+
+from conftest import ROOT, changed, tiny_config
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.run.costs import Plan, Stage, make_plan, shape_parameters
+from neuron_descriptions.run.selection import described_and_kept
+
+
+def planned(raw: dict) -> Plan:
+    config = load_config(raw)
+    return make_plan(config, *described_and_kept(config))
+
+
+def published() -> dict:
+    return yaml.safe_load((ROOT / "config/llama-3.1-8b-instruct.yaml").read_text())
+
+
+def stage(plan: Plan, rule: str) -> Stage:
+    return next(s for s in plan.stages if s.rule == rule)
+
+
+def within(factor: float, value: float, truth: float) -> bool:
+    return truth / factor < value < truth * factor
+
+
+# Llama-3.1-8B from its architecture: hidden size, MLP neurons, width of keys and values, layers.
+HIDDEN, NEURONS, KEYS, LAYERS = 4096, 14336, 1024, 32
+IN_LAYERS = LAYERS * (3 * HIDDEN * NEURONS + 2 * HIDDEN * HIDDEN + 2 * HIDDEN * KEYS)
+PREFIX = 30  # tokens of the chat template before each sequence's evidence
+A100 = 0.4 * 312e12
+
+
+def hours(tokens: float) -> float:
+    return 2 * IN_LAYERS * tokens / A100 / 3600
+
+
+def test_the_published_run_is_reckoned_within_a_factor_of_two_of_first_principles():
+    plan = planned(published())
+    signs = 2 * LAYERS * NEURONS
+    harvest, describe, score = (stage(plan, rule) for rule in ("harvest", "describe", "score"))
+
+    assert within(2, harvest.gpu_hours(), hours(3e6 * 95))
+    # 10 to 20 excerpts of the evidence, their numbers and marks, a short instruction; an answer of a sentence.
+    prompts = signs * 50 * (15 * (95 - PREFIX + 8) + 100)
+    assert within(2, describe.read, prompts)
+    assert within(2, describe.gpu_hours(), hours(prompts + signs * 50 * 25 * 4))
+    # 50 candidates that race and 10 nulls to choose by, the chosen one and the nulls to report, each on 30 sequences.
+    simulated = signs * (50 / 3 + 10 + 1 + 10) * 30 * 95
+    assert within(2, score.read, simulated)
+    assert within(2, score.gpu_hours(), hours(simulated))
+    # Exemplars: bytes per neuron as measured on real activations (docs/benchmarks.md).
+    assert within(2, stage(plan, "merge_exemplars").kept, 71_468 * LAYERS * NEURONS)
+    # All in, at 2 dollars for an A100's hour: the published run cost $0.046 a neuron.
+    assert within(2, plan.totals()["gpu_hours"] * 2 / (LAYERS * NEURONS), 0.046)
+
+
+def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_first_principles():
+    raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-simulator.yaml").read_text())
+    training = stage(planned(raw), "train_simulator")
+    examples = 1500 * 64 + 650 * 32
+    # A pass forth and two back; ranking takes only the first.
+    assert within(2, training.gpu_hours(), hours((3 * examples + 2000 * 10 * 5) * (95 - PREFIX + 40)))
+    assert training.memory_mb > 2 * 8030 and stage(planned(raw), "plot_training").gpus == 0
+    assert not any(s.rule == "train_simulator" for s in planned(published()).stages)
+
+
+def test_a_round_of_training_the_explainer_is_reckoned_from_first_principles():
+    wanted = {"base": published()["descriptions"]["explainer"]["model"], "steps": 400, "batch_size": 16}
+    raw = changed(published(), explainer_training=wanted, descriptions__evidence_min=10, descriptions__evidence_max=20)
+    training = stage(planned(raw), "train_explainer")
+    assert within(2, training.gpu_hours(), hours(3 * 400 * 16 * 15 * (95 - PREFIX)))
+    assert training.memory_mb > 2 * 8030
+    assert not any(s.rule == "train_explainer" for s in planned(published()).stages)
+
+
+def test_the_shape_gives_the_parameters_roughly():
+    assert within(1.3, shape_parameters(32, 14336), IN_LAYERS)
+    assert within(1.3, shape_parameters(30, 1536), 30 * (3 * 576 * 1536 + 2 * 576 * 576 + 2 * 576 * 192))
+
+
+def test_stated_parameters_replace_the_shape():
+    raw = published()
+    model = raw["scores"]["simulator"]["model"]
+    small = stage(planned(changed(raw, plan__parameters={model: 0.803})), "score")
+    large = stage(planned(changed(raw, plan__parameters={model: 8.03})), "score")
+    assert large.gpu_hours() == pytest.approx(10 * small.gpu_hours(), rel=0.05)
+    assert large.memory_mb - small.memory_mb == pytest.approx((8.03e9 - 0.803e9) * 2 / 1e6)
+
+
+def test_jobs_are_the_workflow_s():
+    plan = planned(changed(published(), exemplars__layers_per_job=8))
+    assert stage(plan, "harvest").jobs == 3 * 4 * 4
+    assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 32
+    # Each of four blocks of layers reads the corpus anew.
+    assert stage(plan, "harvest").read == 4 * 3e6 * 95
+
+
+def test_cutting_in_other_chunks_changes_jobs_not_work():
+    few, many = planned(published()), planned(changed(published(), neurons__chunk_size=224))
+    assert stage(many, "score").jobs == 2 * stage(few, "score").jobs
+    assert stage(many, "score").read == stage(few, "score").read
+    assert stage(many, "score").seconds < 0.51 * stage(few, "score").seconds
+    assert stage(many, "score").memory_mb < stage(few, "score").memory_mb
+
+
+def test_the_critical_path_shrinks_with_gpus_down_to_one_job_of_each_stage():
+    plan = Plan([Stage("a", 1, 3600, 0), Stage("b", 10, 3600, 0, gpus=1), Stage("c", 50, 1800, 0)], 2, 0.0, [])
+    assert [plan.critical_path(n) for n in (1, 2, 4, 10, 99)] == [11.5, 6.5, 4.5, 2.5, 2.5]
+
+
+def imported(**exemplars: object) -> dict:
+    """The published run, on the published exemplars instead of a harvest."""
+    raw = changed(published(), exemplars={"k": 100, "random": 10} | exemplars, scores__middle=0)
+    del raw["corpus"]
+    return raw
+
+
+def test_imported_exemplars_are_fetched_instead_of_harvested():
+    source = {"source": "s3", "bucket": "transluce-public", "prefix": "exemplars", "folder": "f", "anonymous": True}
+    plan, harvested = planned(imported(**source)), planned(published())
+    rules = {s.rule for s in plan.stages}
+    assert {"list_exemplars", "import_exemplars"} <= rules
+    assert not {"fetch_documents", "build_corpus", "harvest", "merge_exemplars"} & rules
+    found = stage(plan, "import_exemplars")
+    assert (stage(plan, "list_exemplars").jobs, found.jobs) == (32, 32 * 32)
+    # Activations and token ids of 4 bytes, of three splits, two ends, 110 sequences of 95; 427 GB published in all.
+    assert found.fetched == LAYERS * NEURONS * 3 * 2 * 110 * (95 * 8 + 4)
+    assert within(2, found.fetched, 427e9)
+    assert found.kept < found.fetched
+    # The arrays themselves fit in what a job asks for.
+    assert found.memory_mb > 2 * found.fetched / found.jobs / 1e6
+    assert stage(planned(imported(source="path", path="f")), "import_exemplars").fetched == 0
+    for rule in ("describe", "score"):
+        assert stage(plan, rule).jobs == stage(harvested, rule).jobs
+        assert within(1.5, stage(plan, rule).gpu_hours(), stage(harvested, rule).gpu_hours())
+    assert plan.totals()["gpu_hours"] < harvested.totals()["gpu_hours"]
+    assert all(rule in plan.text() for rule in rules)
+
+
+def test_an_endpoint_costs_money_and_time_but_no_gpu():
+    explainer = {
+        "client": "openai",
+        "model": "gpt",
+        "prices": {"prompt": 2.0, "completion": 10.0},
+    }
+    plan = planned(changed(published(), descriptions__explainer=explainer, descriptions__max_tokens=60))
+    describe, neurons = stage(plan, "describe"), LAYERS * NEURONS
+    assert describe.gpus == describe.gpu_hours() == 0
+    assert describe.endpoint == pytest.approx((describe.read * 2 + describe.generated * 10) / 1e6)
+    assert within(2, describe.endpoint, 2 * neurons * 50 * (1200 * 2 + 25 * 10) / 1e6)
+    # Its jobs ask one after the other, however many GPUs there are.
+    assert plan.critical_path(10_000) > describe.jobs * describe.seconds / 3600
+
+
+def test_a_race_saves_more_than_two_thirds_of_the_candidates_share():
+    full = stage(planned(changed(published(), scores__nulls=0, scores__race_from=None)), "score")
+    raced = stage(planned(changed(published(), scores__nulls=0)), "score")
+    assert raced.read == pytest.approx(full.read * (50 / 3 + 1) / 51)
+
+
+def test_ceilings_count_what_is_about_to_start():
+    stages = [Stage("a", 4, 3600, 0, gpus=1, endpoint=8.0), Stage("b", 2, 60, 0, kept=4e9, temporary=2e9)]
+    plan = Plan(stages, 1, 1.5, [], {"gpu_hours": 3.0, "dollars": 14.0, "gigabytes": 5.0})
+    assert plan.totals() == {"gpu_hours": 4.0, "dollars": 14.0, "gigabytes": 6.0}
+    assert plan.passed() == [
+        "4 gpu hours planned, plan.ceilings.gpu_hours is 3",
+        "6 gigabytes planned, plan.ceilings.gigabytes is 5",
+    ]
+    assert plan.passed({"a": 3, "b": 1}) == []
+    assert plan.passed({"a": 4}) == ["4 gpu hours planned, plan.ceilings.gpu_hours is 3"]
+    assert "ABOVE A CEILING" in plan.text()
+
+
+def test_the_table_names_every_stage_total_and_assumption():
+    plan = planned(changed(tiny_config(), plan__gpu_hour=3.0))
+    text = plan.text()
+    for s in plan.stages:
+        assert s.rule in text
+    for key in ("teraflops", "parameters", "generated_token_cost", "gpu_hour"):
+        assert f"plan.{key}" in text
+    total = next(line for line in text.splitlines() if line.startswith("total"))
+    assert math.isclose(float(total.split()[-1]), plan.totals()["gpu_hours"] * 3, rel_tol=0.01)
+
+
+def test_unknown_models_cannot_have_parameters():
+    with pytest.raises(ValueError, match=r"plan.parameters: gpt: not among models"):
+        load_config(changed(tiny_config(), plan__parameters={"gpt": 1.0}))
+
+
+def test_jobs_take_the_devices_that_the_configuration_says():
+    config = changed(tiny_config(), subject__device_map="auto", subject__devices=2)
+    config["descriptions"]["explainer"] |= {"client": "vllm", "devices": 4}
+    config = load_config(config)
+    stages = {stage.rule: stage.gpus for stage in make_plan(config, *described_and_kept(config)).stages}
+    assert (stages["harvest"], stages["describe"], stages["score"]) == (2, 4, 1)
+    with pytest.raises(ValueError, match=r"subject\.devices is 2, .*set subject\.device_map: auto"):
+        load_config(changed(tiny_config(), subject__devices=2))
