@@ -10,7 +10,11 @@ from typing import Any
 
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.vocabulary import Message
-from neuron_descriptions.models.processor import compute_in_float32, reduced_precision_is_fast
+from neuron_descriptions.models.processor import (
+    compute_in_float32,
+    reduced_precision_is_fast,
+    round_the_same_in_any_batch,
+)
 
 # What a template that prints the date is told: the day that Llama's own fall back to. Else texts, descriptions and
 # scores would change from day to day.
@@ -82,6 +86,8 @@ def load_model(
 
     check_folder(folder)
     torch.set_num_threads(threads)
+    if not train:
+        round_the_same_in_any_batch()
     kind = AutoModelForCausalLM if head else AutoModel
     settings: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True, "trust_remote_code": False}
     if device_map is not None:

@@ -1,8 +1,12 @@
-"""Reduced precision on processors without instructions for it: the same rounding, in float32."""
+"""Reduced precision on processors: the same rounding without instructions for it, and in any batch."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from conftest import ROOT
 from neuron_descriptions.models.processor import compute_in_float32
 
 
@@ -36,3 +40,21 @@ def test_hooks_still_see_the_inputs_own_precision():
     compute_in_float32(model)
     model(torch.ones(1, 4, dtype=torch.bfloat16))
     assert seen == [torch.bfloat16]
+
+
+def test_a_sequence_is_the_same_in_any_batch(smollm2):
+    """In a process of its own: the kernels are chosen once."""
+    code = """
+import sys, torch
+from neuron_descriptions.models.loading import load_model
+model = load_model(sys.argv[1], "bfloat16", head=False, threads=1)
+ids_BT = torch.randint(100, 40000, (16, 40), generator=torch.Generator().manual_seed(0))
+states = lambda ids: model(input_ids=ids, use_cache=False).last_hidden_state
+with torch.no_grad():
+    alone = states(ids_BT)
+    print([n for n in (1, 2, 5, 12) if not torch.equal(states(ids_BT[:n]), alone[:n])])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, smollm2], capture_output=True, text=True, check=True, cwd=ROOT / "scripts"
+    )
+    assert done.stdout.strip() == "[]"
