@@ -13,6 +13,7 @@ from neuron_descriptions.scores.chance import pool_neurons
 from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.common.provenance import digest
+from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.run.selection import check_plan, described_and_kept
 from neuron_descriptions.models.subjects import check_subject
@@ -24,6 +25,9 @@ from neuron_descriptions.run.fingerprints import (
 from neuron_descriptions.common.parents import VARIABLE
 
 try:
+    if workflow.modifier.is_main_snakefile():  # what Snakemake's own reader passes over
+        for path in workflow.configfiles:
+            read_yaml(str(path))
     CFG = load_config(config)
     DESCRIBED, KEPT = described_and_kept(CFG, HOME)
     SELECTED = DESCRIBED.neurons  # layer -> neurons

@@ -122,14 +122,14 @@ def once(folder: Path, make: Callable[[Path], Any]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory) -> Path:
+def folder_of_all(tmp_path_factory) -> Path:
     """A folder of this call of pytest, for all its processes (pytest-xdist)."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fetched(shared) -> dict[str, Path]:
+def fetched(folder_of_all) -> dict[str, Path]:
     """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path."""
     from neuron_descriptions.config.sections import load_config, spec_key
 
@@ -140,7 +140,7 @@ def fetched(shared) -> dict[str, Path]:
     for source, spec in config.corpus.sources.items():
         paths[source] = f"resources/documents/{source}-{spec_key(spec, 'ratio')}-seed-{config.seed}.parquet"
     arguments = ("--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths.values())
-    once(shared / "fetched", lambda _: snakemake(ROOT, *arguments))
+    once(folder_of_all / "fetched", lambda _: snakemake(ROOT, *arguments))
     return {key: ROOT / path for key, path in paths.items()}
 
 
@@ -167,7 +167,7 @@ def model(smollm2):
 
 
 @pytest.fixture(scope="session")
-def corpus(fetched, smollm2, shared) -> dict[str, str]:
+def corpus(fetched, smollm2, folder_of_all) -> dict[str, str]:
     """A small real corpus of all three sources: split -> table."""
     from neuron_descriptions.common.vocabulary import SPLITS
     from neuron_descriptions.config.sections import load_config
@@ -189,7 +189,7 @@ def corpus(fetched, smollm2, shared) -> dict[str, str]:
             outputs={split: str(folder / f"{split}.parquet") for split in SPLITS},
         )
 
-    folder = once(shared / "corpus", make)
+    folder = once(folder_of_all / "corpus", make)
     return {split: str(folder / f"{split}.parquet") for split in SPLITS}
 
 

@@ -13,7 +13,7 @@ from common import Clock, build
 from neuron_descriptions.clients.base import Answer, Prompt, Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.corpus.reading import read_texts
-from neuron_descriptions.descriptions.prompts import ExplainerTemplate, excerpts, read_template
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, Highlights, excerpts, read_template
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 
 NEURONS, CANDIDATES, EXCERPTS, SEQ_LEN, MAX_TOKENS = 2, 5, 10, 48, 30
@@ -47,7 +47,7 @@ def chunk(tokenizer: object, corpus: str, prompt: str) -> list[Request]:
         for number in range(2 * CANDIDATES):
             rows = [texts[int(i)].evidence for i in random.choice(256, EXCERPTS, replace=False)]
             acts = [random.exponential(size=len(row)) ** 3 for row in rows]
-            shown = excerpts(tokenizer, rows, acts, [60.0, 30.0, 10.0], 12, template.context)
+            shown = excerpts(tokenizer, rows, acts, Highlights([60.0, 30.0, 10.0], 12), template.context)
             messages = template.messages(shown, "positive", list(template.examples), "turns")
             requests.append(Request(Prompt(messages, template.answer, len(messages) - 1), number, neuron))
     return requests

@@ -89,6 +89,25 @@ def test_bad_configuration_stops_before_any_job(tmp_path, changes, message):
     assert not (tmp_path / "bad/results").exists()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0\n", "seed: 0\nrun: again\n", "mine.yaml, line {line}: the key 'run' stands twice; keep one"),
+        ("seed: 0\n", "seed: 010\n", "mine.yaml, line {line}: YAML reads 010 as another number"),
+    ],
+)
+def test_a_configuration_that_reads_as_something_else_stops_before_any_job(tmp_path, old, new, message):
+    project = Project(tmp_path / "bad")
+    text = yaml.safe_dump(tiny_config() | {"seed": 0}, sort_keys=True)
+    assert text.count(old) == 1 and text.index("run: ") < text.index(old)
+    text = text.replace(old, new)
+    (project.folder / "mine.yaml").write_text(text)
+    done = snakemake(project.folder, "-n", "--configfile", "mine.yaml", check=False)
+    assert done.returncode != 0
+    line = next(i for i, s in enumerate(text.splitlines(), 1) if s in ("run: again", "seed: 010"))
+    assert message.format(line=line) in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("source", ["harvest", "more", "import"])
 def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     config = changed(tiny_config(), evidence="base", neurons__chunk_size=1, publish={"bucket": "b"})

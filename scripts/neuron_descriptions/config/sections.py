@@ -541,6 +541,9 @@ class Descriptions(Section):
     """Most exemplars shown for one candidate."""
     min_highlights: PositiveInt = 3
     """Highlighted places wanted over one candidate's excerpts; thresholds loosen until reached."""
+    near_misses: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the threshold from which two more kinds of tokens are highlighted: those equal to a highlighted one, and
+    the peak of an excerpt that would show nothing. 1: neither."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature."""
     max_tokens: PositiveInt | None = None

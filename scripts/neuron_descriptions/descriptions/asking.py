@@ -24,6 +24,7 @@ from neuron_descriptions.descriptions.prompts import (
     Example,
     Excerpt,
     ExplainerTemplate,
+    Highlights,
     excerpts,
     read_explainer_template,
 )
@@ -277,7 +278,9 @@ def prepare(
             direction = 1 if sign == "positive" else -1
             shown = [r for r in rows[neuron, sign] if direction * r["peak"] > 0]
             quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
-            ladder = [direction * q for q in quantiles if q is not None]
+            highlights = Highlights(
+                [direction * q for q in quantiles if q is not None], settings["min_highlights"], settings["near_misses"]
+            )
             for number in range(settings["candidates"] + settings["token_candidates"]):
                 candidate = Candidate(layer, neuron, sign, number)
                 found.append(candidate)
@@ -292,9 +295,7 @@ def prepare(
                 if named >= 0:
                     candidate.name_tokens(tokenizer, rows_shown, texts, direction, generator(seed, TOKENS, *who))
                     continue
-                evidence = _excerpts(
-                    tokenizer, template, rows_shown, texts, ladder, settings["min_highlights"], direction
-                )  # fmt: skip
+                evidence = _excerpts(tokenizer, template, rows_shown, texts, highlights, direction)
                 examples = draw_examples(template.examples, few_shot, seed, *candidate.identity())
                 messages = template.messages(evidence, sign, examples, few_shot["place"])
                 # Permuted turns share the system prompt, permuted examples within it nothing.
@@ -318,8 +319,7 @@ def _excerpts(
     template: ExplainerTemplate,
     rows: list[dict],
     texts: dict[int, Text],
-    ladder: list[float],
-    min_highlights: int,
+    highlights: Highlights,
     direction: int,
 ) -> list[Excerpt]:
     """Exemplars (rows of EXEMPLARS) as the template wants them."""
@@ -332,8 +332,7 @@ def _excerpts(
         tokenizer,
         ids,
         activations,
-        ladder,
-        min_highlights,
+        highlights,
         template.context,
         template.scale,
         template.decimals,

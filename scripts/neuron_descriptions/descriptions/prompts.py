@@ -57,20 +57,52 @@ def n_places(marked: np.ndarray) -> int:
     return int(marked[0]) + int((marked[1:] & ~marked[:-1]).sum()) if len(marked) else 0
 
 
-def highlight_threshold(activations: list[np.ndarray], ladder: list[float], min_highlights: int) -> float:
-    """Activation from which a token is highlighted.
+@dataclass(frozen=True)
+class Highlights:
+    """Which tokens of a prompt's excerpts are highlighted.
 
-    The strictest quantile of `ladder` (strictest first) with at least `min_highlights` places over all excerpts,
-    repeats of a string counted. Where none has so many (a small corpus; a looser threshold can have fewer, since
-    neighbouring places merge), the one with most places, the strictest of equals; the smallest of the excerpts'
-    peaks, with which every excerpt shows one, is tried too. activations: one array per excerpt, this sign upwards.
+    `ladder`: thresholds, the strictest first; `places`: so many are wanted over all excerpts; `near_misses`: see the
+    config's `descriptions.near_misses`; 1: none.
     """
-    rungs = [*ladder, min(float(a.max()) for a in activations)]
-    places = [sum(n_places((a >= threshold) & (a > 0)) for a in activations) for threshold in rungs]
-    for threshold, n in zip(ladder, places):
-        if n >= min_highlights:
-            return threshold
-    return max(threshold for threshold, n in zip(rungs, places) if n == max(places))
+
+    ladder: list[float]
+    places: int
+    near_misses: float = 1.0
+
+    def threshold(self, activations: list[np.ndarray]) -> float:
+        """Activation from which a token is highlighted.
+
+        The strictest of `ladder` with at least `places` places over all excerpts, repeats of a string counted. Where
+        none has so many (a small corpus; a looser threshold can have fewer, since neighbouring places merge), the one
+        with most places, the strictest of equals; the smallest of the excerpts' peaks, with which every excerpt shows
+        one, is tried too. activations: one array per excerpt, this sign upwards.
+        """
+        rungs = [*self.ladder, min(float(a.max()) for a in activations)]
+        places = [sum(n_places((a >= threshold) & (a > 0)) for a in activations) for threshold in rungs]
+        for threshold, n in zip(self.ladder, places):
+            if n >= self.places:
+                return threshold
+        return max(threshold for threshold, n in zip(rungs, places) if n == max(places))
+
+    def marked(self, strings: list[list[str]], activations: list[np.ndarray]) -> list[np.ndarray]:
+        """Which tokens are highlighted, one bool array per excerpt. strings: texts of the tokens.
+
+        What reaches the threshold; and of what nearly does, tokens that are one of those again, whatever their case and
+        spaces, and the peak of an excerpt that would show nothing: left unmarked, they would speak against the word.
+        """
+        threshold = self.threshold(activations)
+        marked = [(a >= threshold) & (a > 0) for a in activations]
+        again = {_plain(s) for row, m in zip(strings, marked) for s, is_marked in zip(row, m) if is_marked} - {""}
+        for row, a, m in zip(strings, activations, marked):
+            near = (a >= self.near_misses * threshold) & (a > 0)
+            m |= near & np.array([_plain(string) in again for string in row], dtype=bool)
+            if not m.any():
+                m |= near & (a == a.max())
+        return marked
+
+
+def _plain(string: str) -> str:
+    return string.strip().casefold()
 
 
 def highlight(strings: list[str], marked: np.ndarray, outside: str | None = None) -> str:
@@ -91,25 +123,23 @@ def excerpts(
     tokenizer: Any,
     ids: list[list[int]],
     activations: list[np.ndarray],
-    ladder: list[float],
-    min_highlights: int,
+    highlights: Highlights,
     context: int | None = None,
     scale: float | None = 10.0,
     decimals: int = 0,
     form: Form = "whole",
 ) -> list[Excerpt]:
-    """Excerpts of one prompt, highlighted with one threshold. ids, activations: of the tokens shown, this sign
-    upwards; context, scale, decimals, form: see ExplainerTemplate."""
+    """Excerpts of one prompt. ids, activations: of the tokens shown, this sign upwards; context, scale, decimals, form:
+    see ExplainerTemplate."""
     if form == "published":
         pairs = [([_alone(tokenizer, i) for i in row], acts) for row, acts in zip(ids, activations)]
     else:
         pairs = [whole_characters(token_strings(tokenizer, row), acts) for row, acts in zip(ids, activations)]
-    threshold = highlight_threshold([acts for _, acts in pairs], ladder, min_highlights)
+    all_marked = highlights.marked([strings for strings, _ in pairs], [acts for _, acts in pairs])
     peak = max(float(acts.max()) for _, acts in pairs)
     factor = 1.0 if scale is None else scale / peak
     shown = []
-    for strings, acts in pairs:
-        marked = (acts >= threshold) & (acts > 0)
+    for (strings, acts), marked in zip(pairs, all_marked):
         if context is not None:
             places = np.flatnonzero(marked) if marked.any() else np.array([acts.argmax()])
             window = slice(max(0, int(places[0]) - context), int(places[-1]) + context + 1)

@@ -302,6 +302,7 @@ def prepared(tables, corpus, tokenizer):
         settings = {"candidates": n_candidates, "pool": POOL, "evidence_min": 3, "evidence_max": most}
         settings |= {
             "min_highlights": 3,
+            "near_misses": 1.0,
             "few_shot": FEW_SHOT | few_shot,
             "token_candidates": n_tokens,
             "concept_candidates": n_concepts,

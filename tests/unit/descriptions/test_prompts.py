@@ -14,9 +14,9 @@ from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.prompts import (
     Excerpt,
     ExplainerTemplate,
+    Highlights,
     excerpts,
     highlight,
-    highlight_threshold,
     n_places,
     read_explainer_template,
     read_template,
@@ -141,36 +141,36 @@ LADDER = [8.0, 4.0, 2.0, 1.0, 0.5]
 
 def test_strictest_threshold_with_enough_places_wins():
     shown = [acts(9, 0, 8, 3), acts(0, 0, 8.5, 5)]
-    assert highlight_threshold(shown, LADDER, 3) == 8
+    assert Highlights(LADDER, 3).threshold(shown) == 8
 
 
 def test_threshold_loosens_step_by_step():
     shown = [acts(9, 0, 3, 0, 1.5), acts(0, 5, 0, 2)]
-    assert [highlight_threshold(shown, LADDER, n) for n in (1, 2, 3, 4, 5)] == [8, 4, 2, 2, 1]
+    assert [Highlights(LADDER, n).threshold(shown) for n in (1, 2, 3, 4, 5)] == [8, 4, 2, 2, 1]
 
 
 def test_neighbours_are_one_place():
     shown = [acts(9, 9, 9, 0, 3, 0, 3)]
-    assert highlight_threshold(shown, LADDER, 1) == 8
-    assert highlight_threshold(shown, LADDER, 2) == 2
+    assert Highlights(LADDER, 1).threshold(shown) == 8
+    assert Highlights(LADDER, 2).threshold(shown) == 2
 
 
 def test_small_corpus_falls_back_to_a_mark_in_every_excerpt():
     shown = [acts(0.3, 0, 0), acts(0.1, 0.05, 0), acts(0, 0.2, 0)]
-    assert highlight_threshold(shown, LADDER, 10) == 0.1
+    assert Highlights(LADDER, 10).threshold(shown) == 0.1
 
 
 def test_quantile_of_zero_marks_no_silent_token():
     shown = [acts(0, 3, 0, -1), acts(0, 0, 2, 0)]
-    assert highlight_threshold(shown, [8, 0, 0, 0, 0], 3) == 2
-    assert highlight_threshold(shown, [8, 0, 0, 0, 0], 2) == 0
+    assert Highlights([8, 0, 0, 0, 0], 3).threshold(shown) == 2
+    assert Highlights([8, 0, 0, 0, 0], 2).threshold(shown) == 0
 
 
 def test_neuron_on_one_word_keeps_the_strict_threshold(tokenizer):
     """Three places with one and the same string are three."""
     ids = [tokenizer(t)["input_ids"] for t in (" We paid the tax again.", " No tax is a good tax.")]
     shown = [np.array([9.0 if s == " tax" else 1.0 for s in token_strings(tokenizer, row)]) for row in ids]
-    found = texts(excerpts(tokenizer, ids, shown, LADDER, min_highlights=3))
+    found = texts(excerpts(tokenizer, ids, shown, Highlights(LADDER, 3)))
     assert found == [" We paid the {{tax}} again.", " No {{tax}} is a good {{tax}}."]
 
 
@@ -180,15 +180,15 @@ def test_neuron_on_one_word_keeps_the_strict_threshold(tokenizer):
 def test_excerpts_share_one_threshold(tokenizer):
     ids = [tokenizer(t)["input_ids"] for t in ("one two three", "four five six")]
     shown = [acts(9, 5, 0), acts(3, 7, 1)]
-    assert texts(excerpts(tokenizer, ids, shown, LADDER, 2)) == ["{{one two}} three", "four {{five}} six"]
-    assert texts(excerpts(tokenizer, ids, shown, LADDER, 1)) == ["{{one}} two three", "four five six"]
+    assert texts(excerpts(tokenizer, ids, shown, Highlights(LADDER, 2))) == ["{{one two}} three", "four {{five}} six"]
+    assert texts(excerpts(tokenizer, ids, shown, Highlights(LADDER, 1))) == ["{{one}} two three", "four five six"]
 
 
 def test_excerpts_of_the_corpus_mark_what_reaches_the_threshold(tokenizer, corpus):
     rows = list(read_texts(corpus["train"], set(range(12))).values())
     random = np.random.default_rng(3)
     shown = [random.normal(size=len(row.evidence)) for row in rows]
-    found = excerpts(tokenizer, [row.evidence for row in rows], shown, [1, 0.5], 1)
+    found = excerpts(tokenizer, [row.evidence for row in rows], shown, Highlights([1, 0.5], 1))
     for row, excerpt, values in zip(rows, found, shown):
         plain = excerpt.text.replace("{{", "").replace("}}", "")
         assert plain.rstrip("�") == tokenizer.decode(row.evidence).rstrip("�")
@@ -206,9 +206,25 @@ def test_excerpts_of_the_corpus_mark_what_reaches_the_threshold(tokenizer, corpu
         assert [m.strip() for m in marked if m != "�"] == [run.strip() for run in runs]
 
 
+@pytest.mark.parametrize(
+    ("near_misses", "expected"),
+    [
+        (1.0, ["{{tax}} on the tax", "a Tax, no tax", "of hot soup"]),
+        (0.5, ["{{tax}} on the {{tax}}", "a {{Tax}}, no tax", "of {{hot}} soup"]),
+        (0.3, ["{{tax}} on the {{tax}}", "a {{Tax}}, no {{tax}}", "of {{hot}} soup"]),
+    ],
+)
+def test_near_misses_do_not_speak_against_the_word(tokenizer, near_misses, expected):
+    """Equal strings, whatever their case and spaces, and the peak of an excerpt without a mark; no other token."""
+    ids = [tokenizer(t)["input_ids"] for t in ("tax on the tax", "a Tax, no tax", "of hot soup")]
+    values = [{0: 8.0, 2: 5.0, 3: 4.5}, {1: 5.0, 2: 4.5, 4: 3.0}, {0: 1.0, 1: 4.0, 2: 3.0}]
+    shown = [np.array([v.get(i, 0.0) for i in range(len(row))]) for row, v in zip(ids, values)]
+    assert texts(excerpts(tokenizer, ids, shown, Highlights([8.0, 0.1], 1, near_misses))) == expected
+
+
 def test_small_corpus_excerpts_each_show_a_mark(tokenizer):
     ids = [tokenizer(t)["input_ids"] for t in ("one two three", "four five six")]
-    found = texts(excerpts(tokenizer, ids, [acts(0, 0.2, 0), acts(0, 0, 0.1)], LADDER, 3))
+    found = texts(excerpts(tokenizer, ids, [acts(0, 0.2, 0), acts(0, 0, 0.1)], Highlights(LADDER, 3)))
     assert found == ["one {{two}} three", "four five {{six}}"]
 
 
@@ -367,7 +383,7 @@ def test_every_family_renders_with_its_examples_at_every_place(tokenizer, path, 
     template = read_explainer_template(str(path), NO_EXAMPLES | {"place": place}, begins=True)
     ids = [tokenizer(t)["input_ids"] for t in (" We paid the tax.", " The cat sat\non a mat.")]
     shown = excerpts(
-        tokenizer, ids, [acts(0, 1.2, 0, 9, 0), acts(0, 0, 8, 0, 0, 0, 0, 0)[: len(ids[1])]], LADDER, 2,
+        tokenizer, ids, [acts(0, 1.2, 0, 9, 0), acts(0, 0, 8, 0, 0, 0, 0, 0)[: len(ids[1])]], Highlights(LADDER, 2),
         template.context, template.scale, template.decimals,
     )  # fmt: skip
     messages = template.messages(shown, "positive", list(template.examples), place)
@@ -407,7 +423,9 @@ def excerpts_of(tokens, activations, template):
     words.decoder = Fuse()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
     ids = [list(range(len(tokens)))]
-    (found,) = excerpts(tokenizer, ids, [activations], [100.0], 1, template.context, template.scale, template.decimals)
+    (found,) = excerpts(
+        tokenizer, ids, [activations], Highlights([100.0], 1), template.context, template.scale, template.decimals
+    )
     return found
 
 
@@ -446,7 +464,7 @@ def test_highlighted_whitespace_has_braces_and_is_named(tokenizer):
     strings = token_strings(tokenizer, ids)
     values = np.array([9.0 if not s.strip() else 0.0 for s in strings])
     assert values.any()
-    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    (found,) = excerpts(tokenizer, [ids], [values], Highlights(LADDER, 1))
     assert found.text == "one{{\n\n}}two"
     template = ExplainerTemplate("S", "{{ marked | join(', ') }}")
     assert template.render([found], "positive") == '"\\n\\n"'
@@ -460,7 +478,7 @@ def test_part_of_a_character_highlights_the_character(tokenizer, part):
     places = [i for i in range(place, 0, -1) if i == place or not strings[i]]
     values = np.zeros(len(ids))
     values[places[part % len(places)]] = 9.0
-    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    (found,) = excerpts(tokenizer, [ids], [values], Highlights(LADDER, 1))
     assert "{{語}}" in found.text.replace("{{ ", " {{")
     assert [token for token, number in found.active] == [strings[place]]
 
@@ -469,7 +487,7 @@ def test_character_that_the_window_cuts_off_is_highlighted_too(tokenizer):
     ids = tokenizer("a 語")["input_ids"][:-1]
     values = np.zeros(len(ids))
     values[-1] = 9.0
-    (found,) = excerpts(tokenizer, [ids], [values], LADDER, 1)
+    (found,) = excerpts(tokenizer, [ids], [values], Highlights(LADDER, 1))
     assert found.text.endswith("{{�}}")
 
 
@@ -477,7 +495,7 @@ def test_looser_threshold_that_merges_places_is_not_taken_over_a_stricter_one():
     """Where none has enough; the loosest thresholds, and the smallest peak, show fewer places than the strictest."""
     shown = [acts(9, 3, 9, 3, 9), acts(3, 0, 0)]
     assert [sum(n_places(a >= t) for a in shown) for t in (*LADDER, 3)] == [3, 3, 2, 2, 2, 2]
-    assert highlight_threshold(shown, LADDER, 5) == 8
+    assert Highlights(LADDER, 5).threshold(shown) == 8
 
 
 # --- files that would not work -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.asking import _excerpts
-from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.descriptions.prompts import Highlights, read_explainer_template
 from neuron_descriptions.simulators.simulating import FinetunedFormat
 
 NAMES = ("begin_of_text", "start_header_id", "end_header_id", "eot_id")
@@ -140,7 +140,7 @@ def test_the_explainer_is_shown_the_published_message(tokenizer, sign):
     rows, texts = golden_parts(tokenizer)
     direction = 1 if sign == "positive" else -1
     rows = [row | {"activations": [direction * a for a in row["activations"]]} for row in rows]
-    shown = _excerpts(tokenizer, template, rows, texts, [8.0, 4.0], 3, direction)
+    shown = _excerpts(tokenizer, template, rows, texts, Highlights([8.0, 4.0], 3), direction)
     messages = template.messages(shown, sign)
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[1]["content"] == GOLDEN
@@ -156,7 +156,7 @@ def test_the_explainer_reads_the_published_ids(llama):
     prefix = llama("<|start_header_id|>user<|end_header_id|>\n\n")["input_ids"]
     texts = {i: Text("made", prefix + ids, len(prefix)) for i, ids in enumerate(evidence)}
     rows = [{"seq_id": i, "activations": [9.0, *[0.0] * (len(ids) - 1)]} for i, ids in enumerate(evidence)]
-    messages = template.messages(_excerpts(llama, template, rows, texts, [8.0], 2, 1), "positive")
+    messages = template.messages(_excerpts(llama, template, rows, texts, Highlights([8.0], 2), 1), "positive")
     head, rest = TokenIds(llama).prompt(Prompt(messages, template.answer, 1))
 
     replaced = [message | {"content": with_stand_ins(message["content"])} for message in messages]
