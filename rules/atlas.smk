@@ -169,7 +169,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=CFG.model_dump(exclude={"plan"}),
+        config=tracked(CFG, exclude=["plan"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

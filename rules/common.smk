@@ -7,7 +7,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.io import sourcecache_entry
 
-from neuron_descriptions.config.sections import load_config, spec_key
+from neuron_descriptions.config.base import tracked
+from neuron_descriptions.config.sections import ACCESS_KEYS, load_config, spec_key
 from neuron_descriptions.descriptions.given import read_given
 from neuron_descriptions.scores.chance import pool_neurons
 from neuron_descriptions.run.costs import make_plan
@@ -154,7 +155,7 @@ TEXTS = {
 
 def text_spec(name):
     """A text source's settings, as its job needs them: local files where they are."""
-    spec = TEXTS[name].model_dump(exclude={"ratio"})
+    spec = tracked(TEXTS[name], exclude=["ratio"])
     if spec["source"] == "path":
         spec["path"] = find(spec["path"], HOME) or spec["path"]
     return spec
@@ -297,15 +298,13 @@ def concept_rules():
 
 
 # What candidates and their prompts depend on.
-DESCRIBING = CFG.descriptions.model_dump(
-    exclude={"explainer", "prompt", "rivals", "concept_rules"}
+DESCRIBING = tracked(
+    CFG.descriptions, exclude=["explainer", "prompt", "rivals", "concept_rules"]
 )
-# What no description depends on.
-ACCESS_KEYS = {"key_variable", "limits", "prices", "memory"}
 ACCESS = {
     "requests": f"results/{CFG.run}/requests",
     "prices": None,
-    **EXPLAINER.model_dump(include=ACCESS_KEYS),
+    **EXPLAINER.model_dump(include=set(ACCESS_KEYS)),
 }
 
 

@@ -46,10 +46,7 @@ rule build_corpus:
         runtime=minutes("build_corpus"),
     params:
         code=digest("build_corpus.py"),
-        sources={
-            name: {"ratio": spec.ratio} for name, spec in CFG.corpus.sources.items()
-        },
-        settings=CFG.corpus.model_dump(exclude={"sources"}),
+        settings=tracked(CFG.corpus),
         seed=CFG.seed,
         fetching=digest("fetch_documents.py"),
         texts=lambda wildcards: texts(*TEXTS),

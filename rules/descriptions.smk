@@ -35,7 +35,7 @@ rule describe:
     params:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
-        explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
+        explainer=tracked(EXPLAINER, exclude=ACCESS_KEYS),
         settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,

@@ -29,9 +29,7 @@ rule train_explainer:
         code=digest("train_explainer.py"),
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,
-        settings=CFG.explainer_training.model_dump(
-            exclude={"base", "rounds", "devices"}
-        ),
+        settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,

@@ -17,7 +17,7 @@ rule fetch_model:
         runtime=minutes("fetch_model"),
     params:
         code=digest("fetch_model.py"),
-        spec=lambda wildcards: FETCHED_MODELS[wildcards.model].model_dump(),
+        spec=lambda wildcards: tracked(FETCHED_MODELS[wildcards.model]),
     message:
         "Fetching model {wildcards.model}"
     script:

@@ -1,7 +1,8 @@
 # Scores: the simulator predicts activations from each description, per layer and chunk.
 
-SCORE_SETTINGS = CFG.scores.model_dump(
-    exclude={"simulator", "null_neurons", "null_descriptions", "descriptions"}
+SCORING = tracked(
+    CFG.scores,
+    exclude=["simulator", "null_neurons", "null_descriptions", "descriptions"],
 )
 
 
@@ -58,8 +59,9 @@ rule score:
     params:
         code=digest("score.py"),
         neurons=neurons_of_part(DESCRIBED),
-        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
-        settings=SCORE_SETTINGS,
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        settings=SCORING,
+        every=False,
         seed=CFG.seed,
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("layer-{layer}/{part}"),
@@ -116,8 +118,9 @@ use rule score as score_given with:
     params:
         code=digest("score.py"),
         neurons=given_neurons,
-        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
-        settings=SCORE_SETTINGS | {"every": True},
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        settings=SCORING,
+        every=True,
         seed=CFG.seed,
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("given/layer-{layer}"),

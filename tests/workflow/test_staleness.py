@@ -124,6 +124,27 @@ def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
     assert set(project.planned(changed(tiny_config(), **changes))) == rerun
 
 
+SECTIONS = "scripts/neuron_descriptions/config/sections.py"
+
+
+def test_a_new_key_with_its_default_reruns_nothing(project):
+    """Of every section that a rule reads, one that a job makes anew, and one of a text source."""
+    undo = []
+    for section in ("Descriptions", "FewShot", "Simulator", "Scores", "Corpus", "Text", "HarvestedExemplars", "Config"):
+        head = rf'(class {section}\(.*\):\n    """(?:.|\n)*?""")'
+        undo.append(edit(project, SECTIONS, head, r'\1\n\n    patience: int | None = 7\n    """New."""'))
+    assert project.planned(tiny_config()) == {}
+    for back in reversed(undo):
+        back()
+
+
+def test_a_changed_default_reruns_what_its_version_says(project):
+    undo = edit(project, SECTIONS, r"attempts: PositiveInt16 = 3", "version = 2\n    attempts: PositiveInt16 = 4")
+    planned = set(project.planned(tiny_config()))
+    undo()
+    assert planned == DESCRIPTIONS
+
+
 def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project):
     assert set(project.planned(changed(tiny_config(), exemplars__shard_sequences=36))) <= EXEMPLARS
     assert "build_corpus" not in project.planned(changed(tiny_config(), neurons__chunk_size=1))

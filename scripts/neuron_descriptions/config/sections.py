@@ -9,13 +9,9 @@ from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     ValidationError,
     field_validator,
@@ -23,49 +19,24 @@ from pydantic import (
 )
 
 from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.config.base import (
+    Candidates,
+    Dtype,
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    NonNegativeInt16,
+    Pinned,
+    PositiveFloat,
+    PositiveInt,
+    PositiveInt16,
+    Section,
+    Seed,
+    Sha256,
+    UserPath,
+    tracked,
+)
 from neuron_descriptions.config.messages import plain_messages
-
-
-def _text_of_number(value: Any) -> Any:
-    """`--config run=2025` is a number by the time it comes here."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _plain_path(path: str) -> str:
-    if not path.strip():
-        raise ValueError("the path is empty")
-    if found := sorted(set(path) & set("{}<>")):
-        raise ValueError(
-            f"{path!r} has {' '.join(found)} in it, which Snakemake would read as a wildcard or a path variable:"
-            " rename the file or folder"
-        )
-    if not path.isprintable():
-        raise ValueError(f"{path!r} has an unprintable character in it")
-    return path
-
-
-Dtype = Literal["float32", "bfloat16", "float16"]
-Name = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-UserPath = Annotated[str, AfterValidator(_plain_path)]
-# No number of a run is larger. What tables keep in 16 bits (layers, ranks, counts of a neuron's) is bounded by that.
-PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
-NonNegativeInt = Annotated[int, Field(ge=0, le=10**9)]
-PositiveFloat = Annotated[float, Field(gt=0, le=1e9)]
-NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9)]
-PositiveInt16 = Annotated[int, Field(gt=0, le=32_767)]
-NonNegativeInt16 = Annotated[int, Field(ge=0, le=32_767)]
-Candidates = Annotated[int, Field(ge=0, le=10_000)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$")]
-
-
-class Section(BaseModel):
-    """A section of the configuration: strict types, no unknown keys, field docstrings kept."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
-    )
 
 
 class Hub(Section):
@@ -490,6 +461,9 @@ def _default_client(raw: Any) -> Any:
     return {"client": "transformers", **raw} if isinstance(raw, dict) else raw
 
 
+# Of an explainer's section: what no description depends on.
+ACCESS_KEYS = frozenset({"key_variable", "limits", "prices", "memory"})
+
 Explainer = Annotated[
     Annotated[
         TransformersExplainer | VllmExplainer | OpenaiExplainer | AnthropicExplainer, Field(discriminator="client")
@@ -887,7 +861,8 @@ def load_config(raw: dict[str, Any]) -> Config:
         raise ValueError("the configuration is not valid:\n" + "\n".join(lines)) from None
 
 
-def spec_key(spec: BaseModel, *without: str) -> str:
-    """Short digest of a source's settings: names what was fetched, so that runs can share it."""
-    settings = spec.model_dump(mode="json", exclude=set(without))
+def spec_key(spec: Section, *without: str) -> str:
+    """Short digest of a source's settings that are not the defaults: names what was fetched, so that runs can share
+    it."""
+    settings = tracked(spec, without)
     return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
