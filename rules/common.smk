@@ -8,7 +8,9 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import sourcecache_entry
 
 from neuron_descriptions.config.base import tracked
-from neuron_descriptions.config.sections import ACCESS_KEYS, load_config, spec_key
+from neuron_descriptions.config.explainers import ACCESS_KEYS
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.descriptions.given import read_given
 from neuron_descriptions.scores.chance import pool_neurons
 from neuron_descriptions.run.costs import make_plan

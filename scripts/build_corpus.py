@@ -1,6 +1,6 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.sections import Corpus
+from neuron_descriptions.config.corpus import Corpus
 from neuron_descriptions.corpus.building import build_corpus
 
 with job_log(snakemake.log[0], snakemake.rule):

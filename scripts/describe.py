@@ -1,6 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.sections import ACCESS_KEYS, Descriptions
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.explainers import ACCESS_KEYS
 from neuron_descriptions.descriptions.asking import describe
 
 with job_log(snakemake.log[0], snakemake.rule):

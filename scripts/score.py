@@ -1,7 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.sections import Scores
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.scores.simulation import score_chunk
 
 given, wanted = snakemake.input, snakemake.params

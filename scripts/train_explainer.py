@@ -1,6 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.sections import Descriptions, ExplainerTraining
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.training.explainer import train_explainer
 
 wanted = snakemake.params

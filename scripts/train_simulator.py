@@ -1,6 +1,6 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.sections import Training
+from neuron_descriptions.config.training import Training
 from neuron_descriptions.training.simulator import train_simulator
 
 given, wanted = snakemake.input, snakemake.params

@@ -124,22 +124,37 @@ def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
     assert set(project.planned(changed(tiny_config(), **changes))) == rerun
 
 
-SECTIONS = "scripts/neuron_descriptions/config/sections.py"
+SECTIONS = "scripts/neuron_descriptions/config"
 
 
 def test_a_new_key_with_its_default_reruns_nothing(project):
     """Of every section that a rule reads, one that a job makes anew, and one of a text source."""
     undo = []
-    for section in ("Descriptions", "FewShot", "Simulator", "Scores", "Corpus", "Text", "HarvestedExemplars", "Config"):
+    for file, section in (
+        ("descriptions", "Descriptions"),
+        ("descriptions", "FewShot"),
+        ("scores", "Simulator"),
+        ("scores", "Scores"),
+        ("corpus", "Corpus"),
+        ("corpus", "Text"),
+        ("exemplars", "HarvestedExemplars"),
+        ("models", "WheelModel"),
+        ("sections", "Config"),
+    ):
         head = rf'(class {section}\(.*\):\n    """(?:.|\n)*?""")'
-        undo.append(edit(project, SECTIONS, head, r'\1\n\n    patience: int | None = 7\n    """New."""'))
+        undo.append(edit(project, f"{SECTIONS}/{file}.py", head, r'\1\n\n    patience: int | None = 7\n    """New."""'))
     assert project.planned(tiny_config()) == {}
     for back in reversed(undo):
         back()
 
 
 def test_a_changed_default_reruns_what_its_version_says(project):
-    undo = edit(project, SECTIONS, r"attempts: PositiveInt16 = 3", "version = 2\n    attempts: PositiveInt16 = 4")
+    undo = edit(
+        project,
+        f"{SECTIONS}/descriptions.py",
+        r"attempts: PositiveInt16 = 3",
+        "version = 2\n    attempts: PositiveInt16 = 4",
+    )
     planned = set(project.planned(tiny_config()))
     undo()
     assert planned == DESCRIPTIONS

@@ -10,17 +10,13 @@ from pydantic import ValidationError
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference
 from neuron_descriptions.config.base import Section, renewed, restored, tracked
-from neuron_descriptions.config.sections import (
-    Config,
-    Corpus,
-    Descriptions,
-    Exemplars,
-    Explainer,
-    FewShot,
-    Scores,
-    load_config,
-    spec_key,
-)
+from neuron_descriptions.config.corpus import Corpus
+from neuron_descriptions.config.descriptions import Descriptions, FewShot
+from neuron_descriptions.config.exemplars import Exemplars
+from neuron_descriptions.config.explainers import Explainer
+from neuron_descriptions.config.scores import Scores
+from neuron_descriptions.config.sections import Config, load_config
+from neuron_descriptions.config.sources import spec_key
 
 RUNS = sorted(p for p in (ROOT / "config").glob("*.yaml") if p.name != "null-descriptions.yaml")
 

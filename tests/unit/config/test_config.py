@@ -21,7 +21,8 @@ import yaml
 
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference as config_reference
-from neuron_descriptions.config.sections import Config, Section, load_config, spec_key
+from neuron_descriptions.config.sections import Config, Section, load_config
+from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.run.selection import Chunks, described_and_kept, select_neurons
 
 PAIRS = [[3, 64], [0, 7], [3, 2], [29, 1535]]
