@@ -124,42 +124,6 @@ def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
     assert set(project.planned(changed(tiny_config(), **changes))) == rerun
 
 
-SECTIONS = "scripts/neuron_descriptions/config"
-
-
-def test_a_new_key_with_its_default_reruns_nothing(project):
-    """Of every section that a rule reads, one that a job makes anew, and one of a text source."""
-    undo = []
-    for file, section in (
-        ("descriptions", "Descriptions"),
-        ("descriptions", "FewShot"),
-        ("scores", "Simulator"),
-        ("scores", "Scores"),
-        ("corpus", "Corpus"),
-        ("corpus", "Text"),
-        ("exemplars", "HarvestedExemplars"),
-        ("models", "WheelModel"),
-        ("sections", "Config"),
-    ):
-        head = rf'(class {section}\(.*\):\n    """(?:.|\n)*?""")'
-        undo.append(edit(project, f"{SECTIONS}/{file}.py", head, r'\1\n\n    patience: int | None = 7\n    """New."""'))
-    assert project.planned(tiny_config()) == {}
-    for back in reversed(undo):
-        back()
-
-
-def test_a_changed_default_reruns_what_its_version_says(project):
-    undo = edit(
-        project,
-        f"{SECTIONS}/descriptions.py",
-        r"attempts: PositiveInt16 = 3",
-        "version = 2\n    attempts: PositiveInt16 = 4",
-    )
-    planned = set(project.planned(tiny_config()))
-    undo()
-    assert planned == DESCRIPTIONS
-
-
 def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project):
     assert set(project.planned(changed(tiny_config(), exemplars__shard_sequences=36))) <= EXEMPLARS
     assert "build_corpus" not in project.planned(changed(tiny_config(), neurons__chunk_size=1))
@@ -273,6 +237,44 @@ def test_an_edit_of_own_files_reruns_what_depends_on_it(recorded, file, old, new
     planned = set(recorded.planned(own_files_config()))
     undo()
     assert planned == rerun
+
+
+SECTIONS = "scripts/neuron_descriptions/config"
+
+
+def test_a_new_key_with_its_default_reruns_nothing(recorded):
+    """Of every section that a rule reads, one that a job makes anew, and one of a text source."""
+    undo = []
+    for file, section in (
+        ("descriptions", "Descriptions"),
+        ("descriptions", "FewShot"),
+        ("scores", "Simulator"),
+        ("scores", "Scores"),
+        ("corpus", "Corpus"),
+        ("corpus", "Text"),
+        ("exemplars", "HarvestedExemplars"),
+        ("models", "WheelModel"),
+        ("sections", "Config"),
+    ):
+        head = rf'(class {section}\(.*\):\n    """(?:.|\n)*?""")'
+        undo.append(
+            edit(recorded, f"{SECTIONS}/{file}.py", head, r'\1\n\n    patience: int | None = 7\n    """New."""')
+        )
+    assert recorded.planned(own_files_config()) == {}
+    for back in reversed(undo):
+        back()
+
+
+def test_a_changed_default_reruns_what_its_version_says(recorded):
+    undo = edit(
+        project,
+        f"{SECTIONS}/descriptions.py",
+        r"attempts: PositiveInt16 = 3",
+        "version = 2\n    attempts: PositiveInt16 = 4",
+    )
+    planned = set(recorded.planned(own_files_config()))
+    undo()
+    assert planned == DESCRIPTIONS
 
 
 def test_what_runs_share_is_not_deleted_with_one_of_them(recorded):
