@@ -1,6 +1,9 @@
 # Text: documents per source; then one table of tokenized sequences per split.
 
 
+include: "common/corpus.smk"
+
+
 check_the_subject_that_is_there()
 
 
@@ -33,7 +36,9 @@ rule build_corpus:
         documents=[documents(source) for source in TEXTS],
         model=model_folder(CFG.subject.model),
     output:
-        **CORPUS,
+        train="<evidence>/corpus/train.parquet",
+        valid="<evidence>/corpus/valid.parquet",
+        test="<evidence>/corpus/test.parquet",
     log:
         "<logs>/build_corpus.log",
     benchmark:

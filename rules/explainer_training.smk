@@ -35,7 +35,7 @@ rule train_explainer:
             "base": CFG.explainer_training.base,
             "simulator": CFG.scores.simulator.model,
             "prompt": CFG.descriptions.prompt,
-            "texts": ORIGINS,
+            "texts": origins(CFG.corpus),
             "layers": list(SELECTED),
             "command": f"`make train-explainer`, whose round this is: {CFG.run}",
         },

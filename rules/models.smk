@@ -2,6 +2,9 @@
 # Local folders are used as they are.
 
 
+include: "common/models.smk"
+
+
 rule fetch_model:
     output:
         model=directory("<resources>/models/{model}"),

@@ -31,7 +31,7 @@ rule train_simulator:
         about={
             "subject": CFG.subject.model,
             "base": CFG.training.base,
-            "texts": ORIGINS,
+            "texts": origins(CFG.corpus),
             "layers": list(KEPT.neurons),
             "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },

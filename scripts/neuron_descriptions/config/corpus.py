@@ -87,3 +87,12 @@ class Corpus(Section):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the sources' ratios sum to {total:g}; make them sum to 1")
         return self
+
+
+def origins(corpus: Corpus | None) -> str:
+    """Where the texts come from, in words: for cards of what is trained on them."""
+    sources = corpus.sources if corpus else {}
+    return ", ".join(
+        f"{name} ({getattr(source, 'package', None) or getattr(source, 'repo', None) or 'local files'})"
+        for name, source in sources.items()
+    )

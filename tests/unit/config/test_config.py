@@ -552,7 +552,7 @@ def names_in_use() -> set[str]:
             for node in ast.walk(ast.parse(path.read_text())):
                 names = (getattr(node, field, None) for field in ("id", "attr", "arg", "value"))
                 used |= {name for name in names if isinstance(name, str)}
-    for path in ROOT.glob("rules/*.smk"):
+    for path in ROOT.glob("rules/**/*.smk"):
         for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
             if token.type in (tokenize.NAME, tokenize.STRING):
                 used.add(token.string.strip("\"'"))
