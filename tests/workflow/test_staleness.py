@@ -266,12 +266,8 @@ def test_a_new_key_with_its_default_reruns_nothing(recorded):
 
 
 def test_a_changed_default_reruns_what_its_version_says(recorded):
-    undo = edit(
-        project,
-        f"{SECTIONS}/descriptions.py",
-        r"attempts: PositiveInt16 = 3",
-        "version = 2\n    attempts: PositiveInt16 = 4",
-    )
+    key, with_version = r"attempts: PositiveInt16 = 3", "version = 2\n    attempts: PositiveInt16 = 4"
+    undo = edit(recorded, f"{SECTIONS}/descriptions.py", key, with_version)
     planned = set(recorded.planned(own_files_config()))
     undo()
     assert planned == DESCRIPTIONS
