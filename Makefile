@@ -71,13 +71,14 @@ test-vllm: .venv-vllm/ready ## real vLLM engines, on a processor
 test-models: .venv/ready ## against a second real model (400 MB)
 	$(BIN)/pytest -m second_model --durations=5
 
-lint: .venv/ready ## form, spelling, import contracts, types, snakemake --lint
+lint: .venv/ready ## form, spelling, import contracts, types, the page, snakemake --lint
 	$(BIN)/ruff check scripts tests
 	$(BIN)/ruff format --check scripts tests
 	$(BIN)/snakefmt --check --compact-diff Snakefile rules
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md Snakefile config docs envs profiles rules scripts tests
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
+	$(BIN)/python tests/lint_page.py
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 
 format: .venv/ready ## what lint would complain about, mended

@@ -45,9 +45,9 @@ rule harvest:
         subject=HARVEST["subject"],
         settings=HARVEST["settings"],
         seed=HARVEST["seed"],
-        shards=lambda wildcards: n_shards(wildcards.split),
+        shards=lambda wildcards: LAYOUT.shards(wildcards.split),
         device_map=CFG.subject.device_map,
-        neurons=neurons_of_block,
+        neurons=lambda wildcards: LAYOUT.block_neurons(wildcards.block),
         weights=HARVEST["weights"],
     message:
         "Harvesting activations: {wildcards.split}, shard {wildcards.shard}, {wildcards.block}"

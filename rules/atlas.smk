@@ -1,5 +1,21 @@
 # The atlas: a table, a page to search, pages of single neurons, a plot, and what the run was made with.
 
+ABOUT = {
+    "run": CFG.run,
+    "subject": CFG.subject.model,
+    "explainer": ", ".join([EXPLAINER.model, *(f"run {run}" for run in RIVALS)]),
+    "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
+}
+# A table of each split's text: each says of its own split how much there is.
+FACTS = {
+    split: files if isinstance(files, str) else files[0]
+    for split, files in RUN_CORPUS.items()
+}
+PAGES = [
+    project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
+    for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()
+]
+
 
 rule build_atlas:
     input:
@@ -169,7 +185,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=CFG.model_dump(exclude={"plan"}),
+        config=tracked(CFG, exclude=["plan"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

@@ -1,6 +1,9 @@
 # Text: documents per source; then one table of tokenized sequences per split.
 
 
+include: "common/corpus.smk"
+
+
 check_the_subject_that_is_there()
 
 
@@ -33,7 +36,9 @@ rule build_corpus:
         documents=[documents(source) for source in TEXTS],
         model=model_folder(CFG.subject.model),
     output:
-        **CORPUS,
+        train="<evidence>/corpus/train.parquet",
+        valid="<evidence>/corpus/valid.parquet",
+        test="<evidence>/corpus/test.parquet",
     log:
         "<logs>/build_corpus.log",
     benchmark:
@@ -46,10 +51,7 @@ rule build_corpus:
         runtime=minutes("build_corpus"),
     params:
         code=digest("build_corpus.py"),
-        sources={
-            name: {"ratio": spec.ratio} for name, spec in CFG.corpus.sources.items()
-        },
-        settings=CFG.corpus.model_dump(exclude={"sources"}),
+        settings=tracked(CFG.corpus),
         seed=CFG.seed,
         fetching=digest("fetch_documents.py"),
         texts=lambda wildcards: texts(*TEXTS),

@@ -1,5 +1,9 @@
 # Candidate descriptions: the explainer reads train exemplars, per layer and chunk.
 
+
+include: "common/descriptions.smk"
+
+
 if REMOTE:
     # One machine asks: a cluster's nodes often have no network, and its keys stay here.
 
@@ -18,7 +22,7 @@ rule describe:
         prompt=explainer_prompt(),
     output:
         descriptions=WRITTEN,
-        accounting=ACCOUNTING,
+        accounting="<results>/descriptions/layer-{layer}/accounting-{part}.parquet",
     log:
         "<logs>/describe/layer-{layer}/{part}.log",
     benchmark:
@@ -35,7 +39,7 @@ rule describe:
     params:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
-        explainer=EXPLAINER.model_dump(exclude=ACCESS_KEYS),
+        explainer=tracked(EXPLAINER, exclude=ACCESS_KEYS),
         settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,
@@ -48,7 +52,9 @@ rule describe:
 
 rule account:
     input:
-        parts=all_chunks(ACCOUNTING),
+        parts=all_chunks(
+            "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
+        ),
     output:
         accounts="<results>/atlas/accounting.parquet",
     log:

@@ -8,8 +8,8 @@ rule merge_exemplars:
         valid_shards=shards_of_part("valid"),
         test_shards=shards_of_part("test"),
     output:
-        exemplars=EVIDENCE["exemplars"],
-        statistics=EVIDENCE["statistics"],
+        exemplars="<evidence>/exemplars/layer-{layer}/{part}.parquet",
+        statistics="<evidence>/exemplars/layer-{layer}/statistics-{part}.parquet",
     log:
         "<logs>/merge_exemplars/layer-{layer}/{part}.log",
     benchmark:
@@ -28,7 +28,7 @@ rule merge_exemplars:
         seed=HARVEST["seed"],
         weights=HARVEST["weights"],
         neurons=neurons_of_part(KEPT),
-        rows=rows_of_part,
+        rows=lambda wildcards: LAYOUT.rows(int(wildcards.layer), wildcards.part),
     message:
         "Merging exemplars: layer {wildcards.layer}, {wildcards.part}"
     script:

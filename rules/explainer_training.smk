@@ -29,15 +29,13 @@ rule train_explainer:
         code=digest("train_explainer.py"),
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,
-        settings=CFG.explainer_training.model_dump(
-            exclude={"base", "rounds", "devices"}
-        ),
+        settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,
             "simulator": CFG.scores.simulator.model,
             "prompt": CFG.descriptions.prompt,
-            "texts": ORIGINS,
+            "texts": origins(CFG.corpus),
             "layers": list(SELECTED),
             "command": f"`make train-explainer`, whose round this is: {CFG.run}",
         },

@@ -1,5 +1,6 @@
 # What happens before the first job and after the last one. No rules.
 import time
+from collections import Counter
 
 from neuron_descriptions.atlas.outcome import outcome
 

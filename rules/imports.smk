@@ -38,9 +38,11 @@ rule import_exemplars:
     input:
         listing="<evidence>/exemplars/layer-{layer}/published.json",
     output:
-        **PART_CORPUS,
-        exemplars=EVIDENCE["exemplars"],
-        statistics=EVIDENCE["statistics"],
+        train="<evidence>/corpus/layer-{layer}/train-{part}.parquet",
+        valid="<evidence>/corpus/layer-{layer}/valid-{part}.parquet",
+        test="<evidence>/corpus/layer-{layer}/test-{part}.parquet",
+        exemplars="<evidence>/exemplars/layer-{layer}/{part}.parquet",
+        statistics="<evidence>/exemplars/layer-{layer}/statistics-{part}.parquet",
     log:
         "<logs>/import_exemplars/layer-{layer}/{part}.log",
     benchmark:

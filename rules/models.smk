@@ -2,6 +2,9 @@
 # Local folders are used as they are.
 
 
+include: "common/models.smk"
+
+
 rule fetch_model:
     output:
         model=directory("<resources>/models/{model}"),
@@ -17,7 +20,7 @@ rule fetch_model:
         runtime=minutes("fetch_model"),
     params:
         code=digest("fetch_model.py"),
-        spec=lambda wildcards: FETCHED_MODELS[wildcards.model].model_dump(),
+        spec=lambda wildcards: tracked(FETCHED_MODELS[wildcards.model]),
     message:
         "Fetching model {wildcards.model}"
     script:

@@ -11,7 +11,9 @@ rule publish:
         **RUN_CORPUS,
         **{name: all_chunks(path, KEPT) for name, path in EVIDENCE.items()},
         **{name: all_chunks(path) for name, path in TABLES.items()},
-        accounting=all_chunks(ACCOUNTING),
+        accounting=all_chunks(
+            "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
+        ),
         pool=NULL_POOL if CFG.scores.nulls else [],
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",

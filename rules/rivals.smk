@@ -6,7 +6,7 @@ rule gather_descriptions:
         own=part_table(WRITTEN),
         rivals=rival_tables,
     output:
-        descriptions=TABLES["descriptions"],
+        descriptions="<results>/descriptions/layer-{layer}/{part}.parquet",
     log:
         "<logs>/gather_descriptions/layer-{layer}/{part}.log",
     benchmark:

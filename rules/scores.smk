@@ -1,15 +1,14 @@
 # Scores: the simulator predicts activations from each description, per layer and chunk.
 
-SCORE_SETTINGS = CFG.scores.model_dump(
-    exclude={"simulator", "null_neurons", "null_descriptions", "descriptions"}
-)
+
+include: "common/scores.smk"
 
 
 rule pool_nulls:
     input:
         descriptions=null_tables,
     output:
-        pool=NULL_POOL,
+        pool="<results>/descriptions/null-pool.parquet",
     log:
         "<logs>/pool_nulls.log",
     benchmark:
@@ -41,8 +40,8 @@ rule score:
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
     output:
-        scores=TABLES["scores"],
-        simulations=TABLES["simulations"],
+        scores="<results>/scores/layer-{layer}/{part}.parquet",
+        simulations="<results>/scores/layer-{layer}/simulations-{part}.parquet",
     log:
         "<logs>/score/layer-{layer}/{part}.log",
     benchmark:
@@ -58,8 +57,9 @@ rule score:
     params:
         code=digest("score.py"),
         neurons=neurons_of_part(DESCRIBED),
-        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
-        settings=SCORE_SETTINGS,
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        settings=SCORING,
+        every=False,
         seed=CFG.seed,
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("layer-{layer}/{part}"),
@@ -69,80 +69,4 @@ rule score:
         "../scripts/score.py"
 
 
-# --- descriptions from elsewhere: only where asked for ---
-
-
-rule read_descriptions:
-    output:
-        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
-    log:
-        "<logs>/read_descriptions/layer-{layer}.log",
-    benchmark:
-        "<benchmarks>/read_descriptions/layer-{layer}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("read_descriptions"),
-        runtime=minutes("read_descriptions"),
-    params:
-        code=digest("read_descriptions.py"),
-        given=lambda wildcards: GIVEN.get(int(wildcards.layer), []),
-        source=CFG.scores.descriptions,
-    message:
-        "Reading descriptions from elsewhere: layer {wildcards.layer}"
-    script:
-        "../scripts/read_descriptions.py"
-
-
-use rule score as score_given with:
-    input:
-        **GIVEN_CORPUS,
-        **simulator_prompt(),
-        exemplars=given_tables(EVIDENCE["exemplars"]),
-        statistics=given_tables(EVIDENCE["statistics"]),
-        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
-        pool=null_pool,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
-        subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
-    output:
-        scores="<results>/given/layer-{layer}/scores.parquet",
-        simulations="<results>/given/layer-{layer}/simulations.parquet",
-    log:
-        "<logs>/score_given/layer-{layer}.log",
-    benchmark:
-        "<benchmarks>/score_given/layer-{layer}.tsv"
-    params:
-        code=digest("score.py"),
-        neurons=given_neurons,
-        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
-        settings=SCORE_SETTINGS | {"every": True},
-        seed=CFG.seed,
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
-        kept=kept_predictions("given/layer-{layer}"),
-    message:
-        "Scoring descriptions from elsewhere: layer {wildcards.layer}"
-
-
-rule write_given_scores:
-    input:
-        scores=given_scores,
-    output:
-        scores="<results>/given/scores.csv",
-    log:
-        "<logs>/write_given_scores.log",
-    benchmark:
-        "<benchmarks>/write_given_scores.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("write_given_scores"),
-        runtime=minutes("write_given_scores"),
-    params:
-        code=digest("write_given_scores.py"),
-    message:
-        "Writing the scores of descriptions from elsewhere"
-    script:
-        "../scripts/write_given_scores.py"
+include: "given.smk"

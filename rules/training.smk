@@ -27,11 +27,11 @@ rule train_simulator:
         gpu_job=1,
     params:
         code=digest("train_simulator.py"),
-        settings=CFG.training.model_dump(exclude={"base", "rules", "devices"}),
+        settings=tracked(CFG.training, exclude=["base", "rules", "devices"]),
         about={
             "subject": CFG.subject.model,
             "base": CFG.training.base,
-            "texts": ORIGINS,
+            "texts": origins(CFG.corpus),
             "layers": list(KEPT.neurons),
             "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },

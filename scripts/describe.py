@@ -1,14 +1,18 @@
 from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.explainers import ACCESS_KEYS
 from neuron_descriptions.descriptions.asking import describe
 
 with job_log(snakemake.log[0], snakemake.rule):
+    settings = restored(Descriptions, snakemake.params.settings, explainer=snakemake.params.explainer)
     describe(
         neurons=snakemake.params.neurons,
         layer=int(snakemake.wildcards.layer),
         part=snakemake.wildcards.part,
         inputs=dict(snakemake.input.items()),
-        explainer=snakemake.params.explainer,
-        settings=snakemake.params.settings,
+        explainer=settings.explainer.model_dump(exclude=set(ACCESS_KEYS)),
+        settings=settings.model_dump(exclude={"explainer"}),
         access=snakemake.params.access,
         code=snakemake.params.code,
         seed=snakemake.params.seed,

@@ -1,5 +1,8 @@
 from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.models import Model
 from neuron_descriptions.models.fetching import fetch_model
 
 with job_log(snakemake.log[0], snakemake.rule):
-    fetch_model(spec=snakemake.params.spec, folder=snakemake.output.model)
+    spec = restored(Model, snakemake.params.spec).model_dump()
+    fetch_model(spec=spec, folder=snakemake.output.model)

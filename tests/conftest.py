@@ -131,7 +131,8 @@ def folder_of_all(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def fetched(folder_of_all) -> dict[str, Path]:
     """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path."""
-    from neuron_descriptions.config.sections import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.config.sources import spec_key
 
     (ROOT / "resources").mkdir(exist_ok=True)
     config = load_config(demo_config())

@@ -24,7 +24,8 @@ class Clock:
 
 def fetched() -> tuple[str, dict[str, str]]:
     """(folder of the demo's model, source -> table of its documents)."""
-    from neuron_descriptions.config.sections import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.config.sources import spec_key
 
     config = load_config(demo_config())
     name, model = next(iter(config.models.items()))

@@ -11,7 +11,8 @@ import torch
 from conftest import ROOT, Project, changed, demo_config
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
-from neuron_descriptions.config.sections import load_config, spec_key
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.chance import Nulls

@@ -18,7 +18,7 @@ from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.clients.vllm import VllmClient
-from neuron_descriptions.config.sections import Limits
+from neuron_descriptions.config.explainers import Limits
 from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
 from neuron_descriptions.descriptions.prompts import Excerpt, ExplainerTemplate, read_template
 
@@ -38,7 +38,8 @@ WORDS = (
 @pytest.fixture(scope="session", autouse=True)
 def fetched() -> dict[str, Path]:
     """The demo's model, as `smollm2`, fetched by the project's own environment: vLLM's has no Snakemake."""
-    from neuron_descriptions.config.sections import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.config.sources import spec_key
 
     name, model = next(iter(load_config(demo_config()).models.items()))
     folder = f"resources/models/{name}-{spec_key(model)}"

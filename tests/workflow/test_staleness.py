@@ -239,6 +239,40 @@ def test_an_edit_of_own_files_reruns_what_depends_on_it(recorded, file, old, new
     assert planned == rerun
 
 
+SECTIONS = "scripts/neuron_descriptions/config"
+
+
+def test_a_new_key_with_its_default_reruns_nothing(recorded):
+    """Of every section that a rule reads, one that a job makes anew, and one of a text source."""
+    undo = []
+    for file, section in (
+        ("descriptions", "Descriptions"),
+        ("descriptions", "FewShot"),
+        ("scores", "Simulator"),
+        ("scores", "Scores"),
+        ("corpus", "Corpus"),
+        ("corpus", "Text"),
+        ("exemplars", "HarvestedExemplars"),
+        ("models", "WheelModel"),
+        ("sections", "Config"),
+    ):
+        head = rf'(class {section}\(.*\):\n    """(?:.|\n)*?""")'
+        undo.append(
+            edit(recorded, f"{SECTIONS}/{file}.py", head, r'\1\n\n    patience: int | None = 7\n    """New."""')
+        )
+    assert recorded.planned(own_files_config()) == {}
+    for back in reversed(undo):
+        back()
+
+
+def test_a_changed_default_reruns_what_its_version_says(recorded):
+    key, with_version = r"attempts: PositiveInt16 = 3", "version = 2\n    attempts: PositiveInt16 = 4"
+    undo = edit(recorded, f"{SECTIONS}/descriptions.py", key, with_version)
+    planned = set(recorded.planned(own_files_config()))
+    undo()
+    assert planned == DESCRIPTIONS
+
+
 def test_what_runs_share_is_not_deleted_with_one_of_them(recorded):
     """Snakemake's --delete-all-output would take models, texts and another run's exemplars along."""
     before = sorted(recorded.folder.rglob("*.parquet"))

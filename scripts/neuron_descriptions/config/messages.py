@@ -96,7 +96,7 @@ def _remedy(kind: str, value: Any) -> str:
 
 
 def _form(pattern: str) -> str:
-    """A pattern of sections.py in words."""
+    """A pattern of a section in words."""
     if pattern == r"^[0-9a-f]{64}$":
         return "of a SHA-256 checksum: 64 digits 0-9 and a-f"
     if "==" in pattern:

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from neuron_descriptions.config.base import Section, renewed
 from neuron_descriptions.config.sections import Config
 
 
@@ -82,7 +83,21 @@ def schema() -> str:
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
 
 
+def sections(section: type[Section] = Config) -> set[type[Section]]:
+    """A section and all that stand in it, at any depth."""
+    kinds = [kind for field in section.model_fields.values() for kind in _types(field.annotation)]
+    inner = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)}
+    return {section}.union(*(sections(kind) for kind in inner))
+
+
+def defaults(record: Path) -> str:
+    """config/schemas/defaults.json: every default, and the version of its section. Raises ValueError where one changed
+    from what is recorded without a new version."""
+    return json.dumps(renewed(json.loads(record.read_text()), sections()), indent=1, sort_keys=True) + "\n"
+
+
 if __name__ == "__main__":
     root = Path(__file__).parents[3] / "config"
     (root / "README.md").write_text(documentation())
     (root / "schemas" / "config.schema.json").write_text(schema())
+    (root / "schemas" / "defaults.json").write_text(defaults(root / "schemas" / "defaults.json"))

@@ -10,16 +10,11 @@ from dataclasses import dataclass, field
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
-from neuron_descriptions.config.sections import (
-    Config,
-    Corpus,
-    Endpoint,
-    ExplainerTraining,
-    HarvestedExemplars,
-    ImportedExemplars,
-    S3Exemplars,
-    Training,
-)
+from neuron_descriptions.config.corpus import Corpus
+from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
+from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.sections import Config
+from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.selection import Chunks
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from neuron_descriptions.common.places import found
 from neuron_descriptions.common.user_files import read_csv, whole_number
-from neuron_descriptions.config.sections import Config, HarvestedExemplars
+from neuron_descriptions.config.exemplars import HarvestedExemplars
+from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.memory import Keep, state_bytes
 
 

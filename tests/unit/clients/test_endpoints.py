@@ -22,7 +22,7 @@ from neuron_descriptions.clients.endpoint import retry_after
 from neuron_descriptions.clients.journal import Journal, Ledger, OverBudget
 from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.config.sections import Limits
+from neuron_descriptions.config.explainers import Limits
 from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
 
 KEY = "sk-very-secret-0123456789"

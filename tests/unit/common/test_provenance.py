@@ -213,6 +213,92 @@ def test_logs_do_not_count(edit):
     )
 
 
+def test_the_configuration_does_not_count(edit):
+    """What it holds is in params: a new key changes no digest."""
+    scripts = edit()
+    for path in (scripts / "neuron_descriptions/config").glob("*.py"):
+        path.write_text(path.read_text() + "\nEXTRA = 1\n")
+    assert changed_adapters(scripts) == set()
+
+
+# Adapters by stage, each with the stages before it that must not hear of its columns.
+STAGES = {
+    "models": {"fetch_model.py", "merge_adapter.py", "randomize_model.py"},
+    "corpus": {"fetch_documents.py", "build_corpus.py"},
+    "harvest": {"harvest.py", "merge_exemplars.py", "list_exemplars.py", "import_exemplars.py"},
+    "descriptions": {"describe.py", "account.py", "gather_descriptions.py", "read_descriptions.py"},
+    "scores": {"pool_nulls.py", "score.py"},
+    "atlas": {"build_atlas.py", "write_details.py", "write_atlas_page.py", "write_neuron_page.py", "plot_scores.py"},
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "table", "maker"),
+    [
+        ("corpus", "CORPUS", "build_corpus.py"),
+        ("harvest", "EXEMPLARS", "merge_exemplars.py"),
+        ("harvest", "STATISTICS", "merge_exemplars.py"),
+        ("descriptions", "DESCRIPTIONS", "describe.py"),
+        ("scores", "SCORES", "score.py"),
+        ("scores", "SIMULATIONS", "score.py"),
+        ("atlas", "ATLAS", "build_atlas.py"),
+    ],
+)
+def test_a_column_of_a_table_changes_only_what_follows(edit, stage, table, maker):
+    scripts = edit()
+    path = scripts / f"neuron_descriptions/{stage}/tables.py"
+    path.write_text(path.read_text() + f'\n{table} = {table}.append(pa.field("extra", pa.int8()))\n')
+    changed = changed_adapters(scripts)
+    before = set().union(*(STAGES[name] for name in list(STAGES)[: list(STAGES).index(stage)]))
+    assert maker in changed
+    assert changed & before == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [
+        ("common.streams", "common.randomness"),
+        ("harvest.merging", "harvest.parts.merging"),
+        ("scores.formulas", "atlas.formulas"),
+        ("scores.tables", "scores.columns"),
+    ],
+)
+def test_moving_a_module_changes_nothing(edit, module, place):
+    """Its file, every import of it, and the order in which imports then stand."""
+    scripts = edit()
+    package = scripts / "neuron_descriptions"
+    old, new = (package / f"{name.replace('.', '/')}.py" for name in (module, place))
+    new.parent.mkdir(exist_ok=True)
+    (new.parent / "__init__.py").write_text('"""A package."""\n')
+    old.rename(new)
+    for path in scripts.rglob("*.py"):
+        text = path.read_text()
+        if f"neuron_descriptions.{module} import" in text:
+            path.write_text(text.replace(f"neuron_descriptions.{module} import", f"neuron_descriptions.{place} import"))
+    subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--quiet", "--select", "I", "--fix", scripts], check=True, cwd=ROOT
+    )
+    assert changed_adapters(scripts) == set()
+    new.write_text(new.read_text() + "\nEXTRA = 1\n")
+    assert changed_adapters(scripts) != set()
+
+
+def test_the_module_that_a_name_comes_from_counts(edit):
+    """Two modules with a function of one name: which of them is imported is no matter of names alone."""
+    scripts = edit()
+    package = scripts / "neuron_descriptions"
+    for name, value in (("one", 1), ("two", 2)):
+        (package / f"{name}.py").write_text(f"def number():\n    return {value}\n")
+    path = package / "corpus/building.py"
+    code = "from neuron_descriptions.{} import number\nfrom neuron_descriptions.{} import number as other\n"
+    text = path.read_text()
+    path.write_text(text + code.format("one", "two"))
+    before = digest("build_corpus.py", scripts)
+    path.write_text(text + code.format("two", "one"))
+    os.utime(path, (0, 0))
+    assert digest("build_corpus.py", scripts) != before
+
+
 def test_edit_is_seen_in_the_same_process(edit):
     scripts = edit()
     before = digest("build_corpus.py", scripts)
@@ -298,7 +384,7 @@ HEAVY = {"torch", "transformers", "datasets", "pandas", "sklearn", "matplotlib",
 
 
 def test_parsing_the_workflow_loads_nothing_heavy():
-    text = (ROOT / "rules/common.smk").read_text()
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").rglob("*.smk"))
     code = re.findall(r"^from neuron_descriptions[^(\n]*(?:\([^)]*\))?$", text, re.MULTILINE)
     assert len(code) == text.count("\nfrom neuron_descriptions")
     modules = loaded("\n".join(code))

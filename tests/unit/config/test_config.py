@@ -21,7 +21,8 @@ import yaml
 
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference as config_reference
-from neuron_descriptions.config.sections import Config, Section, load_config, spec_key
+from neuron_descriptions.config.sections import Config, Section, load_config
+from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.run.selection import Chunks, described_and_kept, select_neurons
 
 PAIRS = [[3, 64], [0, 7], [3, 2], [29, 1535]]
@@ -544,14 +545,14 @@ LEAVES = sorted({(section.__name__, name) for section in sections() for name in 
 
 @pytest.fixture(scope="module")
 def names_in_use() -> set[str]:
-    """Every name and every whole string literal in the rules and the code, but for comments and config.py."""
+    """Every name and whole string literal in the rules and the code, but for comments and the sections."""
     used: set[str] = set()
     for path in ROOT.glob("scripts/**/*.py"):
-        if path.name != "config.py":
+        if path.parent.name != "config":
             for node in ast.walk(ast.parse(path.read_text())):
                 names = (getattr(node, field, None) for field in ("id", "attr", "arg", "value"))
                 used |= {name for name in names if isinstance(name, str)}
-    for path in ROOT.glob("rules/*.smk"):
+    for path in ROOT.glob("rules/**/*.smk"):
         for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
             if token.type in (tokenize.NAME, tokenize.STRING):
                 used.add(token.string.strip("\"'"))

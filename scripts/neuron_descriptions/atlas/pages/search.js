@@ -30,7 +30,7 @@ function wantedLayers() {
   const alone = Number((state.neuron || state.layer).split("/")[0]);
   const [from, to] = asked ?? [alone, alone];
   let room = MOST_ROWS;
-  return layers.filter(({layer, n_rows}) => layer >= from && layer <= to).filter(({n_rows}, i) => (room -= n_rows) >= 0 || i === 0);
+  return layers.filter(({layer}) => layer >= from && layer <= to).filter(({n_rows}, i) => (room -= n_rows) >= 0 || i === 0);
 }
 
 function rowFilter() {

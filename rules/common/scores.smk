@@ -1,0 +1,58 @@
+# Simulators and nulls: what scoring needs and depends on. No rules.
+from functools import cache
+
+from neuron_descriptions.scores.chance import pool_neurons
+
+NULL_POOL = "<results>/descriptions/null-pool.parquet"
+SCORING = tracked(
+    CFG.scores,
+    exclude=["simulator", "null_neurons", "null_descriptions", "descriptions"],
+)
+
+
+def simulator_prompt():
+    """The few-shot file, where the simulator needs one."""
+    simulator = CFG.scores.simulator
+    if simulator.kind == "finetuned":
+        return {}
+    return {"prompt": project_file(simulator.prompt, "scores.simulator.prompt")}
+
+
+@cache
+def null_neurons():
+    """Layer -> neurons whose descriptions the nulls are drawn from."""
+    return pool_neurons(SELECTED, CFG.scores.null_neurons, CFG.seed)
+
+
+def null_tables(wildcards):
+    """Tables of the descriptions of those."""
+    return [
+        TABLES["descriptions"].format(layer=layer, part=part)
+        for layer, neurons in null_neurons().items()
+        for part in DESCRIBED.holding(layer, neurons)
+    ]
+
+
+def null_pool(wildcards):
+    """The run's pool of nulls; a neuron alone waits for no run: it takes the pool where that is made."""
+    if not CFG.scores.nulls:
+        return []
+    made = is_made(NULL_POOL)
+    return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
+
+
+# What predictions depend on, beyond what their descriptions, sequences and simulator are.
+PREDICTING = [
+    digest("neuron_descriptions/simulators/simulating.py"),
+    weights(CFG.subject.model, CFG.scores.simulator.model),
+]
+
+
+def kept_predictions(part):
+    """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it."""
+
+    def kept(wildcards, threads):
+        path = f"results/{CFG.run}/predictions/{part.format(**dict(wildcards.items()))}.bin"
+        return {"path": path, "made_by": PREDICTING}
+
+    return kept  # made from `threads`: Snakemake does not compare it

@@ -1,0 +1,81 @@
+# Descriptions from elsewhere, scored as the run's own are: only where asked for.
+
+
+include: "common/given.smk"
+
+
+rule read_descriptions:
+    output:
+        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
+    log:
+        "<logs>/read_descriptions/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/read_descriptions/layer-{layer}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("read_descriptions"),
+        runtime=minutes("read_descriptions"),
+    params:
+        code=digest("read_descriptions.py"),
+        given=lambda wildcards: GIVEN.get(int(wildcards.layer), []),
+        source=CFG.scores.descriptions,
+    message:
+        "Reading descriptions from elsewhere: layer {wildcards.layer}"
+    script:
+        "../scripts/read_descriptions.py"
+
+
+use rule score as score_given with:
+    input:
+        **GIVEN_CORPUS,
+        **simulator_prompt(),
+        exemplars=given_tables(EVIDENCE["exemplars"]),
+        statistics=given_tables(EVIDENCE["statistics"]),
+        descriptions="<results>/given/layer-{layer}/descriptions.parquet",
+        pool=null_pool,
+        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        subject=model_folder(CFG.subject.model),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        scores="<results>/given/layer-{layer}/scores.parquet",
+        simulations="<results>/given/layer-{layer}/simulations.parquet",
+    log:
+        "<logs>/score_given/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/score_given/layer-{layer}.tsv"
+    params:
+        code=digest("score.py"),
+        neurons=given_neurons,
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        settings=SCORING,
+        every=True,
+        seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        kept=kept_predictions("given/layer-{layer}"),
+    message:
+        "Scoring descriptions from elsewhere: layer {wildcards.layer}"
+
+
+rule write_given_scores:
+    input:
+        scores=given_scores,
+    output:
+        scores="<results>/given/scores.csv",
+    log:
+        "<logs>/write_given_scores.log",
+    benchmark:
+        "<benchmarks>/write_given_scores.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("write_given_scores"),
+        runtime=minutes("write_given_scores"),
+    params:
+        code=digest("write_given_scores.py"),
+    message:
+        "Writing the scores of descriptions from elsewhere"
+    script:
+        "../scripts/write_given_scores.py"

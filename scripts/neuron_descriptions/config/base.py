@@ -1,0 +1,134 @@
+"""What every section of the configuration is made of: strict types, and how rules track a section.
+
+A rule's params hold what differs from the defaults (`tracked`), so that a new key with its default reruns nothing. A
+default that changes would go unseen: so its section's `version` is raised with it, and a test compares the defaults
+with a recorded table of them (`renewed`). A job makes the section anew from its params (`restored`).
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    model_validator,
+)
+
+
+def _text_of_number(value: Any) -> Any:
+    """`--config run=2025` is a number by the time it comes here."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _plain_path(path: str) -> str:
+    if not path.strip():
+        raise ValueError("the path is empty")
+    if found := sorted(set(path) & set("{}<>")):
+        raise ValueError(
+            f"{path!r} has {' '.join(found)} in it, which Snakemake would read as a wildcard or a path variable:"
+            " rename the file or folder"
+        )
+    if not path.isprintable():
+        raise ValueError(f"{path!r} has an unprintable character in it")
+    return path
+
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Name = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+UserPath = Annotated[str, AfterValidator(_plain_path)]
+# No number of a run is larger. What tables keep in 16 bits (layers, ranks, counts of a neuron's) is bounded by that.
+PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=10**9)]
+PositiveFloat = Annotated[float, Field(gt=0, le=1e9)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e9)]
+PositiveInt16 = Annotated[int, Field(gt=0, le=32_767)]
+NonNegativeInt16 = Annotated[int, Field(ge=0, le=32_767)]
+Candidates = Annotated[int, Field(ge=0, le=10_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.+!_-]+$")]
+
+
+class Section(BaseModel):
+    """A section of the configuration: strict types, no unknown keys, field docstrings kept."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    version: ClassVar[int] = 1  # of the defaults: one more whenever one of them changes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_params(cls, raw: Any, info: ValidationInfo) -> Any:
+        if info.context is _RESTORING and isinstance(raw, Mapping):
+            return {key: value for key, value in raw.items() if key != "version"}
+        return raw
+
+
+_RESTORING = {"restoring": True}
+
+
+def tracked(
+    section: Section, exclude: Collection[str] = (), *, include: Collection[str] | None = None
+) -> dict[str, Any]:
+    """What a rule's params say of a section: its keys that differ from their defaults, sections inside it likewise,
+    and its version from 2 on. exclude: keys that decide nothing there; include: instead, the only ones that do."""
+    found: dict[str, Any] = {"version": section.version} if section.version > 1 else {}
+    for key, field in type(section).model_fields.items():
+        if key in exclude or (include is not None and key not in include):
+            continue
+        value, default = getattr(section, key), field.get_default(call_default_factory=True)
+        said = _plain(value)
+        if field.is_required() or value != default or (isinstance(value, Section) and said):
+            found[key] = said
+    return dict(sorted(found.items()))
+
+
+def _plain(value: Any) -> Any:
+    """A value of the configuration as params hold it."""
+    if isinstance(value, Section):
+        return tracked(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value
+
+
+def restored(kind: Any, params: Mapping[str, Any], **others: Any) -> Any:
+    """The section that `tracked` said this of: defaults are back, and everything is validated again.
+
+    kind: the section's class, or the type of several; others: required keys that the params leave out. Raises
+    pydantic.ValidationError where they are no such section.
+    """
+    return TypeAdapter(kind).validate_python({**params, **others}, context=_RESTORING)
+
+
+Recorded = dict[str, dict[str, Any]]  # section -> version, defaults
+
+
+def renewed(record: Recorded, sections: Collection[type[Section]]) -> Recorded:
+    """The record of all defaults, brought up to date. Raises ValueError where a default is another than recorded and
+    its section's version is not: finished runs would not see the change."""
+    found: Recorded = {}
+    for section in sorted(sections, key=lambda s: s.__name__):
+        defaults = {
+            key: _plain(field.get_default(call_default_factory=True))
+            for key, field in sorted(section.model_fields.items())
+            if not field.is_required()
+        }
+        found[section.__name__] = {"version": section.version, "defaults": defaults}
+        before = record.get(section.__name__, {"version": 0, "defaults": {}})
+        changed = [k for k, v in before["defaults"].items() if k in defaults and defaults[k] != v]
+        if changed and section.version <= before["version"]:
+            raise ValueError(
+                f"the default of {section.__name__}.{changed[0]} changed from"
+                f" {before['defaults'][changed[0]]!r} to {defaults[changed[0]]!r}: so that finished runs are"
+                f" made anew, set the section's `version: ClassVar[int] = {before['version'] + 1}`, then `make docs`"
+            )
+    return found

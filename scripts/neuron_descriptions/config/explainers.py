@@ -1,0 +1,149 @@
+"""Section `descriptions.explainer`: a section for each client."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from neuron_descriptions.config.base import Dtype, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+
+
+class TransformersExplainer(Section):
+    """A transformers model in the job itself, on the GPU where there is one."""
+
+    client: Literal["transformers"] = "transformers"
+    """`transformers`: the default; runs anywhere."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+    batch_tokens: PositiveInt = 65_536
+    """Prompt tokens per batch at most, which bounds memory. Part of the numerics: another size may round
+    differently."""
+
+
+class VllmExplainer(Section):
+    """A vLLM engine in the job itself. It needs an environment of its own: run Snakemake with --sdm conda."""
+
+    client: Literal["vllm"]
+    """`vllm`: the fastest on GPUs."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+    build: Literal["cuda", "cpu"] = "cuda"
+    """Environment: envs/vllm.yaml or envs/vllm-cpu.yaml."""
+    max_model_len: PositiveInt = 8192
+    """Longest prompt and answer together, in tokens."""
+    devices: PositiveInt = 1
+    """GPUs that share the model (tensor parallelism)."""
+    eager: bool = False
+    """Do not compile the model: starts faster, generates slower. Best on for the CPU build."""
+    memory: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Share of the GPU's memory that the engine takes. Never changes a result."""
+
+
+class Limits(Section):
+    """How an endpoint is asked. None of these reruns anything that is made."""
+
+    concurrency: PositiveInt = 32
+    """Requests on their way at once."""
+    requests_per_minute: PositiveInt | None = None
+    """At most; null: no limit."""
+    tokens_per_minute: PositiveInt | None = None
+    """At most, about: prompt (a token for 4 bytes) and longest answer; null: no limit."""
+    timeout: PositiveFloat = 120.0
+    """Seconds for one request."""
+    tries: PositiveInt = 8
+    """For one request, with growing pauses, or those that the endpoint asks for; then the job fails."""
+    budget: NonNegativeFloat | None = None
+    """Dollars that all of the run's requests may cost, at `prices`: the job stops before it would be passed. Counted
+    at most: a request that was on its way when a job was killed counts as paid."""
+
+
+class Prices(Section):
+    """Dollars for a million tokens."""
+
+    prompt: NonNegativeFloat
+    """For a million prompt tokens."""
+    completion: NonNegativeFloat
+    """For a million completion tokens."""
+
+
+class Endpoint(Section):
+    """A model behind a network interface."""
+
+    model: str
+    """Its name at the endpoint."""
+    body: dict[str, Any] = {}
+    """Further fields of a request, as the endpoint documents them; null leaves out one that is sent by default, such
+    as `{max_tokens: null, max_completion_tokens: 400}`. Nothing secret: it is kept with the results."""
+    limits: Limits = Limits()
+    """How it is asked."""
+    prices: Prices | None = None
+    """What it costs; null: it costs nothing, or nobody counts."""
+
+    @field_validator("body")
+    @classmethod
+    def _body(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if taken := {"model", "messages", "prompt", "system", "n", "stream"} & set(body):
+            raise ValueError(f"{', '.join(sorted(taken))}: set by the client; leave it out")
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            raise ValueError("it holds what JSON cannot say, such as a date, .nan or .inf") from None
+        return body
+
+    @field_validator("base_url", check_fields=False)
+    @classmethod
+    def _base_url(cls, url: str) -> str:
+        if not url.startswith(("https://", "http://")) or "@" in url:
+            raise ValueError("not an http(s) address without a user and password in it")
+        return url
+
+    @model_validator(mode="after")
+    def _priced(self) -> "Endpoint":
+        if self.limits.budget is not None and self.prices is None:
+            raise ValueError("limits.budget needs prices: say what a token costs")
+        return self
+
+
+class OpenaiExplainer(Endpoint):
+    """Any endpoint that speaks OpenAI's interface: OpenAI, OpenRouter, a vLLM server."""
+
+    client: Literal["openai"]
+    """`openai`: any OpenAI-compatible endpoint."""
+    base_url: str = "https://api.openai.com/v1"
+    """Its address."""
+    key_variable: str | None = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; null: no key is needed."""
+    tokenizer: str | None = None
+    """Name under `models` of the model that the endpoint serves: prompts then go as token ids, with the answer begun
+    (a vLLM server; needed for the published fine-tuned explainer). null: as chat messages."""
+
+
+class AnthropicExplainer(Endpoint):
+    """Anthropic's endpoint."""
+
+    client: Literal["anthropic"]
+    """`anthropic`: Anthropic's endpoint."""
+    base_url: str = "https://api.anthropic.com"
+    """Its address."""
+    key_variable: str = "ANTHROPIC_API_KEY"
+    """Name of the environment variable that holds the key."""
+
+
+def _default_client(raw: Any) -> Any:
+    return {"client": "transformers", **raw} if isinstance(raw, dict) else raw
+
+
+# Of an explainer's section: what no description depends on.
+ACCESS_KEYS = frozenset({"key_variable", "limits", "prices", "memory"})
+
+
+Explainer = Annotated[
+    Annotated[
+        TransformersExplainer | VllmExplainer | OpenaiExplainer | AnthropicExplainer, Field(discriminator="client")
+    ],
+    BeforeValidator(_default_client),
+]

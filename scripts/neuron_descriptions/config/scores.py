@@ -1,0 +1,55 @@
+"""Section `scores`: how descriptions are scored, and by which simulator."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neuron_descriptions.config.base import Dtype, NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
+
+
+class Simulator(Section):
+    """The model that predicts activations from a description."""
+
+    kind: Literal["prompted", "finetuned"] = "prompted"
+    """`prompted`: any instruct model, few-shot. `finetuned`: weights trained for the task, in the published simulator's
+    format. Either may have another tokenizer than the subject."""
+    model: str
+    """Its name under `models`."""
+    dtype: Dtype = "bfloat16"
+    """Precision."""
+    prompt: UserPath = "config/prompts/simulator.yaml"
+    """Few-shot prompt file of the prompted simulator."""
+    batch_tokens: PositiveInt = 8192
+    """Tokens per forward pass at most, shared prefixes and padding included."""
+
+
+class Scores(Section):
+    """How descriptions are scored."""
+
+    simulator: Simulator
+    """The simulator."""
+    race_from: PositiveInt | None = 32
+    """Where a neuron and sign has so many candidates or more, they race: all are scored on a few valid sequences, only
+    those that may still be best on more, and so on, which takes a third of the full search or less. With fewer it would
+    save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
+    descriptions: UserPath | None = None
+    """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
+    `snakemake results/<run>/given/scores.csv` scores each of them. Not part of the run itself."""
+    top: PositiveInt16 = 20
+    """Top exemplars scored, per neuron, sign and split."""
+    middle: NonNegativeInt16 = 5
+    """Sequences from the middle of the activation range scored, per neuron, sign and split: on top and random ones
+    alone a description that is too broad scores as well as an exact one."""
+    random: NonNegativeInt16 = 5
+    """Random sequences scored, per neuron, sign and split."""
+    nulls: NonNegativeInt16 = 10
+    """Descriptions of other neurons scored on the same sequences, for comparison with chance; as many as candidates,
+    or more, give the best-of-n null its full strength. Each costs as much as a candidate and a half."""
+    null_neurons: PositiveInt = 100
+    """Neurons of the run whose descriptions those are drawn from; scoring waits for these to be described."""
+    null_descriptions: UserPath = "config/null-descriptions.yaml"
+    """File of descriptions of other features, where the run has too few neurons."""
+    bootstrap: Annotated[int, Field(gt=0, le=1_000_000)] = 1000
+    """Resamples (of sequences) behind a confidence interval."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Level of the interval."""

