@@ -14,6 +14,7 @@ from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.common.provenance import digest
 from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.run.selection import check_plan, described_and_kept
 from neuron_descriptions.models.subjects import check_subject
 from neuron_descriptions.run.fingerprints import (
@@ -52,6 +53,7 @@ wildcard_constraints:
     layer=r"\d+",
     part=r"chunk-\d+|neuron-\d+",
     neuron=r"\d+",
+    panel="|".join(PANELS),
 
 
 def project_file(path, key):
@@ -98,6 +100,7 @@ def minutes(rule):
 # Where the number of GPUs of a rule's jobs stands in the config.
 DEVICES = {
     "harvest": "subject.devices",
+    "harvest_panel": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "score": "scores.simulator",
     "train_simulator": "training.devices",
@@ -241,9 +244,8 @@ def check_the_subject_that_is_there():
     if CFG.corpus is None or not Path(folder, "config.json").is_file():
         return
     try:
-        check_subject(
-            folder, CFG.subject.layers, CFG.corpus.seq_len, CFG.subject.module
-        )
+        longest = max(CFG.corpus.seq_len, getattr(CFG.panel, "seq_len", None) or 0)
+        check_subject(folder, CFG.subject.layers, longest, CFG.subject.module)
     except ValueError as error:
         raise WorkflowError(f"models.{name}: {error}") from None
 
@@ -518,6 +520,11 @@ TABLES = {
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
+# Types of the kept neurons, where there is a panel.
+TYPES = [
+    f"<evidence>/types/layer-{layer}.parquet"
+    for layer in (KEPT.neurons if CFG.panel else ())
+]
 # Candidates of this run's explainer; with rivals, these and theirs make up the descriptions.
 RIVALS = CFG.descriptions.rivals
 WRITTEN = TABLES["descriptions"]

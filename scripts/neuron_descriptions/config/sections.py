@@ -240,6 +240,16 @@ class Corpus(Section):
         return self
 
 
+class Panel(Section):
+    """Text that all kept neurons share: their activations are kept at every token of it. There are two panels, of
+    documents that no split of the corpus touches: types of neurons are fitted on `panel` and judged on `panel_test`."""
+
+    tokens: PositiveInt = 20_000
+    """Tokens of each panel, prefixes not counted. A neuron takes two times this times the bytes of `subject.dtype`."""
+    seq_len: Annotated[int, Field(ge=8, le=32_767)] | None = None
+    """Tokens per sequence, as in `corpus`; null: as many as there."""
+
+
 class Neurons(Section):
     """Which neurons to describe."""
 
@@ -765,6 +775,8 @@ class Config(Section):
     """The model whose neurons are described."""
     corpus: Corpus | None = None
     """The text that the subject reads; required, but left out where exemplars are imported."""
+    panel: Panel | None = None
+    """Text that all kept neurons share, for types of neurons; null: none."""
     neurons: Neurons = Neurons()
     """Which neurons to describe."""
     exemplars: Exemplars = HarvestedExemplars()
@@ -816,6 +828,11 @@ class Config(Section):
                 raise ValueError("corpus: leave it out; imported exemplars bring their own text")
             if self.training is not None:
                 raise ValueError("training: it needs exemplars.source: harvest")
+            if self.panel is not None:
+                raise ValueError(
+                    "panel: leave it out; it needs exemplars.source: harvest, since published exemplars come without"
+                    " activations on other text"
+                )
             fewest = 2**31
         elif self.corpus is None:
             raise ValueError("corpus: it is required, except where exemplars are imported")
