@@ -3,6 +3,7 @@
 B sequences of a batch, T tokens, D whatever a tap sees, I features, N a panel's evidence tokens in order.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from neuron_descriptions.harvest.forward import (
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.fingerprints import model_fingerprint
 
-ACTS, NEURONS = "acts", "neurons"
+ACTS, NEURONS, MADE_OF = "acts", "neurons", "made_of"
 CHECKSUMS = ACTS + SUFFIX
 
 
@@ -134,8 +135,10 @@ def write_layer(layer: int, acts_IN: Tensor, neurons: list[int], metadata: dict[
         NEURONS: torch.tensor(neurons, dtype=torch.int32),
         CHECKSUMS: row_checksums(acts_IN, 1, about(layer, metadata["corpus"])),
     }
+    # In one piece, since the library writes several in an order that changes from time to time.
+    made_of = json.dumps(metadata | {"layer": layer}, sort_keys=True)
     with whole(output) as part:
-        save_file(tensors, part, metadata=metadata | {"layer": str(layer)})
+        save_file(tensors, part, metadata={MADE_OF: made_of})
 
 
 def _passes(neurons: dict[int, list[int]], size: int) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 I features, N evidence tokens of the panel, in the order of its sequences.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,7 +20,7 @@ from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.corpus.reading import Text, corpus_facts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings, tokenizer_fingerprint
-from neuron_descriptions.panel.harvesting import ACTS, CHECKSUMS, NEURONS, about
+from neuron_descriptions.panel.harvesting import ACTS, CHECKSUMS, MADE_OF, NEURONS, about
 from neuron_descriptions.run.fingerprints import model_fingerprint
 
 NO_TOKEN = -1  # before the first token of a sequence
@@ -48,20 +49,20 @@ class Panel:
 
     def _open(self, file: str) -> None:
         with _named(file), safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
-            layer, made_of = int(metadata["layer"]), metadata["corpus"]
+            made_of = json.loads(opened.metadata()[MADE_OF])
+            layer = int(made_of["layer"])
             shape = opened.get_slice(ACTS).get_shape()
             neurons = opened.get_tensor(NEURONS).tolist()
-        if made_of != self._digest:
+        if made_of["corpus"] != self._digest:
             raise ValueError(f"{file} belongs to another panel than {self.corpus}; delete both and run again")
-        if self.subject is not None and metadata["subject"] != model_fingerprint(self.subject):
+        if self.subject is not None and made_of["subject"] != model_fingerprint(self.subject):
             raise ValueError(
                 f"{file} has the activations of another model than {self.subject}; delete it and run again"
             )
         if shape != [len(neurons), self.tokens]:
             raise ValueError(f"{file} is not a readable panel: its shape is {shape}; delete it and run again")
         self._files[layer], self._neurons[layer] = file, neurons
-        self._made_of[layer] = metadata["subject"], metadata["seed"]
+        self._made_of[layer] = made_of["subject"], made_of["seed"]
 
     @property
     def tokens(self) -> int:
