@@ -58,6 +58,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        TYPES if CFG.panel else [],
 
 
 report: "rules/report/workflow.rst"

@@ -131,7 +131,6 @@ TABLES = {
     "scores": "<results>/scores/layer-{layer}/{part}.parquet",
     "simulations": "<results>/scores/layer-{layer}/simulations-{part}.parquet",
 }
-
 # The text: split -> table of the sequences. Where exemplars are imported, each part has those that its own stand in.
 IMPORTED = CFG.exemplars.source != "harvest"
 if IMPORTED:

@@ -33,3 +33,8 @@ rule merge_exemplars:
         "Merging exemplars: layer {wildcards.layer}, {wildcards.part}"
     script:
         "../scripts/merge_exemplars.py"
+
+
+if CFG.panel is not None:
+
+    include: "panel.smk"

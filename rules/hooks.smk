@@ -5,6 +5,15 @@ from collections import Counter
 from neuron_descriptions.atlas.outcome import outcome
 
 STARTED = time.monotonic()
+# What makes what runs share.
+EVIDENCE_RULES = {
+    "build_corpus",
+    "merge_exemplars",
+    "import_exemplars",
+    "build_panel",
+    "harvest_panel",
+    "type_neurons",
+}
 
 
 def stop_above_a_ceiling():
@@ -22,7 +31,7 @@ def spare_the_evidence_of_other_runs():
     if CFG.evidence in (None, CFG.run):
         return
     for job in workflow.dag.needrun_jobs():
-        if job.rule.name in ("build_corpus", "merge_exemplars", "import_exemplars"):
+        if job.rule.name in EVIDENCE_RULES:
             if made := [path for path in job.output if Path(path).exists()]:
                 raise WorkflowError(
                     f"evidence: {made[0]} was made with other settings or code than this run's; make the settings"

@@ -30,6 +30,7 @@ def minutes(rule):
 # Where the number of GPUs of a rule's jobs stands in the config.
 DEVICES = {
     "harvest": "subject.devices",
+    "harvest_panel": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "score": "scores.simulator",
     "train_simulator": "training.devices",

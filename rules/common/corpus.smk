@@ -39,8 +39,7 @@ def check_the_subject_that_is_there():
     if CFG.corpus is None or not Path(folder, "config.json").is_file():
         return
     try:
-        check_subject(
-            folder, CFG.subject.layers, CFG.corpus.seq_len, CFG.subject.module
-        )
+        longest = max(CFG.corpus.seq_len, getattr(CFG.panel, "seq_len", None) or 0)
+        check_subject(folder, CFG.subject.layers, longest, CFG.subject.module)
     except ValueError as error:
         raise WorkflowError(f"models.{name}: {error}") from None

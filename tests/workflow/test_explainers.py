@@ -101,7 +101,7 @@ def test_a_subject_that_has_learnt_nothing_described_without_a_model(tmp_path):
     assert (tables(project, "atlas/atlas.parquet").status == "ok").sum() >= 2
     # Its folder is shared by all runs; drawn again, it is the same.
     [folder] = (project.folder / "resources/models").glob("nothing-learnt-*")
-    [base] = (project.folder / "resources/models").glob(f"{real}-*")
+    [base] = (project.folder / "resources/models").glob(f"{real}-" + "[0-9a-f]" * 8)
     write_random_model(str(base), 0, str(tmp_path / "again"))
     weights, again, learnt = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "again", base))
     name = "model.layers.1.mlp.down_proj.weight"

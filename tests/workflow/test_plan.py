@@ -70,6 +70,7 @@ def test_every_shipped_configuration_plans(name, tmp_path):
         ({"neurons__layers": [1, 30]}, "layer 30 is out of range; the subject has layers 0..29"),
         ({"plan__ceilings": {"gpu_hours": 0.0001}}, "gpu hours planned, plan.ceilings.gpu_hours is 0.0001"),
         ({"plan__ceilings": {"gigabytes": 0.0001}}, "gigabytes planned, plan.ceilings.gigabytes is 0.0001"),
+        ({"panel__tokens": 0}, "panel.tokens: 0"),
         ({"exemplars__k": 41}, "exemplars.k is 41, more than the smallest split's sequences (40); lower it"),
         ({"scores__middle": 11}, "scores.middle is 11, more than exemplars.middle (10); lower it"),
         ({"scores__descriptions": "missing.csv"}, "scores.descriptions: missing.csv does not exist"),
@@ -108,11 +109,13 @@ def test_a_configuration_that_reads_as_something_else_stops_before_any_job(tmp_p
     assert message.format(line=line) in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("source", ["harvest", "more", "import"])
+@pytest.mark.parametrize("source", ["harvest", "more", "panel", "import"])
 def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     config = changed(tiny_config(), evidence="base", neurons__chunk_size=1, publish={"bucket": "b"})
     if source == "more":
         config = changed(config, exemplars__neurons={"layers": [0, 1, 3], "indices": [5, 9, 699], "chunk_size": 2})
+    if source == "panel":
+        config = changed(config, panel={"tokens": 500, "seq_len": 64})
     if source == "import":
         exemplars = {"source": "s3", "bucket": "b", "folder": "f", "k": 12, "random": 4, "seq_len": 40}
         config = changed(config, exemplars=exemplars, scores__middle=0)

@@ -33,6 +33,12 @@ def test_a_fresh_clone_reruns_nothing(project):
     assert project.planned(tiny_config()) == {}
 
 
+def test_a_panel_switched_on_reruns_nothing_else(project):
+    config = changed(tiny_config(), panel={"tokens": 500})
+    panel = {"build_panel": 1, "harvest_panel": 2, "type_neurons": 2}
+    assert project.planned(config) == panel | {"write_provenance": 1}  # which names all of the configuration
+
+
 def test_touched_files_rerun_nothing(project):
     for folder in ("scripts", "config", "rules", "envs"):
         for path in (project.folder / folder).rglob("*"):

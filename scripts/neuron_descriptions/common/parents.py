@@ -43,4 +43,7 @@ def end_with_snakemake(every: float = 2.0, grace: float = 20.0) -> None:
         time.sleep(grace)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    # What is started with `&` in a script ignores interrupts, and all that it starts.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True).start()

@@ -96,3 +96,13 @@ def origins(corpus: Corpus | None) -> str:
         f"{name} ({getattr(source, 'package', None) or getattr(source, 'repo', None) or 'local files'})"
         for name, source in sources.items()
     )
+
+
+class Panel(Section):
+    """Text that all kept neurons share: their activations are kept at every token of it. There are two panels, of
+    documents that no split of the corpus touches: types of neurons are fitted on `panel` and judged on `panel_test`."""
+
+    tokens: PositiveInt = 20_000
+    """Tokens of each panel, prefixes not counted. A neuron takes two times this times the bytes of `subject.dtype`."""
+    seq_len: Annotated[int, Field(ge=8, le=32_767)] | None = None
+    """Tokens per sequence, as in `corpus`; null: as many as there."""

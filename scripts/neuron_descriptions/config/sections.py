@@ -12,7 +12,7 @@ from pydantic import ValidationError, model_validator
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.atlas import Atlas, Publishing
 from neuron_descriptions.config.base import Name, Section, Seed
-from neuron_descriptions.config.corpus import Corpus
+from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
 from neuron_descriptions.config.explainers import Endpoint
@@ -41,6 +41,8 @@ class Config(Section):
     """The model whose neurons are described."""
     corpus: Corpus | None = None
     """The text that the subject reads; required, but left out where exemplars are imported."""
+    panel: Panel | None = None
+    """Text that all kept neurons share, for types of neurons; null: none."""
     neurons: Neurons = Neurons()
     """Which neurons to describe."""
     exemplars: Exemplars = HarvestedExemplars()
@@ -119,6 +121,11 @@ def _check_what_exemplars_need(config: Config) -> None:
         raise ValueError("corpus: leave it out; imported exemplars bring their own text")
     elif config.training is not None:
         raise ValueError("training: it needs exemplars.source: harvest")
+    elif config.panel is not None:
+        raise ValueError(
+            "panel: leave it out; it needs exemplars.source: harvest, since published exemplars come without"
+            " activations on other text"
+        )
 
 
 def _check_counts(config: Config) -> None:

@@ -1,8 +1,9 @@
 """The corpus: documents divided among the splits, cut in windows, tokenized."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -108,43 +109,50 @@ def build_corpus(
     check_subject(model_folder, seq_len=seq_len, module="any")  # the rest is the harvest's to check
     tokenizer = load_tokenizer(model_folder)
     template = Template(tokenizer, chat_prefix)
-    dated = {"template_date": TODAY.isoformat()} if prints_the_date(tokenizer) else {}
-    if dated:
-        logger.info("the chat template prints the date; it is told that today is %s", TODAY)
     pools: Pools = {(s, n): [] for s in sequences for n in sources}
-    seen_documents: set[int] = set()
-    for name in sources:
-        table = read_table(documents[name], DOCUMENTS)
+    for name, fingerprint, document in read_documents({name: documents[name] for name in sources}, template):
+        split = _split_of(fingerprint, sequences, seed)
+        pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
+    template.left_out.log("corpus")
+    chosen = _choose(pools, sources, sequences)
+    metadata = about_tokens(tokenizer) | template.left_out.metadata()
+    for split, n in sequences.items():
+        rows = [(name, window) for name in sources for window in chosen[split, name]]
+        order = generator(seed, "order", split).permutation(len(rows))
+        write_sequences([rows[i] for i in order], metadata, outputs[split])
+        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in sources)
+        logger.info("%s: %d sequences (%s)", split, n, counts)
+
+
+def read_documents(documents: dict[str, str], template: Template) -> Iterator[tuple[str, int, Document]]:
+    """Source, fingerprint and content of every document of these tables (by source); exact duplicates are dropped."""
+    seen: set[int] = set()
+    for name, path in documents.items():
+        table = read_table(path, DOCUMENTS)
         if not template.has_chat and table["messages"].null_count < len(table):
             logger.warning("%s: the subject has no chat template; conversations are read as plain text", name)
         texts = (row["text"] or row["messages"] for row in table.to_pylist())
         for document in progress(texts, len(table), f"documents of {name}"):
             fingerprint = document_fingerprint(document)
-            if fingerprint not in seen_documents:
-                seen_documents.add(fingerprint)
-                split = _split_of(fingerprint, sequences, seed)
-                pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
-    template.left_out.log("corpus")
-    chosen = _choose(pools, sources, sequences)
-    fingerprint_of_tokenizer = tokenizer_fingerprint(tokenizer)
-    for split, n in sequences.items():
-        rows = [(name, window) for name in sources for window in chosen[split, name]]
-        order = generator(seed, "order", split).permutation(len(rows))
-        evidence = [len(window.ids) for _, window in rows]
-        metadata = {
-            "tokenizer": fingerprint_of_tokenizer,
-            "tokens": str(sum(evidence)),
-            "longest": str(max(evidence)),
-            **dated,
-            **template.left_out.metadata(),
-        }
-        table = pa.Table.from_pylist(
-            [_row(seq_id, *rows[i]) for seq_id, i in enumerate(order)],
-            schema=CORPUS.with_metadata(metadata),
-        )
-        write_table(table, outputs[split])
-        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in sources)
-        logger.info("%s: %d sequences (%s)", split, n, counts)
+            if fingerprint not in seen:
+                seen.add(fingerprint)
+                yield name, fingerprint, document
+
+
+def about_tokens(tokenizer: Any) -> dict[str, str]:
+    """Metadata of a corpus table: what its token ids depend on beyond the text."""
+    dated = {"template_date": TODAY.isoformat()} if prints_the_date(tokenizer) else {}
+    if dated:
+        logger.info("the chat template prints the date; it is told that today is %s", TODAY)
+    return {"tokenizer": tokenizer_fingerprint(tokenizer), **dated}
+
+
+def write_sequences(rows: list[tuple[str, Window]], metadata: dict[str, str], path: str) -> None:
+    """Write windows, each with the name of its source, as a corpus table, in their order."""
+    evidence = [len(window.ids) for _, window in rows]
+    facts = {"tokenizer": metadata["tokenizer"], "tokens": str(sum(evidence)), "longest": str(max(evidence))}
+    schema = CORPUS.with_metadata(facts | metadata)
+    write_table(pa.Table.from_pylist([_row(i, *row) for i, row in enumerate(rows)], schema=schema), path)
 
 
 Pools = dict[tuple[str, str], list[Window]]  # by split and source
@@ -157,7 +165,8 @@ def _choose(pools: Pools, sources: dict[str, dict[str, Any]], sequences: dict[st
     shortest, worst = 1.0, None
     for split, n in sequences.items():
         for name, count in shares(n, {name: source["ratio"] for name, source in sources.items()}).items():
-            found = _distinct(sorted(pools[split, name], key=lambda w: w.order), count, seen)
+            ordered = sorted(pools[split, name], key=lambda w: w.order)
+            found = list(islice(distinct(ordered, seen), count))
             chosen[split, name] = found
             if len(found) < shortest * count:
                 shortest, worst = len(found) / count, (name, split, len(found), count)
@@ -184,17 +193,13 @@ def _split_of(fingerprint: int, sequences: dict[str, int], seed: int) -> str:
     return split
 
 
-def _distinct(candidates: list[Window], count: int, seen: set[int]) -> list[Window]:
-    """The first `count` windows whose tokens were not seen before."""
-    found: list[Window] = []
+def distinct(candidates: Iterable[Window], seen: set[int]) -> Iterator[Window]:
+    """Windows whose tokens were not seen before; each that is asked for counts as seen."""
     for window in candidates:
-        if len(found) == count:
-            break
         fingerprint = key(window.ids)
         if fingerprint not in seen:
             seen.add(fingerprint)
-            found.append(window)
-    return found
+            yield window
 
 
 def _row(seq_id: int, source: str, window: Window) -> dict[str, Any]:

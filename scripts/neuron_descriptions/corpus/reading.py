@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neuron_descriptions.common.storage import read_footer, read_tables
+from neuron_descriptions.common.storage import read_footer, read_table, read_tables
 from neuron_descriptions.corpus.tables import CORPUS
 
 
@@ -29,6 +30,13 @@ def corpus_facts(path: str) -> CorpusFacts:
     except KeyError as error:
         raise ValueError(f"{path} is not a corpus table ({error}); delete it and run again") from None
     return CorpusFacts(sequences, int(facts["tokens"]), int(facts["longest"]), facts["tokenizer"])
+
+
+def evidence_lengths(corpus: str) -> np.ndarray:
+    """Evidence tokens of each sequence of a corpus table, in its order."""
+    table = read_table(corpus, CORPUS)
+    ends = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+    return ends - table["prefix_len"].to_numpy()
 
 
 @dataclass(slots=True, frozen=True)

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from neuron_descriptions.common.checksums import SUFFIX, row_checksums, tail_checksums
 from neuron_descriptions.common.logs import logger
-from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
-from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts
-from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
 from neuron_descriptions.harvest.forward import bin_edges, decode_keys, encode_keys, random_sequences
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.run.memory import N_BINS
@@ -180,7 +179,7 @@ def merge(
     tables, statistics_tables = [], []
     for split, files in shards.items():
         facts = corpus_facts(corpus[split])
-        lengths = _evidence_lengths(corpus[split])
+        lengths = evidence_lengths(corpus[split])
         opened = [Shard(file, layer, rows) for file in files]
         statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
         for side, sign in enumerate(SIGNS):
@@ -231,12 +230,6 @@ def merge(
     write_table(table.take(order), exemplars)
     write_table(pa.concat_tables(statistics_tables).sort_by("neuron"), statistics)
     logger.info("layer %d: %d exemplars of %d neurons", layer, len(table), len(neurons))
-
-
-def _evidence_lengths(corpus: str) -> np.ndarray:
-    table = read_table(corpus, CORPUS)
-    ends = table["input_ids"].combine_chunks().value_lengths().to_numpy()
-    return ends - table["prefix_len"].to_numpy()
 
 
 def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, lengths) -> pa.Table:

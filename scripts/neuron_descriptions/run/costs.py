@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
-from neuron_descriptions.config.corpus import Corpus
+from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.sections import Config
@@ -31,6 +31,9 @@ RACE = 1 / 3
 LORA = 0.02
 # Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
 ROW, SHOWN_TOKEN = 200, 12
+# Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
+# time, arrays of them in memory (docs/benchmarks.md).
+PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 2e-7, 2048, 8
 # Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).
 WINDOWS_MEMORY = 3
 
@@ -251,6 +254,23 @@ def _harvest_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> 
     ]  # fmt: skip
 
 
+def _panel_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars, panel: Panel) -> list[Stage]:
+    """Activations of all kept neurons at every token, then look-ups of each layer: some passes over these numbers."""
+    blocks = -(-r.layers // kept.layers_per_job)
+    size = r.neurons * panel.tokens * r.width
+    model, p = r.config.subject.model, r.p
+    block = min(LOOKUP_BLOCK, r.neurons / r.layers) * panel.tokens * 4  # of features at a time, in float32
+    return [
+        Stage("build_panel", 1, r.reading(PANELS * panel.tokens, r.p.corpus_tokens), r.megabytes(None, 4e9),
+              kept=2 * PANELS * panel.tokens),
+        Stage("harvest_panel", PANELS, r.model_job(model, panel.tokens * blocks),
+              r.megabytes(model, 1.25 * size / blocks), r.config.subject.devices,
+              read=PANELS * panel.tokens * blocks, kept=PANELS * size),
+        Stage("type_neurons", r.layers, p.start_seconds + LOOKUP_SECONDS * r.neurons / r.layers * panel.tokens,
+              r.megabytes(None, LOOKUP_ARRAYS * block), kept=r.neurons * len(SIGNS) * 40),
+    ]  # fmt: skip
+
+
 def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
     """Published exemplars instead of a harvest: of every window an activation and a token id, and a source's number."""
     size = r.rows * (8 * r.seq_len + 4)
@@ -332,6 +352,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
         first = _harvest_stages(r, config.corpus, config.exemplars)
+        if config.panel is not None:
+            first += _panel_stages(r, config.corpus, config.exemplars, config.panel)
     else:
         first = _import_stages(r, config.exemplars)
     shown = r.signs * 2 * config.atlas.exemplars

@@ -33,11 +33,12 @@ subprocess.run(["sh", "-c", '"$0" job.py ' + sys.argv[1] + "; true", sys.executa
 pytestmark = pytest.mark.skipif(not ancestors(os.getpid()), reason="needs Linux's /proc")
 
 
-def start(folder, seconds, variable=""):
+def start(folder, seconds, variable="", before=None):
     """(process that stands for Snakemake, id of its job)."""
     (folder / "job.py").write_text(JOB)
     environment = os.environ | {VARIABLE: variable, "PYTHONPATH": str(SCRIPTS)}
-    main = subprocess.Popen([sys.executable, "-c", SNAKEMAKE, str(seconds)], cwd=folder, env=environment)
+    command = [sys.executable, "-c", SNAKEMAKE, str(seconds)]
+    main = subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=before)
     wait_for(lambda: (folder / "began").exists())
     return main, int((folder / "began").read_text())
 
@@ -49,8 +50,14 @@ def wait_for(condition):
         time.sleep(0.05)
 
 
-def test_a_job_ends_with_its_snakemake_and_leaves_nothing_half_written(tmp_path):
-    main, job = start(tmp_path, 600)
+def ignore_interrupts():
+    """As a shell does before what it starts with `&`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("before", [None, ignore_interrupts])
+def test_a_job_ends_with_its_snakemake_and_leaves_nothing_half_written(tmp_path, before):
+    main, job = start(tmp_path, 600, before=before)
     main.send_signal(signal.SIGKILL)
     main.wait()
     wait_for(lambda: not ancestors(job))

@@ -289,6 +289,7 @@ def test_exemplars_are_harvested_unless_it_says_otherwise():
         (imported(random=0), "scores.random is 2, more than exemplars.random (0); lower it"),
         (changed(imported(), scores__middle=2), "scores.middle is 2, more than imported exemplars have (0); lower it"),
         (imported() | {"corpus": demo_config()["corpus"]}, "corpus: leave it out; imported exemplars bring their own"),
+        (imported() | {"panel": {}}, "panel: leave it out; it needs exemplars.source: harvest"),
         (changed(demo_config(), corpus=None), "corpus: it is required, except where exemplars are imported"),
         (changed(demo_config(), exemplars__bucket="b"), "exemplars.bucket: unknown key"),
         (changed(demo_config(), publish={"prefix": "p"}), "publish.bucket: it is missing"),

@@ -198,3 +198,19 @@ def test_jobs_take_the_devices_that_the_configuration_says():
     assert (stages["harvest"], stages["describe"], stages["score"]) == (2, 4, 1)
     with pytest.raises(ValueError, match=r"subject\.devices is 2, .*set subject\.device_map: auto"):
         load_config(changed(tiny_config(), subject__devices=2))
+
+
+def test_panels_are_reckoned_from_first_principles():
+    raw = published() | {"panel": {"tokens": 20_000}}
+    without, plan = planned(published()), planned(raw)
+    harvest, types = (stage(plan, rule) for rule in ("harvest_panel", "type_neurons"))
+    assert harvest.kept == 2 * LAYERS * NEURONS * 20_000 * 2  # two panels of bfloat16: 18 GB each
+    assert harvest.jobs * harvest.seconds < 0.01 * stage(plan, "harvest").jobs * stage(plan, "harvest").seconds
+    assert harvest.memory_mb > LAYERS * NEURONS * 20_000 * 2 / 1e6  # a job keeps all layers of one
+    few = planned(changed(raw, exemplars__layers_per_job=8))
+    assert stage(few, "harvest_panel").memory_mb < harvest.memory_mb
+    assert stage(few, "harvest_panel").kept == harvest.kept
+    assert types.jobs == LAYERS
+    assert {s.rule for s in plan.stages} - {s.rule for s in without.stages} == {
+        "build_panel", "harvest_panel", "type_neurons"
+    }  # fmt: skip

@@ -1,0 +1,14 @@
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.common.vocabulary import SPLITS
+from neuron_descriptions.panel.texts import Cut, build_panel
+
+with job_log(snakemake.log[0], snakemake.rule):
+    build_panel(
+        documents=dict(zip(snakemake.params.ratios, snakemake.input.documents)),
+        ratios=snakemake.params.ratios,
+        model_folder=snakemake.input.model,
+        corpora=[snakemake.input[split] for split in SPLITS],
+        cut=Cut(**snakemake.params.cut),
+        seed=snakemake.params.seed,
+        outputs=dict(snakemake.output.items()),
+    )
