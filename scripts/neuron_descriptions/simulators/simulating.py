@@ -36,6 +36,11 @@ class Simulator(Protocol):
         """Tokens that have gone through the model, shared prefixes and padding aside."""
         ...
 
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of shared prefixes that have gone through the model."""
+        ...
+
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation (0..10) for each evidence token."""
         ...
@@ -78,7 +83,8 @@ class _Expectation:
     """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
 
     def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
-        self.model, self.batch_tokens, self.tokens = _with_head_rows(model, numbers), batch_tokens, 0
+        self.model, self.batch_tokens = _with_head_rows(model, numbers), batch_tokens
+        self.tokens = self.shared_tokens = 0
         self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
         self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
 
@@ -92,6 +98,7 @@ class _Expectation:
             # What is computed once is as long as the batch's shortest prefix; what others have beyond it, rows read.
             size = min(len(rows[i].prefix) for i in batch)
             own = [[*rows[i].prefix[size:], *rows[i].ids] for i in batch]
+            self.shared_tokens += sum(len(rows[i].prefix) - size for i in batch)
             longest = max(map(len, own))
             # Padding on the right: a causal model's tokens do not see what comes after them.
             ids_BS = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own])
@@ -115,6 +122,7 @@ class _Expectation:
             return None
         if self.kept[0] != distinct:
             ids_PS = torch.tensor(distinct, device=self.model.device)
+            self.shared_tokens += ids_PS.numel()
             self.kept = distinct, self.model.base_model(input_ids=ids_PS, use_cache=True).past_key_values
         cache = copy.deepcopy(self.kept[1])
         cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
@@ -187,8 +195,13 @@ class PromptedSimulator:
 
     @property
     def tokens(self) -> int:
-        """Tokens that have gone through the model."""
+        """Tokens of tasks that have gone through the model."""
         return self.expectation.tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of prefixes that have."""
+        return self.expectation.shared_tokens
 
     def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
         """(ids up to the description, ids between the description and the first token)."""
@@ -272,8 +285,13 @@ class FinetunedSimulator:
 
     @property
     def tokens(self) -> int:
-        """Tokens that have gone through the model."""
+        """Tokens of tasks that have gone through the model."""
         return self.expectation.tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of prefixes that have."""
+        return self.expectation.shared_tokens
 
     def row(self, task: Task) -> _Row:
         """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
