@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Clock, build
 
+from common import Clock, build
 from neuron_descriptions.clients.base import Answer, Prompt, Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.corpus.reading import read_texts

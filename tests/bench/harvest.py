@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from common import Clock, build, fetched
 from torch import Tensor
 
+from common import Clock, build, fetched
 from neuron_descriptions.common.vocabulary import TAILS, tail_rank
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.features.neurons import MlpNeurons

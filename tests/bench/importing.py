@@ -20,7 +20,6 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     The server is another process and counts for neither. Plain is `download_file`, boto3's own way, of objects that
     hold just the bytes that the import fetches."""
     from common import fetched
-
     from neuron_descriptions.corpus.templates import Template
     from neuron_descriptions.imports.published import import_exemplars, list_exemplars
     from neuron_descriptions.models.loading import load_tokenizer

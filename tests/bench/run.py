@@ -39,7 +39,7 @@ def main(wanted: list[str]) -> None:
             figures = importlib.import_module(known[section]).measure(Path(scratch))
         figures["seconds"] = time.monotonic() - start
         for name, value in figures.items():
-            print(f"  {name:45s} {_shown(value)}", flush=True)
+            print(f"  {name:45s} {shown(value)}", flush=True)
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
         kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         kept |= {section: figures, "machine": machine()}
@@ -47,7 +47,8 @@ def main(wanted: list[str]) -> None:
     print(f"\nWritten to {RESULTS.relative_to(ROOT)}")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A figure, as tables have it."""
     return (
         f"{value:,.4g}"
         if isinstance(value, float) and abs(value) < 10_000

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from common import Clock, build
 
+from common import Clock, build
 from conftest import ROOT
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.prompts import read_template

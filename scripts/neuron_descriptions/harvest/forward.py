@@ -37,10 +37,10 @@ ABSENT = torch.iinfo(torch.int64).min  # below any key, and below any empty slot
 _LOW = 0xFFFFFFFF
 
 
-def encode_keys(values: Tensor, seq_ids: Tensor) -> Tensor:
+def encode_keys(values: Tensor, seq_ids: Tensor | int) -> Tensor:
     """int64 keys that sort by value, then by position (the earlier sequence is the greater key).
 
-    values: any float dtype up to 32 bits; seq_ids: int64 in 0..2**32-1, of a shape that broadcasts.
+    values: any float dtype up to 32 bits; seq_ids: int64 in 0..2**32-1, of a shape that broadcasts, or one number.
     """
     bits = (values.float() + 0.0).view(torch.int32)  # + 0.0 makes -0.0 equal 0.0
     ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
@@ -70,7 +70,13 @@ class Batch:
     def to(self, device: Any) -> "Batch":
         """The same on a device."""
         tensors = self.input_ids_BT, self.evidence_N, self.valid_BE, self.valid_V
-        return Batch(self.first, *(tensor if tensor is None else tensor.to(device) for tensor in tensors))  # type: ignore[arg-type]
+        return Batch(self.first, *(tensor if tensor is None else moved(tensor, device) for tensor in tensors))  # type: ignore[arg-type]
+
+
+def moved(tensor: Tensor, device: Any) -> Tensor:
+    """A tensor on a device. On its way up from main memory nothing is waited for: the copy takes the bytes at once;
+    on the way down it has to be."""
+    return tensor.to(device, non_blocking=tensor.device.type == "cpu")
 
 
 def make_batch(first: int, input_ids: list[list[int]], prefix_len: np.ndarray, longest: int) -> Batch:
@@ -123,8 +129,9 @@ class TopK:
 
     def update(self, b_P: Tensor, side_P: Tensor, key_P: Tensor, batch: int, evidence: Evidence) -> None:
         """Take in pairs of a batch's sequences (0..batch-1) and sides, each at most once."""
-        enters_P = key_P > self.least_S[side_P]
-        b_P, side_P, key_P = b_P[enters_P], side_P[enters_P], key_P[enters_P]
+        # Places, not masks, and of a known number if there is one: what a mask selects, a GPU's host has to wait for.
+        enters = (key_P > self.least_S[side_P]).nonzero()[:, 0]
+        b_P, side_P, key_P = b_P[enters], side_P[enters], key_P[enters]
         if not len(key_P):
             return
         touched_S = torch.zeros(len(self.least_S), dtype=torch.bool, device=key_P.device)
@@ -137,17 +144,17 @@ class TopK:
         least_X = _kth_largest(both, k)
         kept = both >= least_X[:, None]
         # As many enter a row as are evicted from it; both lists are in row order, so they pair up.
+        row, b = kept[:, k:].nonzero(as_tuple=True)
         slot_XB = torch.full_like(new_XB, -1)
-        slot_XB[kept[:, k:]] = (~kept[:, :k]).nonzero()[:, 1]
+        slot_XB[row, b] = torch.nonzero_static(~kept[:, :k], size=len(row))[:, 1]
         # Sequence by sequence, so that neighbouring neurons' windows are read from the same lines of memory.
-        b, row = (slot_XB.T >= 0).nonzero(as_tuple=True)
+        b, row = torch.nonzero_static(slot_XB.T >= 0, size=len(row)).unbind(1)
         side, slot = side_X[row], slot_XB[row, b]
         self.key_SK[side, slot] = new_XB[row, b]
         window = evidence.windows(b, side)
         self.window_SKE[side, slot, : window.shape[1]] = window
         self.least_S[side_X] = least_X
-        full = least_X > ABSENT + k
-        self.value_S[side_X[full]] = decode_keys(least_X[full])[0]
+        self.value_S[side_X] = torch.where(least_X > ABSENT + k, decode_keys(least_X)[0], self.value_S[side_X])
 
 
 def _kth_largest(rows_XY: Tensor, k: int) -> Tensor:
@@ -298,8 +305,8 @@ class Drawn:
         if low == high:
             return
         device, drawn = self.window_SRE.device, self.window_SRE.shape[1]
-        place = torch.from_numpy(self._order[low:high]).to(device)
-        window = evidence.windows(torch.from_numpy(self._ids[low:high] - first).to(device), place // drawn)
+        place = moved(torch.from_numpy(self._order[low:high]), device)
+        window = evidence.windows(moved(torch.from_numpy(self._ids[low:high] - first), device), place // drawn)
         self.window_SRE[place // drawn, place % drawn, : window.shape[1]] = window
 
 
@@ -331,7 +338,7 @@ class Middle:
         for stratum, ids in enumerate(self._strata):
             low, high = np.searchsorted(ids, [first, first + len(peak_BS)])
             for seq_id in ids[low:high].tolist():
-                key_S = encode_keys(peak_BS[seq_id - first], torch.tensor(seq_id, device=peak_BS.device))
+                key_S = encode_keys(peak_BS[seq_id - first], seq_id)
                 side = (key_S > self.key_SM[:, stratum]).nonzero()[:, 0]
                 self.key_SM[side, stratum] = key_S[side]
                 window = evidence.windows(torch.full_like(side, seq_id - first), side)
@@ -389,8 +396,8 @@ class LayerState:
         b_P, side_P = (peak_BS >= least_S).nonzero(as_tuple=True)
         peak_P = peak_BS[b_P, side_P]
         self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
-        tail_P = peak_P >= self.tail.edge_S[side_P]
-        self.tail.update(b_P[tail_P], side_P[tail_P], evidence)
+        reaches = (peak_P >= self.tail.edge_S[side_P]).nonzero()[:, 0]
+        self.tail.update(b_P[reaches], side_P[reaches], evidence)
         self.middle.update(peak_BS, first, evidence)
         self.random.update(first, n_sequences, evidence)
 
@@ -467,9 +474,10 @@ def run_layers(
             )
         handles.append(hook)
     try:
-        for current in batches:
+        for batch in batches:
+            current = batch.to(device)  # once, not for every layer
             with suppress(_Stop):
-                model(input_ids=current.input_ids_BT.to(device), use_cache=False)
+                model(input_ids=current.input_ids_BT, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

@@ -294,6 +294,6 @@ def score_chunk(
         found = scorer.score(layer, neuron, sign, candidates[neuron, sign])
         score_rows += found[0]
         simulation_rows += found[1]
-    logger.info("%d tokens simulated, shared parts aside", loaded.tokens)
+    logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)
     write_table(pa.Table.from_pylist(simulation_rows, schema=SIMULATIONS), outputs["simulations"])
     write_table(pa.Table.from_pylist(score_rows, schema=SCORES), outputs["scores"])

@@ -17,6 +17,7 @@ from neuron_descriptions.models.loading import load_model, load_tokenizer, speci
 from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
 
 OUTPUTS = 11  # of a fine-tuned simulator: 0..10
+SMALLEST = 6  # a batch of less than one in so many of batch_tokens takes in prefixes of another length
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,6 +34,11 @@ class Simulator(Protocol):
     @property
     def tokens(self) -> int:
         """Tokens that have gone through the model, shared prefixes and padding aside."""
+        ...
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of shared prefixes that have gone through the model."""
         ...
 
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
@@ -77,7 +83,8 @@ class _Expectation:
     """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
 
     def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
-        self.model, self.batch_tokens, self.tokens = _with_head_rows(model, numbers), batch_tokens, 0
+        self.model, self.batch_tokens = _with_head_rows(model, numbers), batch_tokens
+        self.tokens = self.shared_tokens = 0
         self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
         self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
 
@@ -88,15 +95,20 @@ class _Expectation:
         # A row without reads has no evidence in the simulator's tokens: nothing to predict from.
         results = {i: [0.0] * len(row.groups or []) for i, row in enumerate(rows) if not row.reads}
         for batch in self._batches(rows):
-            longest = max(len(rows[i].ids) for i in batch)
+            # What is computed once is as long as the batch's shortest prefix; what others have beyond it, rows read.
+            size = min(len(rows[i].prefix) for i in batch)
+            own = [[*rows[i].prefix[size:], *rows[i].ids] for i in batch]
+            self.shared_tokens += sum(len(rows[i].prefix) - size for i in batch)
+            longest = max(map(len, own))
             # Padding on the right: a causal model's tokens do not see what comes after them.
-            ids_BS = torch.tensor([rows[i].ids + [0] * (longest - len(rows[i].ids)) for i in batch])
-            cache = self._cache([rows[i].prefix for i in batch])
+            ids_BS = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own])
+            cache = self._cache([rows[i].prefix[:size] for i in batch])
             logits_BSN = self.model(
                 input_ids=ids_BS.to(self.model.device), past_key_values=cache, use_cache=cache is not None
             ).logits
             for b, i in enumerate(batch):
-                expected = (logits_BSN[b, rows[i].reads].float().softmax(-1) @ self.numbers_N).tolist()
+                reads = [place + len(rows[i].prefix) - size for place in rows[i].reads]
+                expected = (logits_BSN[b, reads].float().softmax(-1) @ self.numbers_N).tolist()
                 groups = rows[i].groups
                 results[i] = (
                     expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
@@ -110,27 +122,33 @@ class _Expectation:
             return None
         if self.kept[0] != distinct:
             ids_PS = torch.tensor(distinct, device=self.model.device)
+            self.shared_tokens += ids_PS.numel()
             self.kept = distinct, self.model.base_model(input_ids=ids_PS, use_cache=True).past_key_values
         cache = copy.deepcopy(self.kept[1])
         cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
         return cache
 
     def _batches(self, rows: list[_Row]) -> Iterator[list[int]]:
-        """Row numbers in batches of at most batch_tokens, padding and prefixes included: prefixes of one length in one
-        batch, so that they need no padding, rows of one prefix together, longest first."""
+        """Row numbers in batches of at most batch_tokens, padding and prefixes included: rows of one prefix together,
+        longest first. Prefixes of one length need no padding, so they fill a batch; only one that would stay below a
+        share of batch_tokens, too small for a GPU, takes rows of the next length in."""
         batch: list[int] = []
-        size = longest = 0
+        size = longest = 0  # of the batch's shortest prefix, of the longest row beyond that
 
         def order(i: int) -> tuple:
             return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
 
         for i in sorted((i for i, row in enumerate(rows) if row.reads), key=order):
-            longest = max(longest, len(rows[i].ids))
-            grown = (len(rows[i].prefix) + longest) * (len(batch) + 1)
-            if batch and (grown > self.batch_tokens or len(rows[i].prefix) != size):
+            prefix, ids = len(rows[i].prefix), len(rows[i].ids)
+            grown = max(longest, prefix - size + ids)
+            another = batch and prefix != len(rows[batch[-1]].prefix)
+            filled = another and len(batch) * longest * SMALLEST >= self.batch_tokens
+            if batch and (filled or (size + grown) * (len(batch) + 1) > self.batch_tokens):
                 yield batch
-                batch, longest = [], len(rows[i].ids)
-            size = len(rows[i].prefix)
+                batch = []
+            if not batch:
+                size, grown = prefix, ids
+            longest = grown
             batch.append(i)
         if batch:
             yield batch
@@ -177,8 +195,13 @@ class PromptedSimulator:
 
     @property
     def tokens(self) -> int:
-        """Tokens that have gone through the model."""
+        """Tokens of tasks that have gone through the model."""
         return self.expectation.tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of prefixes that have."""
+        return self.expectation.shared_tokens
 
     def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
         """(ids up to the description, ids between the description and the first token)."""
@@ -262,8 +285,13 @@ class FinetunedSimulator:
 
     @property
     def tokens(self) -> int:
-        """Tokens that have gone through the model."""
+        """Tokens of tasks that have gone through the model."""
         return self.expectation.tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of prefixes that have."""
+        return self.expectation.shared_tokens
 
     def row(self, task: Task) -> _Row:
         """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""

@@ -239,15 +239,19 @@ def strengths_of(acts: np.ndarray, largest: float) -> np.ndarray:
 def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) -> Any:
     """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable.
     settings: the config's `training`."""
-    lora, rank = settings["method"] == "lora", settings["rank"]
-    model = load_base(folder, "bfloat16" if lora else "float32", threads, settings["device_map"])
+    dtype = "bfloat16" if settings["method"] == "lora" else "float32"
+    return learning(load_base(folder, dtype, threads, settings["device_map"]), settings, seed)
+
+
+def learning(model: Any, settings: dict[str, Any], seed: int) -> Any:
+    """A causal model made trainable: see `trainable`."""
     model.config.tie_word_embeddings = False
     hidden = model.get_output_embeddings().in_features
     *_, last = model.base_model.parameters()  # on several devices, the outputs stand where the states come out
     model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=last.device))
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
-    if lora:
-        model = with_low_rank(model, rank, seed)
+    if settings["method"] == "lora":
+        model = with_low_rank(model, settings["rank"], seed)
     model.get_output_embeddings().weight.requires_grad_(True)
     return model
 
@@ -395,7 +399,7 @@ def train_simulator(
     kept = Path(checkpoints) / f"{identity:016x}"
     model = trainable(folder, settings, threads, key(seed, "adapter"))
     form = FinetunedFormat(tokenizer)
-    curve = _fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
+    curve = fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
     if second := settings["second"]:
         chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second["neurons"]]
         ranked = Path(f"{kept}-best.json")
@@ -406,7 +410,7 @@ def train_simulator(
                 part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
         best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}
         again = Ranked(examples, best, second["sequences"])
-        last = _fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
+        last = fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
         curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last)]
     with whole(output) as part:
         part.mkdir()
@@ -419,7 +423,7 @@ def train_simulator(
         logger.info("sha256, for the config: %s", adapter_sha256(output))
 
 
-def _fit(
+def fit(
     model: Any,
     form: FinetunedFormat,
     examples: Examples,
@@ -427,7 +431,8 @@ def _fit(
     settings: dict[str, Any],
     checkpoint: Path,
 ) -> list[dict[str, float]]:
-    """Take a stage's steps; its curve."""
+    """Take a stage's steps; its curve. settings: those of the config's `training` that say how; checkpoint: a file
+    that outlives a killed job."""
     size = settings["batch_size"]
     bins = model.get_output_embeddings().weight
     others = [p for p in model.parameters() if p.requires_grad and p is not bins]

@@ -57,6 +57,19 @@ def test_the_published_run_is_reckoned_within_a_factor_of_two_of_first_principle
     assert within(2, plan.totals()["gpu_hours"] * 2 / (LAYERS * NEURONS), 0.046)
 
 
+def test_the_recommended_run_takes_at_most_250_h100_hours_and_what_first_principles_say():
+    raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-recommended.yaml").read_text())
+    plan = planned(raw)
+    assert plan.totals()["gpu_hours"] <= 250
+    assert not plan.passed()
+    assert raw["plan"]["teraflops"] <= 0.4 * 989.4
+    assert sum(len(n) for n in described_and_kept(load_config(raw))[0].neurons.values()) == LAYERS * NEURONS
+    signs, per_hour = 2 * LAYERS * NEURONS, 0.4 * 989e12 * 3600
+    prompts = signs * 5 * (15 * (95 - PREFIX + 8) + 100 + 25 * 4)
+    simulated = signs * (5 + 3 + 3 + 1 + 3) * 9 * 95
+    assert within(1.5, plan.totals()["gpu_hours"], 2 * IN_LAYERS * (prompts + simulated + 3e6 * 95) / per_hour)
+
+
 def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_first_principles():
     raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-simulator.yaml").read_text())
     training = stage(planned(raw), "train_simulator")

@@ -280,7 +280,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("kind", HEADS)
-@pytest.mark.parametrize("prefixes", [[0, 0, 0, 0], [40, 40, 40, 40], [7, 3, 7, 0]])
+@pytest.mark.parametrize("prefixes", [[0, 0, 0, 0], [40, 40, 40, 40], [7, 3, 7, 0], [7, 3, 7, 2]])
 def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
     torch.manual_seed(0)
     small = AutoModelForCausalLM.from_config(HEADS[kind]).eval()
@@ -301,6 +301,24 @@ def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
                 logits = small(input_ids=torch.tensor([[*row.prefix, *row.ids]]), use_cache=False).logits[0]
             shares = logits[len(row.prefix) :][row.reads][:, numbers].softmax(1)
             assert values == pytest.approx((shares @ torch.arange(4.0)).tolist(), abs=1e-4)
+
+
+def test_prefixes_of_other_lengths_join_a_batch_only_where_it_would_be_small():
+    torch.manual_seed(0)
+    small = AutoModelForCausalLM.from_config(HEADS["plain"]).eval()
+    rows = [_Row((n,) * (10 + n), [1] * 60, [0]) for n in range(20) for _ in range(30)]  # of each length 1,800 tokens
+
+    def batches(batch_tokens):
+        found = list(_Expectation(small, [1, 2], batch_tokens)._batches(rows))
+        assert sorted(i for batch in found for i in batch) == list(range(len(rows)))
+        for batch in found:  # padding included
+            assert len(batch) * max(len(rows[i].prefix) + len(rows[i].ids) for i in batch) <= batch_tokens
+        return found
+
+    assert all(len({len(rows[i].prefix) for i in batch}) == 1 for batch in batches(8192))
+    many = batches(65_536)
+    assert min(60 * len(batch) for batch in many[:-1]) >= 8192
+    assert len(many) < 6
 
 
 # --- loading -----------------------------------------------------------------------------------------
