@@ -22,7 +22,8 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     from common import fetched
 
     from neuron_descriptions.corpus.templates import Template
-    from neuron_descriptions.imports.published import import_exemplars, list_exemplars
+    from neuron_descriptions.imports.listing import list_exemplars
+    from neuron_descriptions.imports.published import import_exemplars
     from neuron_descriptions.models.loading import load_tokenizer
     from published_folder import write_large
     from s3_server import S3Server
