@@ -28,7 +28,7 @@ rule describe:
     benchmark:
         "<benchmarks>/describe/layer-{layer}/{part}.tsv"
     conda:
-        f"../envs/{EXPLAINER_ENV}.yaml"
+        f"../envs/{EXPLAINER.environment()}.yaml"
     threads: 1 if REMOTE else 4
     resources:
         mem_mb=memory("describe"),

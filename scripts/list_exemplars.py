@@ -1,5 +1,5 @@
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.imports.published import list_exemplars
+from neuron_descriptions.imports.listing import list_exemplars
 
 with job_log(snakemake.log[0], snakemake.rule):
     list_exemplars(

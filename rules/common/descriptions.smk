@@ -1,19 +1,12 @@
 # Explainers and their prompts: what describing needs and depends on. No rules.
-from neuron_descriptions.config.explainers import ACCESS_KEYS
+from neuron_descriptions.config.explainers import ACCESS_KEYS, clients
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 
 EXPLAINER = CFG.descriptions.explainer
-REMOTE = EXPLAINER.client in ("openai", "anthropic")
-EXPLAINER_ENV = {
-    "transformers": "models",
-    "vllm": "vllm-cpu" if getattr(EXPLAINER, "build", "") == "cpu" else "vllm",
-}.get(EXPLAINER.client, "endpoints")
-# Of these, each run's descriptions depend on one.
-OTHER_CLIENTS = {"transformers", "vllm", "openai", "anthropic"} - {EXPLAINER.client}
-
-
-# The model of a local explainer, the tokenizer of a remote one that is sent token ids, or None.
-EXPLAINER_MODEL = getattr(EXPLAINER, "tokenizer", None) if REMOTE else EXPLAINER.model
+REMOTE = EXPLAINER.remote
+# Of the clients, each run's descriptions depend on one.
+OTHER_CLIENTS = set(clients()) - {EXPLAINER.client}
+EXPLAINER_MODEL = EXPLAINER.local_model()
 
 
 def explainer_folder():

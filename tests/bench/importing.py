@@ -21,7 +21,8 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     hold just the bytes that the import fetches."""
     from common import fetched
     from neuron_descriptions.corpus.templates import Template
-    from neuron_descriptions.imports.published import import_exemplars, list_exemplars
+    from neuron_descriptions.imports.listing import list_exemplars
+    from neuron_descriptions.imports.published import import_exemplars
     from neuron_descriptions.models.loading import load_tokenizer
     from published_folder import write_large
     from s3_server import S3Server

@@ -1,14 +1,28 @@
 """Section `descriptions.explainer`: a section for each client."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from neuron_descriptions.config.base import Dtype, NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 
-class TransformersExplainer(Section):
+class ExplainerSection(Section):
+    """What the rules ask of a client's section."""
+
+    remote: ClassVar[bool] = False  # an endpoint: its job takes no GPU, and runs where the workflow does
+
+    def environment(self) -> str:
+        """Name of the job's environment in envs/."""
+        return "models"
+
+    def local_model(self) -> str | None:
+        """Name under `models` of the model whose weights or tokenizer the job needs."""
+        return getattr(self, "model", None)
+
+
+class TransformersExplainer(ExplainerSection):
     """A transformers model in the job itself, on the GPU where there is one."""
 
     client: Literal["transformers"] = "transformers"
@@ -22,7 +36,7 @@ class TransformersExplainer(Section):
     differently."""
 
 
-class VllmExplainer(Section):
+class VllmExplainer(ExplainerSection):
     """A vLLM engine in the job itself. It needs an environment of its own: run Snakemake with --sdm conda."""
 
     client: Literal["vllm"]
@@ -41,6 +55,10 @@ class VllmExplainer(Section):
     """Do not compile the model: starts faster, generates slower. Best on for the CPU build."""
     memory: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Share of the GPU's memory that the engine takes. Never changes a result."""
+
+    def environment(self) -> str:
+        """That of its build."""
+        return "vllm-cpu" if self.build == "cpu" else "vllm"
 
 
 class Limits(Section):
@@ -70,8 +88,10 @@ class Prices(Section):
     """For a million completion tokens."""
 
 
-class Endpoint(Section):
+class Endpoint(ExplainerSection):
     """A model behind a network interface."""
+
+    remote: ClassVar[bool] = True
 
     model: str
     """Its name at the endpoint."""
@@ -100,6 +120,14 @@ class Endpoint(Section):
         if not url.startswith(("https://", "http://")) or "@" in url:
             raise ValueError("not an http(s) address without a user and password in it")
         return url
+
+    def environment(self) -> str:
+        """That of all endpoints."""
+        return "endpoints"
+
+    def local_model(self) -> str | None:
+        """Its tokenizer's, where prompts go as token ids."""
+        return getattr(self, "tokenizer", None)
 
     @model_validator(mode="after")
     def _priced(self) -> "Endpoint":
@@ -147,3 +175,9 @@ Explainer = Annotated[
     ],
     BeforeValidator(_default_client),
 ]
+
+
+def clients() -> dict[str, type[ExplainerSection]]:
+    """Every client: the value of its key `client` -> its section."""
+    sections = get_args(get_args(Explainer)[0])
+    return {get_args(section.model_fields["client"].annotation)[0]: section for section in sections}

@@ -2,6 +2,16 @@
 
 import re
 
+from neuron_descriptions.descriptions.prompts import MARKER
+
+# At an answer's start: a description may speak of such words.
+_REFUSAL = re.compile(
+    r"\W*(sorry\b|I(?:['’]m| am) (?:very |so )?sorry|I apologi[sz]e|I can(?:not|['’]t)\b|"
+    r"I(?:['’]m| am) (?:unable|not able)|as an AI\b|unfortunately, I\b)",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
+
 # Of thoughts: their beginnings and ends. One that stands in quotes is spoken of.
 _THOUGHTS = r"think|thinking|thoughts?|reasoning|reflection|scratchpad"
 _TAG = re.compile(
@@ -138,3 +148,44 @@ def is_junk(line: str) -> bool:
     if any(len(group) >= 3 and len(set(group)) == 1 for group in (words, _keys(items) if items else [])):
         return True
     return len(words) >= 8 and len(set(words)) <= len(words) / 4
+
+
+def answered(begun: str, text: str) -> str | None:
+    """What an answer that began with `begun` says behind its last thought and its last marker; None where it has no
+    word there."""
+    rest = without_thoughts(text)
+    if rest is None or MARKER not in begun + rest:
+        return None
+    said = rest.rpartition(MARKER)[2].strip()
+    return said if re.search(r"\w", said) else None
+
+
+def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str]:
+    """(description, status) of an answer that began with `begun`, where the client could begin it: what follows the
+    last thought and the last marker; its first line, or list; an unfinished one up to its last full sentence, where it
+    has one; in a clean form. What is no description, as the prompt again or one word over and over, is unparsed."""
+    rest = without_thoughts(text)
+    if rest is None:
+        return None, "unparsed"
+    if MARKER not in begun + rest:
+        return None, "refused" if _REFUSAL.match(rest) else "unparsed"
+    said = answered(begun, text)
+    if said is None:
+        return None, "unparsed"
+    if _REFUSAL.match(said):
+        return None, "refused"
+    whole = (begun + rest).rpartition(MARKER)[2].strip()
+    line = first_line(whole.removeprefix("**").strip()).strip()  # of a marker in bold
+    if line.count("**") == 1:
+        line = line.removesuffix("**").strip()
+    if not finished and (ends := list(_SENTENCE_END.finditer(line))):
+        line = line[: ends[-1].end()]
+    for opening, closing in ('""', "“”"):
+        quotes = [c for c in line if c in (opening, closing)]
+        if len(quotes) == 2 and (line[0], line[-1]) == (opening, closing):
+            line = line[1:-1].strip()
+    words = "" if MARKER in rest else begun.rpartition(MARKER)[2].strip()  # not the model's
+    if is_junk(line.removeprefix(words)):
+        return None, "unparsed"
+    line = clean_line(line)
+    return (line, "ok") if re.search(r"\w", line) else (None, "unparsed")

@@ -1,26 +1,24 @@
 """Candidate descriptions: evidence drawn per candidate, prompts, answers, what became of them."""
 
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.clients.base import Answer, Client, Prompt, Request, cost
-from neuron_descriptions.clients.journal import Journal, open_ledger
+from neuron_descriptions.clients.base import Answer, Prompt, Request, cost
+from neuron_descriptions.clients.journal import Journal
+from neuron_descriptions.clients.opening import Job, open_client
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import read_tables, write_table
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
 from neuron_descriptions.corpus.reading import Text, read_texts
-from neuron_descriptions.descriptions.answers import clean_line, first_line, is_junk, without_thoughts
+from neuron_descriptions.descriptions.answers import answered, parse_answer
 from neuron_descriptions.descriptions.concepts import CONCEPTS, ConceptCandidates
 from neuron_descriptions.descriptions.prompts import (
-    MARKER,
     Example,
     Excerpt,
     ExplainerTemplate,
@@ -32,15 +30,6 @@ from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS
 from neuron_descriptions.descriptions.tokens import describe_tokens, peak_of
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
-
-# At an answer's start: a description may speak of such words.
-_REFUSAL = re.compile(
-    r"\W*(sorry\b|I(?:['’]m| am) (?:very |so )?sorry|I apologi[sz]e|I can(?:not|['’]t)\b|"
-    r"I(?:['’]m| am) (?:unable|not able)|as an AI\b|unfortunately, I\b)",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
-
 
 TOKENS = "tokens"  # the explainer that is no model
 
@@ -104,47 +93,6 @@ def draw_examples(examples: tuple[Example, ...], few_shot: dict[str, Any], seed:
     if few_shot["order"] == "permuted":
         order = generator(seed, "examples", *what).permutation(len(examples)).tolist()
     return [examples[i] for i in order[: few_shot["count"]]]
-
-
-def _answered(begun: str, text: str) -> str | None:
-    """What an answer that began with `begun` says behind its last thought and its last marker; None where it has no
-    word there."""
-    rest = without_thoughts(text)
-    if rest is None or MARKER not in begun + rest:
-        return None
-    answered = rest.rpartition(MARKER)[2].strip()
-    return answered if re.search(r"\w", answered) else None
-
-
-def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str]:
-    """(description, status) of an answer that began with `begun`, where the client could begin it: what follows the
-    last thought and the last marker; its first line, or list; an unfinished one up to its last full sentence, where it
-    has one; in a clean form. What is no description, as the prompt again or one word over and over, is unparsed."""
-    rest = without_thoughts(text)
-    if rest is None:
-        return None, "unparsed"
-    if MARKER not in begun + rest:
-        return None, "refused" if _REFUSAL.match(rest) else "unparsed"
-    answered = _answered(begun, text)
-    if answered is None:
-        return None, "unparsed"
-    if _REFUSAL.match(answered):
-        return None, "refused"
-    whole = (begun + rest).rpartition(MARKER)[2].strip()
-    line = first_line(whole.removeprefix("**").strip()).strip()  # of a marker in bold
-    if line.count("**") == 1:
-        line = line.removesuffix("**").strip()
-    if not finished and (ends := list(_SENTENCE_END.finditer(line))):
-        line = line[: ends[-1].end()]
-    for opening, closing in ('""', "“”"):
-        quotes = [c for c in line if c in (opening, closing)]
-        if len(quotes) == 2 and (line[0], line[-1]) == (opening, closing):
-            line = line[1:-1].strip()
-    words = "" if MARKER in rest else begun.rpartition(MARKER)[2].strip()  # not the model's
-    if is_junk(line.removeprefix(words)):
-        return None, "unparsed"
-    line = clean_line(line)
-    return (line, "ok") if re.search(r"\w", line) else (None, "unparsed")
 
 
 # Of answers that all end before anything can be read, so many tell enough.
@@ -215,7 +163,7 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
             nonlocal early
             for i, answer in answers.items():
                 asked[i].take(answer, begun)
-                early += asked[i].status == "unparsed" and not answer.finished and _answered(begun, answer.text) is None
+                early += asked[i].status == "unparsed" and not answer.finished and answered(begun, answer.text) is None
                 tally.add(answer, asked[i].status, fresh)
             progress.advance(len(answers), str(tally), free=not fresh)
 
@@ -340,50 +288,6 @@ def _excerpts(
     )
 
 
-@contextmanager
-def open_client(
-    explainer: dict[str, Any],
-    folder: str | None,
-    template: ExplainerTemplate,
-    temperature: float,
-    max_tokens: int,
-    access: dict[str, Any],
-    part: str,
-    threads: int,
-) -> Iterator[Client]:
-    """The client of the config's `descriptions.explainer`. folder: of its weights or its tokenizer, if it has one;
-    access: what no result depends on: key_variable, limits, prices, memory, and the folder `requests`."""
-    kind = explainer["client"]
-    if kind == "transformers":
-        from neuron_descriptions.clients.transformers import TransformersClient
-        from neuron_descriptions.models.loading import load_model
-
-        assert folder
-        model = load_model(folder, explainer["dtype"], head=True, threads=threads)
-        tokenizer = load_tokenizer(folder)
-        yield TransformersClient(model, tokenizer, temperature, max_tokens, template.stop, explainer["batch_tokens"])
-    elif kind == "vllm":
-        from neuron_descriptions.clients.vllm import VllmClient
-
-        assert folder
-        tokenizer = load_tokenizer(folder)
-        yield VllmClient(folder, tokenizer, explainer, temperature, max_tokens, template.stop, access["memory"])
-    else:
-        limits, prices = access["limits"], access["prices"]
-        ledger = open_ledger(f"{access['requests']}/spending.sqlite", part, limits["budget"])
-        with ledger if prices else nullcontext() as counted:
-            asked = (explainer, access["key_variable"], limits, prices, temperature, max_tokens, counted)
-            if kind == "openai":
-                from neuron_descriptions.clients.openai import OpenaiClient
-
-                tokenizer = load_tokenizer(folder) if folder else None
-                yield OpenaiClient(*asked, tokenizer=tokenizer, stop=template.stop)
-            else:
-                from neuron_descriptions.clients.anthropic import AnthropicClient
-
-                yield AnthropicClient(*asked)
-
-
 def describe(
     neurons: list[int],
     layer: int,
@@ -401,7 +305,7 @@ def describe(
     """Describe a part's neurons and write the tables.
 
     inputs: corpus, exemplars, statistics, subject, prompt, and explainer, where it has a folder; settings: the config's
-    `descriptions`, the rest of it; access: see open_client; code: stands for the code that makes the answers.
+    `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code that makes the answers.
     """
     template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins="explainer" in inputs)
     max_tokens = settings["max_tokens"] or template.max_tokens
@@ -411,9 +315,10 @@ def describe(
     )  # fmt: skip
     tally = Tally(access["prices"])
     where = f"layer-{layer}/{part}"
-    with open_client(
-        explainer, inputs.get("explainer"), template, settings["temperature"], max_tokens, access, where, threads
-    ) as client:
+    job = Job(
+        explainer, inputs.get("explainer"), template.stop, settings["temperature"], max_tokens, access, where, threads
+    )
+    with open_client(job) as client:
         # An endpoint's answers are paid for: they outlive the code and the job.
         made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
         journal = Journal(f"{access['requests']}/{where}.jsonl", set(neurons), made_by)

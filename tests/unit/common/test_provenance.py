@@ -115,7 +115,7 @@ def test_formula_or_constant_changes_its_rule(edit, file, old, new):
 
 
 def test_the_template_is_also_the_imports(edit):
-    adapters = {"build_corpus.py", "list_exemplars.py", "import_exemplars.py"}
+    adapters = {"build_corpus.py", "list_exemplars.py"}
     assert (
         changed_adapters(edit("neuron_descriptions/corpus/templates.py", "return text.strip()", "return text"))
         == adapters

@@ -14,7 +14,9 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.harvest.tables import EXEMPLARS
 from neuron_descriptions.imports import published as importing
-from neuron_descriptions.imports.published import import_exemplars, list_exemplars, read_listing
+from neuron_descriptions.imports.arrays import read_listing
+from neuron_descriptions.imports.listing import list_exemplars
+from neuron_descriptions.imports.published import import_exemplars
 from published_folder import write_large
 from s3_server import ACCESS, Proxy, S3Server
 

@@ -11,13 +11,13 @@ from neuron_descriptions.clients.base import Answer, Prompt
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.corpus.reading import read_texts
+from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import (
     Candidate,
     Tally,
     ask,
     descriptions_table,
     draw_evidence,
-    parse_answer,
     prepare,
 )
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate

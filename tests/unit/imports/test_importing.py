@@ -20,8 +20,11 @@ from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.descriptions.asking import prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.imports import arrays
 from neuron_descriptions.imports import published as importing
-from neuron_descriptions.imports.published import import_exemplars, list_exemplars, ranges, sequence_ids
+from neuron_descriptions.imports.arrays import ranges
+from neuron_descriptions.imports.listing import list_exemplars
+from neuron_descriptions.imports.published import import_exemplars, sequence_ids
 from neuron_descriptions.scores.simulation import Evidence
 from published_folder import write_published
 
@@ -251,7 +254,7 @@ def test_arrays_saved_as_permuted_tensors_are_read(published, smollm2, tmp_path,
 @pytest.mark.parametrize("request_bytes", [16 << 20, 300])
 @pytest.mark.parametrize("part", [NEURONS, [5], [1, 11]], ids=len)
 def test_any_array_may_be_in_fortran_order(published, smollm2, tmp_path, imported, monkeypatch, request_bytes, part):
-    monkeypatch.setattr(importing, "REQUEST", request_bytes)
+    monkeypatch.setattr(arrays, "REQUEST", request_bytes)
     folder = shutil.copytree(published, tmp_path / "folder")
     for path in folder.glob("*/layer*/*_*s.npy"):
         np.save(path, np.asfortranarray(np.load(path)))
@@ -264,7 +267,7 @@ def test_any_array_may_be_in_fortran_order(published, smollm2, tmp_path, importe
 
 
 def test_ranges_cover_the_neurons_and_nothing_else(monkeypatch):
-    monkeypatch.setattr(importing, "REQUEST", 25)
+    monkeypatch.setattr(arrays, "REQUEST", 25)
     source = np.random.default_rng(0).bytes(100 * 10)
     for neurons in ([0], [99], list(range(100)), [3, 4, 5, 9, 10, 50]):
         buffer = bytearray(len(neurons) * 10)

@@ -9,7 +9,8 @@ from neuron_descriptions.clients.base import Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS
-from neuron_descriptions.descriptions.asking import parse_answer, prepare
+from neuron_descriptions.descriptions.answers import parse_answer
+from neuron_descriptions.descriptions.asking import prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS

@@ -21,7 +21,8 @@ from neuron_descriptions.models.adapters import BINS, CONFIG, WEIGHTS, adapter_s
 from neuron_descriptions.models.loading import load_model, token_strings
 from neuron_descriptions.simulators.simulating import FinetunedFormat, FinetunedSimulator, Task
 from neuron_descriptions.training import simulator as simulator_training
-from neuron_descriptions.training.simulator import Examples, rank, read_material, strengths_of, train_simulator
+from neuron_descriptions.training.material import Examples, read_material, strengths_of
+from neuron_descriptions.training.simulator import rank, train_simulator
 from word_neurons import NEURONS, SEQUENCES, WORDS, tiny_base, word_neurons
 
 SETTINGS = {

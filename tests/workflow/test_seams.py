@@ -1,0 +1,123 @@
+"""Something new of one's own takes three files at most: what is written here is all that is written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Project, changed, tiny_config
+
+SECTION = '''
+class CountingExplainer(Endpoint):
+    """Counts words; asks nobody."""
+
+    client: Literal["counting"]
+    """`counting`: the longest words of the prompt."""
+    model: str = "counting"
+    """Its name in the tables."""
+    words: PositiveInt = 2
+    """How many words it names."""
+
+
+def _default_client'''
+
+CLIENT = '''"""A client that asks nobody: the longest words of a prompt."""
+
+from neuron_descriptions.clients.base import Answer, Done, Request
+
+
+class CountingClient:
+    """Answers with words of the prompt."""
+
+    begins = True
+    keeps = False
+
+    def __init__(self, words: int):
+        self.words = words
+
+    def payloads(self, requests: list[Request]) -> list[dict]:
+        return [{"words": self.words, "prompt": request.prompt.sha256()} for request in requests]
+
+    def answer(self, requests: list[Request], done: Done) -> None:
+        for number, request in enumerate(requests):
+            words = request.prompt.messages[-1]["content"].split()
+            said = ", ".join(sorted(set(words), key=lambda word: (-len(word), word))[: self.words])
+            done({number: Answer(said, len(words), self.words, finished=True)})
+'''
+
+ENTRY = """@contextmanager
+def _counting(job: Job) -> Iterator[Client]:
+    from neuron_descriptions.clients.counting import CountingClient
+
+    yield CountingClient(job.explainer["words"])
+
+
+# The key `client` of the section -> how it is opened."""
+
+# What a job does with it: from the configuration to answers.
+ASK = """
+import json, sys, yaml
+from neuron_descriptions.clients.base import Prompt, Request
+from neuron_descriptions.clients.opening import CLIENTS, Job, open_client
+from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.explainers import Explainer, clients
+from neuron_descriptions.config.sections import load_config
+
+assert set(CLIENTS) == set(clients())
+section = restored(Explainer, tracked(load_config(yaml.safe_load(open(sys.argv[1]))).descriptions.explainer))
+job = Job(section.model_dump(), None, (), 1.0, 20, {}, "layer-0/chunk-0", 1)
+prompts = ["an elephant in the room", "one more"]
+requests = [Request(Prompt([{"role": "user", "content": text}]), 0, n) for n, text in enumerate(prompts)]
+with open_client(job) as client:
+    client.answer(requests, lambda answers: print(json.dumps({n: a.text for n, a in answers.items()})))
+"""
+
+
+def insert(path: Path, **texts: str) -> None:
+    """Replace what stands once in a file; texts: the name of a mark below -> what stands there then."""
+    text = path.read_text()
+    for mark, new in texts.items():
+        assert text.count(MARKS[mark]) == 1, MARKS[mark]
+        text = text.replace(MARKS[mark], new)
+    path.write_text(text)
+
+
+MARKS = {
+    "before_union": "\ndef _default_client",
+    "union": "OpenaiExplainer | AnthropicExplainer",
+    "before_list": "# The key `client` of the section -> how it is opened.",
+    "list": '    "anthropic": _anthropic,\n',
+}
+
+
+def test_a_client_is_a_section_a_class_and_an_entry(tmp_path):
+    project = Project(tmp_path / "toy")
+    before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    library = project.folder / "scripts/neuron_descriptions"
+    union = MARKS["union"] + " | CountingExplainer"
+    insert(library / "config/explainers.py", before_union=SECTION, union=union)
+    (library / "clients/counting.py").write_text(CLIENT)
+    insert(library / "clients/opening.py", before_list=ENTRY, list=MARKS["list"] + '    "counting": _counting,\n')
+    touched = [p for p in project.folder.rglob("*.py") if before.get(p) != p.read_bytes()]
+    assert len(touched) == 3
+
+    explainer = {"client": "counting", "words": 1}
+    config = changed(tiny_config(), descriptions__explainer=explainer, descriptions__prompt="config/prompts/short.yaml")
+    planned = project.planned(config)
+    assert planned["describe"] == 2  # chunks of the run
+    environment = os.environ | {"PYTHONPATH": str(project.folder / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, project.folder / "run.yaml"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"0": "elephant"}, {"1": "more"}]
+
+    assert "words: unknown key" in refused(project, changed(config, descriptions__explainer__client="openai"))
+
+
+def refused(project: Project, config: dict) -> str:
+    """What is said to a configuration that is not valid."""
+    done = project.run(config, "-n", check=False)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
