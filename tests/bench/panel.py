@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import Clock, build, fetched
 from torch import Tensor
 
+from common import Clock, build, fetched
 from conftest import demo_config
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
