@@ -23,7 +23,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # test processes share the cores
 
 # Fixtures that take long: what needs one is left out of `make test FAST=1`.
-SLOW = {"smollm2", "model", "corpus", "finished", "s3", "browser"}
+SLOW = {"smollm2", "model", "corpus", "finished", "s3", "browser", "rehearsed"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -50,4 +50,5 @@ def tasks(shape: Shape, descriptions: int) -> list[Task]:
     """Descriptions of a neuron and sign, each for the same sequences."""
     words = prose().split()
     said = [" ".join(words[11 * i : 11 * i + 11]) for i in range(descriptions)]
-    return [Task(description, text) for description in said for text in texts(shape, shape.scored)]
+    sequences = texts(shape, shape.scored)
+    return [Task(description, text) for description in said for text in sequences]

@@ -140,9 +140,15 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token="<s>", eos_token="</s>")
 
 
+@lru_cache
+def prose_ids() -> list[int]:
+    """Its tokens."""
+    return tokenizer()(prose())["input_ids"]
+
+
 def texts(shape: Shape, count: int) -> list[Text]:
     """Windows of these pages as sequences; the first tokens of each stand for a chat template's prefix."""
-    ids = tokenizer()(prose())["input_ids"]
+    ids = prose_ids()
     starts = np.random.default_rng(0).integers(len(ids) - shape.seq_len, size=count)
     return [Text("pages", ids[start : start + shape.seq_len], shape.prefix) for start in starts.tolist()]
 
