@@ -13,7 +13,7 @@ SCORING = tracked(
 def simulator_prompt():
     """The few-shot file, where the simulator needs one."""
     simulator = CFG.scores.simulator
-    if simulator.kind == "finetuned":
+    if simulator.kind != "prompted":
         return {}
     return {"prompt": project_file(simulator.prompt, "scores.simulator.prompt")}
 
@@ -43,7 +43,7 @@ def null_pool(wildcards):
 
 # What predictions depend on, beyond what their descriptions, sequences and simulator are.
 PREDICTING = [
-    digest("neuron_descriptions/simulators/simulating.py"),
+    digest("neuron_descriptions/simulators/opening.py"),
     weights(CFG.subject.model, CFG.scores.simulator.model),
 ]
 

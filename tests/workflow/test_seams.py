@@ -88,6 +88,9 @@ MARKS = {
     "union": "OpenaiExplainer | AnthropicExplainer",
     "before_list": "# The key `client` of the section -> how it is opened.",
     "list": '    "anthropic": _anthropic,\n',
+    "kinds": 'Literal["prompted", "finetuned"]',
+    "kind_list": "# The key `kind` of the section -> how it is made.",
+    "kind_entry": '    "finetuned": _finetuned,\n',
 }
 
 
@@ -114,6 +117,76 @@ def test_a_client_is_a_section_a_class_and_an_entry(tmp_path):
     assert [json.loads(line) for line in done.stdout.splitlines()] == [{"0": "elephant"}, {"1": "more"}]
 
     assert "words: unknown key" in refused(project, changed(config, descriptions__explainer__client="openai"))
+
+
+SIMULATOR = '''"""A simulator without a model: a token fires if the description names it."""
+
+from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.simulators.simulating import Task
+
+
+class NamingSimulator:
+    """10 on the tokens that a description names, 0 elsewhere."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.tokens = tokenizer, 0
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        found = []
+        for task in tasks:
+            texts = [text.strip() for text in token_strings(self.tokenizer, task.text.evidence)]
+            found.append([10.0 * (text in task.description.split()) for text in texts])
+        return found
+'''
+
+# What a job does with it: from the configuration to predictions.
+SIMULATE = """
+import json, sys, yaml
+from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.scores import Simulator
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.corpus.reading import Text
+from neuron_descriptions.models.loading import load_tokenizer
+from neuron_descriptions.simulators.opening import Job, load_simulator
+from neuron_descriptions.simulators.simulating import Task
+
+section = restored(Simulator, tracked(load_config(yaml.safe_load(open(sys.argv[1]))).scores.simulator))
+simulator = load_simulator(Job(section.model_dump(), sys.argv[2], None, sys.argv[2], 1))
+ids = load_tokenizer(sys.argv[2])(" the moon and the sun")["input_ids"]
+print(json.dumps(simulator.simulate([Task("names the moon", Text("", ids, 0)), Task("none", Text("", ids, 1))])))
+"""
+
+NAMING = """def _naming(job: Job) -> Simulator:
+    from neuron_descriptions.simulators.naming import NamingSimulator
+
+    return NamingSimulator(load_tokenizer(job.subject_folder))
+
+
+# The key `kind` of the section -> how it is made."""
+
+
+def test_a_simulator_is_a_kind_a_class_and_an_entry(tmp_path, smollm2):
+    project = Project(tmp_path / "toy")
+    before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    library = project.folder / "scripts/neuron_descriptions"
+    insert(library / "config/scores.py", kinds='Literal["prompted", "finetuned", "naming"]')
+    (library / "simulators/naming.py").write_text(SIMULATOR)
+    insert(
+        library / "simulators/opening.py", kind_list=NAMING, kind_entry=MARKS["kind_entry"] + '    "naming": _naming,\n'
+    )
+    assert len([p for p in project.folder.rglob("*.py") if before.get(p) != p.read_bytes()]) == 3
+
+    config = changed(tiny_config(), scores__simulator__kind="naming")
+    assert project.planned(config)["score"] == 2
+    environment = os.environ | {"PYTHONPATH": str(project.folder / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", SIMULATE, project.folder / "run.yaml", smollm2],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [[10.0, 10.0, 0.0, 10.0, 0.0], [0.0] * 4]
 
 
 def refused(project: Project, config: dict) -> str:

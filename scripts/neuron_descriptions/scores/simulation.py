@@ -32,7 +32,8 @@ from neuron_descriptions.scores.formulas import (
 )
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
-from neuron_descriptions.simulators.simulating import Simulator, Task, load_simulator
+from neuron_descriptions.simulators.opening import Job, load_simulator
+from neuron_descriptions.simulators.simulating import Simulator, Task
 
 KINDS = ("top", "middle", "random")
 Tables = Mapping[str, str | list[str]]  # split -> corpus table, or those of several imported parts
@@ -281,7 +282,7 @@ def score_chunk(
     for row in read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
-    loaded = load_simulator(simulator, models["simulator"], models["prompt"], models["subject"], threads)
+    loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
     train = corpus["train"]
     n_train = corpus_facts(train if isinstance(train, str) else train[0]).sequences
     prompt = file_digest(models["prompt"]) if models["prompt"] else None

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 
 from neuron_descriptions.corpus.reading import Text
-from neuron_descriptions.descriptions.prompts import prompt_file, read_template
+from neuron_descriptions.descriptions.prompts import prompt_file
 from neuron_descriptions.models.conversations import STAND_INS, plain_ids, template_segments
-from neuron_descriptions.models.loading import load_model, load_tokenizer, special_tokens, tokenizer_fingerprint
+from neuron_descriptions.models.loading import special_tokens
 from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
 
 OUTPUTS = 11  # of a fine-tuned simulator: 0..10
@@ -303,22 +303,3 @@ class FinetunedSimulator:
     def simulate(self, tasks: list[Task]) -> list[list[float]]:
         """Per task, one predicted activation (0..10) for each evidence token."""
         return self.expectation.run([self.row(task) for task in tasks])
-
-
-def load_simulator(
-    settings: dict[str, Any],
-    folder: str,
-    prompt: str | None,
-    subject_folder: str,
-    threads: int,
-) -> Simulator:
-    """The simulator of the config's `scores.simulator`; prompt: its few-shot file, if it has one; subject_folder: of
-    the subject, whose tokenizer may be another."""
-    tokenizer, subject = load_tokenizer(folder), load_tokenizer(subject_folder)
-    same = tokenizer_fingerprint(tokenizer) == tokenizer_fingerprint(subject)
-    texts = SameTokens() if same else Retokenizer(subject, tokenizer)
-    template = read_template(prompt, SimulatorTemplate, "scores.simulator.prompt") if prompt else None
-    model = load_model(folder, settings["dtype"], head=True, threads=threads)
-    if template is None:
-        return FinetunedSimulator(model, tokenizer, settings["batch_tokens"], texts)
-    return PromptedSimulator(model, tokenizer, template, settings["batch_tokens"], texts)

@@ -17,6 +17,7 @@ from neuron_descriptions.config.explainers import Explainer
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.sections import Config, load_config
 from neuron_descriptions.config.sources import spec_key
+from neuron_descriptions.config.training import ExplainerTraining, Training
 
 RUNS = sorted(p for p in (ROOT / "config").glob("*.yaml") if p.name != "null-descriptions.yaml")
 
@@ -121,6 +122,27 @@ def test_a_section_whose_default_is_not_its_own_defaults_comes_back():
 
     for odd in (Odd(), Odd(shots=FewShot()), Odd(shots=FewShot(count=4))):
         assert restored(Odd, tracked(odd)) == odd
+
+
+def test_training_is_restored_from_params_without_its_base():
+    """As the adapters of both kinds of training make their sections."""
+    raw = demo_config()
+    base = next(iter(raw["models"]))
+    raw["training"] = {"base": base, "steps": 7, "devices": 2, "device_map": "auto", "second": {"steps": 3}}
+    raw["explainer_training"] = {"base": base, "rank": 4}
+    config = load_config(raw)
+    params = tracked(config.training, exclude=["base", "rules", "devices"])
+    assert params == {"steps": 7, "device_map": "auto", "second": {"steps": 3}}
+    back = restored(Training, params, base=base)
+    assert back.model_dump(exclude={"devices"}) == config.training.model_dump(exclude={"devices"})
+    params = tracked(config.explainer_training, exclude=["base", "rounds", "devices"])
+    assert restored(ExplainerTraining, params, base=base) == config.explainer_training
+    shown = tracked(config.descriptions, exclude=["explainer", "prompt", "rivals", "concept_rules"])
+    found = restored(Descriptions, shown, explainer={"model": base}).model_dump()
+    left = config.descriptions.model_dump()
+    assert {k: v for k, v in found.items() if k not in ("explainer", "prompt")} == {
+        k: v for k, v in left.items() if k not in ("explainer", "prompt")
+    }
 
 
 def test_jobs_validate_what_they_are_given():

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tokenize
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ import yaml
 
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference as config_reference
-from neuron_descriptions.config.sections import Config, Section, load_config
+from neuron_descriptions.config.sections import Config, load_config
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.run.selection import Chunks, described_and_kept, select_neurons
 
@@ -527,21 +527,7 @@ def test_spec_key_follows_the_settings():
 # --- no key without a use, none without a meaning ----------------------------------------------------
 
 
-def sections(model: type[Section] = Config) -> set[type[Section]]:
-    """A section and all below it."""
-
-    def types(annotation: Any) -> list[Any]:
-        return [t for arg in get_args(annotation) for t in types(arg)] or [annotation]
-
-    found = {model}
-    for field in model.model_fields.values():
-        for kind in types(field.annotation):
-            if isinstance(kind, type) and issubclass(kind, Section):
-                found |= sections(kind)
-    return found
-
-
-LEAVES = sorted({(section.__name__, name) for section in sections() for name in section.model_fields})
+LEAVES = sorted({(section.__name__, name) for section in config_reference.sections() for name in section.model_fields})
 
 
 @pytest.fixture(scope="module")
@@ -571,7 +557,9 @@ def test_key_is_used(section, key, names_in_use):
     assert key in names_in_use
 
 
-@pytest.mark.parametrize("section", sorted(sections(), key=lambda s: s.__name__), ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "section", sorted(config_reference.sections(), key=lambda s: s.__name__), ids=lambda s: s.__name__
+)
 def test_key_is_documented(section):
     undocumented = [name for name, field in section.model_fields.items() if not field.description]
     assert undocumented in ([], ["source"])  # a source's kind is in its section's own docstring

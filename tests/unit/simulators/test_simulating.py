@@ -21,14 +21,15 @@ from conftest import ROOT
 from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.prompts import read_template
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
+from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import (
     FinetunedSimulator,
     PromptedSimulator,
+    Simulator,
     SimulatorTemplate,
     Task,
     _Expectation,
     _Row,
-    load_simulator,
     number_tokens,
 )
 from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
@@ -354,14 +355,18 @@ def prompt_file():
     return str(ROOT / "config/prompts/simulator.yaml")
 
 
-SETTINGS = {"dtype": "float32", "batch_tokens": 4096}
+def loaded(folder: str, prompt: str | None, subject: str) -> Simulator:
+    """A simulator, as a job makes it; prompt: of the prompted one."""
+    kind = "prompted" if prompt else "finetuned"
+    settings = {"kind": kind, "dtype": "float32", "batch_tokens": 4096}
+    return load_simulator(Job(settings, folder, prompt, subject, 2))
 
 
 @pytest.mark.parametrize("prompted", [True, False])
 def test_simulator_of_another_tokenizer_is_loaded(tiny, smollm2, corpus, prompt_file, prompted):
     folder, _ = tiny
     texts = list(read_texts(corpus["valid"], set(range(6))).values())
-    simulator = load_simulator(SETTINGS, folder, prompt_file if prompted else None, smollm2, 2)
+    simulator = loaded(folder, prompt_file if prompted else None, smollm2)
     found = simulator.simulate([Task("dates", text) for text in texts])
     assert [len(values) for values in found] == [len(text.evidence) for text in texts]
     assert all(0 <= v <= 10 for values in found for v in values)
@@ -376,7 +381,7 @@ def test_simulator_of_the_same_tokenizer_is_loaded(tiny, prompt_file):
     folder, tokenizer = tiny
     text = Text("made", tokenizer("The 4th of May")["input_ids"], 1)
     for prompt, kind, most in ((prompt_file, PromptedSimulator, 9), (None, FinetunedSimulator, 10)):
-        simulator = load_simulator(SETTINGS, folder, prompt, folder, 2)
+        simulator = loaded(folder, prompt, folder)
         assert type(simulator) is kind
         (values,) = simulator.simulate([Task("dates", text)])
         assert len(values) == len(text.evidence)
