@@ -13,6 +13,7 @@ rule publish:
         **{name: all_chunks(path) for name, path in TABLES.items()},
         accounting=all_chunks(ACCOUNTING),
         pool=NULL_POOL if CFG.scores.nulls else [],
+        types=TYPES,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",
