@@ -15,6 +15,7 @@ rule publish:
             "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
         ),
         pool=NULL_POOL if CFG.scores.nulls else [],
+        types=TYPES,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",

@@ -72,7 +72,7 @@ class Dense:
         acts_NI = acts_BTI.flatten(0, 1).index_select(0, places_N)
         if len(self.neurons[layer]) < acts_NI.shape[1]:
             acts_NI = acts_NI.index_select(1, torch.tensor(self.neurons[layer], device=acts_NI.device))
-        if not acts_NI.isfinite().all():
+        if not torch.stack(acts_NI.aminmax()).isfinite().all():  # a NaN is both
             raise ValueError(not_finite(layer, self.dtype))
         if layer not in self.acts_IN:
             shape = len(self.neurons[layer]), int(self.start_B[-1])

@@ -33,7 +33,7 @@ LORA = 0.02
 ROW, SHOWN_TOKEN = 200, 12
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
-PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 2e-7, 2048, 8
+PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
 # Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).
 WINDOWS_MEMORY = 3
 

@@ -166,6 +166,19 @@ def test_the_order_of_batches_and_the_shard_that_runs_them_change_nothing(smollm
     assert np.array_equal(dense.acts_IN[3].float().numpy(), brute[3][:, NEURONS[3]].T)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
+def test_an_activation_that_is_not_finite_is_an_error(panels, odd):
+    batch = next(read_batches(panels["panel"], 0, 2, 2, 48))
+    lengths = batch.valid_BE.sum(1) if batch.valid_BE is not None else torch.tensor([48, 48])
+    seen_BTD = torch.zeros(*batch.input_ids_BT.shape, 4)
+    dense = Dense(MlpNeurons(1, 4), {0: [1, 2]}, np.concatenate([[0], lengths.cumsum(0).numpy()]), "float32")
+    seen_BTD[:, :, 3] = odd  # of no kept feature
+    dense.take(0, seen_BTD, batch)
+    seen_BTD[1, :, 2] = odd
+    with pytest.raises(ValueError, match="layer 0 has activations that are not finite in float32"):
+        dense.take(0, seen_BTD, batch)
+
+
 def test_tokens_are_those_of_the_table(smollm2, tokenizer, panels):
     panel = Panel(panels["panel"], subject=smollm2)
     rows = pq.read_table(panels["panel"]).to_pylist()
