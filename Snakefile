@@ -42,6 +42,7 @@ include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"
 include: "rules/publishing.smk"
+include: "rules/recheck.smk"
 
 
 if CFG.training is not None:
@@ -63,8 +64,7 @@ report: "rules/report/workflow.rst"
 
 
 onstart:
-    stop_above_a_ceiling()
-    spare_the_evidence_of_other_runs()
+    check_what_would_run()
     record_what_outlived_a_killed_run()
 
 

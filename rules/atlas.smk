@@ -60,6 +60,7 @@ rule write_atlas_page:
         **FACTS,
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
+        probe=PROBE,
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
         pages=PAGES,
     output:
@@ -169,7 +170,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=CFG.model_dump(exclude={"plan"}),
+        config=CFG.model_dump(exclude={"plan", "recheck"}),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.io import sourcecache_entry
 
+from neuron_descriptions.atlas.agreement import draw_neurons
 from neuron_descriptions.config.sections import load_config, spec_key
 from neuron_descriptions.descriptions.given import read_given
 from neuron_descriptions.scores.chance import pool_neurons
@@ -485,6 +486,14 @@ def null_pool(wildcards):
         return []
     made = Path(PATHVARS.apply(NULL_POOL)).exists()
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
+
+
+PROBE = "<results>/scores/probe.json"
+
+
+def probed(wildcards):
+    """Scoring waits for the probe, but depends on nothing in it; a neuron alone, before any run, does without."""
+    return [] if wildcards.get("part", "").startswith("neuron") else ancient(PROBE)
 
 
 def exemplars_place():

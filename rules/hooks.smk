@@ -29,6 +29,25 @@ def spare_the_evidence_of_other_runs():
                 )
 
 
+def spare_the_run_that_is_rechecked():
+    """Raises WorkflowError where a recheck would first make anew what it is to check."""
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    mine = {"recheck_rows", "recheck"}
+    if jobs & mine and jobs - mine:
+        raise WorkflowError(
+            f"recheck: {', '.join(sorted(jobs - mine))} would run first: the run {CFG.run} is not finished, or not up to"
+            " date with this configuration and code. Finish it without a target, or check the files as they are:"
+            f" snakemake recheck --allowed-rules {' '.join(sorted(mine))}"
+        )
+
+
+def check_what_would_run():
+    """Raises WorkflowError where nothing should start."""
+    stop_above_a_ceiling()
+    spare_the_evidence_of_other_runs()
+    spare_the_run_that_is_rechecked()
+
+
 def spare_what_runs_share(only_temp=False, dryrun=False):
     """Instead of --delete-all-output and --delete-temp-output, which take whatever the rules could make anew."""
     evidence = CFG.evidence if CFG.evidence != CFG.run else None

@@ -578,6 +578,11 @@ class Scores(Section):
 
     simulator: Simulator
     """The simulator."""
+    probe: Literal["stop", "warn", "off"] = "stop"
+    """Before the scoring the simulator is probed: known rules of text, told as they are and in other rules' words, on a
+    few of the valid sequences; half a minute with a small model. `stop`: the run stops before it scores where the
+    simulator cannot tell the true descriptions from the wrong ones. `warn`: it goes on, and says so. `off`: no probe.
+    Changes no score."""
     race_from: PositiveInt | None = 32
     """Where a neuron and sign has so many candidates or more, they race: all are scored on a few valid sequences, only
     those that may still be best on more, and so on, which takes a third of the full search or less. With fewer it would
@@ -604,12 +609,26 @@ class Scores(Section):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the interval."""
 
+    @field_validator("probe", mode="before")
+    @classmethod
+    def _probe(cls, probe: Any) -> Any:
+        return {False: "off", True: "stop"}[probe] if isinstance(probe, bool) else probe  # YAML reads off and on so
+
 
 class Atlas(Section):
     """What the pages show."""
 
     exemplars: PositiveInt = 10
     """Top train exemplars shown per neuron and sign (and half as many of the other splits)."""
+
+
+class Rechecking(Section):
+    """What `snakemake recheck` computes again of a finished run. Changes nothing of the run."""
+
+    neurons: PositiveInt = 10
+    """Neurons drawn at random; of each both signs, and of each sign one stored sequence per split and kind."""
+    seed: Seed = 0
+    """Another one draws other neurons."""
 
 
 class Ceilings(Section):
@@ -777,6 +796,8 @@ class Config(Section):
     """What the pages show."""
     publish: Publishing | None = None
     """Where the run is published."""
+    recheck: Rechecking = Rechecking()
+    """What a recheck of the finished run takes."""
     plan: Planning = Planning()
     """What the run is reckoned to take, and may take at most."""
     training: Training | None = None

@@ -1,0 +1,25 @@
+from neuron_descriptions.atlas.rechecking import recheck_rows
+from neuron_descriptions.common.logs import job_log
+
+given, wanted = snakemake.input, snakemake.params
+with job_log(snakemake.log[0], snakemake.rule):
+    recheck_rows(
+        neurons=wanted.neurons,
+        tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
+        atlas=given.atlas,
+        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads},
+        describing={
+            **wanted.describing,
+            "subject": given.subject,
+            "prompt": given.explainer_prompt,
+            "rules": given.get("rules"),
+        },
+        scoring={
+            **wanted.scoring,
+            "models": {"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
+            "nulls": given.nulls,
+            "threads": snakemake.threads,
+        },
+        about=wanted.about,
+        outputs={name: snakemake.output[name] for name in ("json", "text")},
+    )
