@@ -1,8 +1,53 @@
 # Scores: the simulator predicts activations from each description, per layer and chunk.
 
 SCORE_SETTINGS = CFG.scores.model_dump(
-    exclude={"simulator", "null_neurons", "null_descriptions", "descriptions"}
+    exclude={
+        "simulator",
+        "probe",
+        "null_neurons",
+        "null_descriptions",
+        "descriptions",
+    }
 )
+
+
+if CFG.scores.probe == "off":
+
+    localrules:
+        probe,
+
+
+rule probe:
+    input:
+        **simulator_prompt(),
+        corpus=FACTS["valid"],
+        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+        subject=model_folder(CFG.subject.model),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        probe=PROBE,
+    log:
+        "<logs>/probe.log",
+    benchmark:
+        "<benchmarks>/probe.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("probe"),
+        runtime=minutes("probe"),
+        gpu=gpus("probe"),
+        gpu_job=1,
+    params:
+        code=digest("probe.py"),
+        simulator=CFG.scores.simulator.model_dump(exclude={"prompt"}),
+        setting=CFG.scores.probe,
+        seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+    message:
+        "Probing the simulator: does it listen to descriptions?"
+    script:
+        "../scripts/probe.py"
 
 
 rule pool_nulls:
@@ -37,6 +82,7 @@ rule score:
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         pool=null_pool,
+        probe=probed,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
@@ -103,6 +149,7 @@ use rule score as score_given with:
         statistics=given_tables(EVIDENCE["statistics"]),
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",
         pool=null_pool,
+        probe=probed,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),

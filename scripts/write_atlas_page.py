@@ -8,6 +8,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         corpus={split: snakemake.input[split] for split in SPLITS},
         atlas=snakemake.input.atlas,
         accounts=snakemake.input.accounts,
+        probe=snakemake.input.probe,
         parts=snakemake.params.parts,
         chunk_size=snakemake.params.chunk_size,
         details=snakemake.input.details,

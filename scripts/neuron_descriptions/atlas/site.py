@@ -51,6 +51,7 @@ def write_atlas_page(
     parts: dict[int, list[str]],
     chunk_size: int,
     accounts: str,
+    probe: str,
     details: list[str],
     rows: list[str],
     output: str,
@@ -60,6 +61,7 @@ def write_atlas_page(
     nothing.
 
     parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum;
+    probe: what the simulator's probe found;
     details: of all chunks, in their order; rows: one output per layer, in their order.
     """
     table = read_table(atlas, ATLAS)
@@ -81,6 +83,7 @@ def write_atlas_page(
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
     account = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
     data = {"kind": "atlas", **about, "splits": splits, "accounting": account}
+    data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the neurons of {about['subject']} respond to"
     _write_page(title, data | {"layers": layers}, output)
 

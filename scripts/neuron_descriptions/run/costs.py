@@ -30,6 +30,8 @@ DESCRIPTION, PROMPT = 30, 150
 PROMPTED_TOKENS = 4
 # What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
 COMPRESSED = 0.71
+# Sequences that the probe of the simulator takes (scores/probing.py).
+PROBED = 144
 # Share of the full search that a race of candidates takes (docs/benchmarks.md).
 RACE = 1 / 3
 # What adapters are of a model.
@@ -328,6 +330,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
     )  # of rivals that write as many
     simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
     simulated = r.signs * simulated_of_each * scored * row
+    probed = PROBED * (s.probe != "off")
     simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
@@ -356,6 +359,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
                  r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0)),
         Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0)),
+        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
+              int(probed > 0), read=probed * row),
         Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
               r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated, kept=candidates * ROW + simulations),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
