@@ -66,6 +66,7 @@ report: "rules/report/workflow.rst"
 onstart:
     check_what_would_run()
     record_what_outlived_a_killed_run()
+    say_how_far_it_is()
 
 
 onsuccess:

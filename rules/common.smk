@@ -1,5 +1,6 @@
 # Configuration, wildcards, and functions that say which files belong together. No rules.
 import re
+import shutil
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,7 @@ try:
             CFG.subject.neurons_per_layer,
         ):
             GIVEN.setdefault(row["layer"], []).append(row)
+        GIVEN = dict(sorted(GIVEN.items()))
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
@@ -69,7 +71,21 @@ def project_file(path, key):
 
 # --- what jobs ask for ---
 
-PLAN = make_plan(CFG, DESCRIBED, KEPT)
+
+def cores():
+    """Cores of a machine without a GPU that the run is for; None: it is for GPUs."""
+    plan = CFG.plan
+    here = not (
+        shutil.which("nvidia-smi")
+        or workflow.resource_scopes.is_local("gpu")
+        or plan.ceilings.gpu_hours
+    )
+    if plan.device == "cpu" or (plan.device == "auto" and here):
+        return os.cpu_count() or 1
+    return None
+
+
+PLAN = make_plan(CFG, DESCRIBED, KEPT, cores())
 STAGES = {stage.rule: stage for stage in PLAN.stages}
 
 

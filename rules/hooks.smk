@@ -1,9 +1,12 @@
 # What happens before the first job and after the last one. No rules.
+import threading
 import time
 
 from neuron_descriptions.atlas.outcome import outcome
+from neuron_descriptions.run.plans import time_left
 
 STARTED = time.monotonic()
+EVERY = 60  # seconds between lines that say how far the run is
 
 
 def stop_above_a_ceiling():
@@ -74,6 +77,32 @@ def record_what_outlived_a_killed_run():
         if made and not workflow.dag.needrun(job):
             if not workflow.persistence.has_metadata(job):
                 workflow.async_run(workflow.persistence.finished(job))
+
+
+def say_how_far_it_is():
+    """Now and then, beside the jobs, in the process that starts them."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
+    wanted = Counter(job.rule.name for job in jobs)
+    seconds = dict.fromkeys(wanted, CFG.plan.start_seconds)
+    for name in wanted:
+        if stage := STAGES.get(name.replace("_given", "")):
+            seconds[name] = stage.seconds
+    began = time.monotonic()
+
+    def watch():
+        told = 0
+        while told < len(jobs):
+            time.sleep(EVERY)
+            done = Counter(job.rule.name for job in jobs if workflow.dag.finished(job))
+            if sum(done.values()) > told:
+                told = sum(done.values())
+                minutes = (time.monotonic() - began) / 60
+                print(
+                    f"{CFG.run}: {time_left(wanted, done, minutes, seconds)}",
+                    file=sys.stderr,
+                )
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def say_what_came_out():

@@ -589,7 +589,8 @@ class Scores(Section):
     save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
     descriptions: UserPath | None = None
     """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
-    `snakemake results/<run>/given/scores.csv` scores each of them. Not part of the run itself."""
+    `snakemake results/<run>/given/scores.csv` scores each of them, `results/<run>/given/index.html` is their page. Not
+    part of the run itself."""
     top: PositiveInt16 = 20
     """Top exemplars scored, per neuron, sign and split."""
     middle: NonNegativeInt16 = 5
@@ -650,6 +651,15 @@ class Planning(Section):
     """GPUs at work at once."""
     teraflops: PositiveFloat = 125.0
     """What a GPU sustains in a forward pass, in 10^12 operations per second (an A100: 40 % of its 312)."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """What the run is for. `auto`: the processor of this machine, if it has no GPU, no cluster is asked and
+    `ceilings.gpu_hours` is not set."""
+    core_teraflops: PositiveFloat = 0.1
+    """The same of a processor core, where there is no GPU (docs/benchmarks.md: 0.1 in float32, 0.3 with bfloat16
+    instructions)."""
+    prefix: NonNegativeInt = 30
+    """Tokens of the chat template before the text of a sequence, within `corpus.seq_len`: 30 for Llama-3.1, 24 for
+    SmolLM2."""
     generated_token_cost: PositiveFloat = 4.0
     """A generated token takes as long as so many tokens of a prompt."""
     parameters: dict[Name, PositiveFloat] = {}

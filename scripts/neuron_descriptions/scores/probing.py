@@ -22,7 +22,7 @@ from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.scores.formulas import Array, correlation
 from neuron_descriptions.simulators.simulating import Simulator, Task, load_simulator
 
-RULES, WRONG, SEQUENCES = 16, 2, 3  # rules; other rules' words for each; sequences of each
+RULES, WRONG, SEQUENCES = 12, 2, 2  # rules; other rules' words for each; sequences of each
 READ = 400  # sequences of the split that are looked through
 RARE, COMMON = 0.02, 0.5  # a rule holds for a share of its sequences' tokens between these
 APART = 0.1  # largest correlation of a rule with one whose words are wrong for it
