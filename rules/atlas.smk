@@ -92,6 +92,11 @@ rule write_atlas_page:
         "../scripts/write_atlas_page.py"
 
 
+if GIVEN:
+
+    include: "given.smk"
+
+
 rule plot_scores:
     input:
         atlas="<results>/atlas/atlas.parquet",

@@ -7,7 +7,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         about=snakemake.params.about,
         corpus={split: snakemake.input[split] for split in SPLITS},
         atlas=snakemake.input.atlas,
-        accounts=snakemake.input.accounts,
+        accounts=snakemake.input.get("accounts"),
         probe=snakemake.input.probe,
         parts=snakemake.params.parts,
         chunk_size=snakemake.params.chunk_size,

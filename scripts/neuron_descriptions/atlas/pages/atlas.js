@@ -148,8 +148,10 @@ async function start() {
     form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", min: "", layer: loadAll ? "" : state.layer}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
-    if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"], ["scores.svg", "the plot of the scores"],
-      ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"], ["../scores/probe.json", "the simulator's probe"]].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
+    if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],
+      ...ATLAS.accounting ? [["scores.svg", "the plot of the scores"], ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"]]
+        : [["scores.csv", "each description's scores"], ["../atlas/index.html", "the run's own descriptions"]],  // from elsewhere
+      ["../scores/probe.json", "the simulator's probe"]].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
     if (ATLAS.packed) {
       say("Unpacking…");
       await unpack(ATLAS.packed);
