@@ -116,6 +116,7 @@ def minutes(rule):
 DEVICES = {
     "harvest": "subject.devices",
     "describe": "descriptions.explainer.devices",
+    "probe": "scores.simulator",
     "score": "scores.simulator",
     "train_simulator": "training.devices",
     "train_explainer": "explainer_training.devices",
