@@ -58,16 +58,16 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
-        TYPES if CFG.panel else [],
+        TYPES,
 
 
 report: "rules/report/workflow.rst"
 
 
 onstart:
-    stop_above_a_ceiling()
-    spare_the_evidence_of_other_runs()
+    check_what_would_run()
     record_what_outlived_a_killed_run()
+    say_how_far_it_is()
 
 
 onsuccess:
@@ -75,7 +75,4 @@ onsuccess:
 
 
 onerror:
-    print("\nA job failed: its message stands above, its log has the details.")
-    print(
-        "After mending the cause, run the same command again: finished work is kept."
-    )
+    print("\nA job failed: its log says why. Run the same command again to go on.")

@@ -76,6 +76,7 @@ rule write_atlas_page:
         **FACTS,
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
+        probe=PROBE,
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
         pages=PAGES,
     output:
@@ -105,6 +106,11 @@ rule write_atlas_page:
         "Writing the atlas page"
     script:
         "../scripts/write_atlas_page.py"
+
+
+if GIVEN:
+
+    include: "given_pages.smk"
 
 
 rule plot_scores:
@@ -185,9 +191,12 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=tracked(CFG, exclude=["plan"]),
+        config=tracked(CFG, exclude=["plan", "recheck"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"
     script:
         "../scripts/write_provenance.py"
+
+
+include: "recheck.smk"

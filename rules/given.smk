@@ -35,6 +35,7 @@ use rule score as score_given with:
         statistics=given_tables(EVIDENCE["statistics"]),
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",
         pool=null_pool,
+        probe=probed,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),

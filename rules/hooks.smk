@@ -1,8 +1,10 @@
 # What happens before the first job and after the last one. No rules.
+import threading
 import time
 from collections import Counter
 
 from neuron_descriptions.atlas.outcome import outcome
+from neuron_descriptions.run.plans import time_left
 
 STARTED = time.monotonic()
 # What makes what runs share.
@@ -14,6 +16,7 @@ EVIDENCE_RULES = {
     "harvest_panel",
     "type_neurons",
 }
+EVERY = 60  # seconds between lines that say how far the run is
 
 
 def stop_above_a_ceiling():
@@ -37,6 +40,25 @@ def spare_the_evidence_of_other_runs():
                     f"evidence: {made[0]} was made with other settings or code than this run's; make the settings"
                     f" agree, bring the run {CFG.evidence} up to date, or leave `evidence` out"
                 )
+
+
+def spare_the_run_that_is_rechecked():
+    """Raises WorkflowError where a recheck would first make anew what it is to check."""
+    jobs = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    mine = {"recheck_rows", "recheck"}
+    if jobs & mine and jobs - mine:
+        raise WorkflowError(
+            f"recheck: {', '.join(sorted(jobs - mine))} would run first: the run {CFG.run} is not finished, or not up to"
+            " date with this configuration and code. Finish it without a target, or check the files as they are:"
+            f" snakemake recheck --allowed-rules {' '.join(sorted(mine))}"
+        )
+
+
+def check_what_would_run():
+    """Raises WorkflowError where nothing should start."""
+    stop_above_a_ceiling()
+    spare_the_evidence_of_other_runs()
+    spare_the_run_that_is_rechecked()
 
 
 def spare_what_runs_share(only_temp=False, dryrun=False):
@@ -65,6 +87,32 @@ def record_what_outlived_a_killed_run():
         if made and not workflow.dag.needrun(job):
             if not workflow.persistence.has_metadata(job):
                 workflow.async_run(workflow.persistence.finished(job))
+
+
+def say_how_far_it_is():
+    """Now and then, beside the jobs, in the process that starts them."""
+    jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_norun]
+    wanted = Counter(job.rule.name for job in jobs)
+    seconds = dict.fromkeys(wanted, CFG.plan.start_seconds)
+    for name in wanted:
+        if stage := STAGES.get(name.replace("_given", "")):
+            seconds[name] = stage.seconds
+    began = time.monotonic()
+
+    def watch():
+        told = 0
+        while told < len(jobs):
+            time.sleep(EVERY)
+            done = Counter(job.rule.name for job in jobs if workflow.dag.finished(job))
+            if sum(done.values()) > told:
+                told = sum(done.values())
+                minutes = (time.monotonic() - began) / 60
+                print(
+                    f"{CFG.run}: {time_left(wanted, done, minutes, seconds)}",
+                    file=sys.stderr,
+                )
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def say_what_came_out():

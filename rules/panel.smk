@@ -1,8 +1,6 @@
 # The panel: text that all kept neurons share, their activations at every token of it, and the neurons' types.
 from neuron_descriptions.panel.tables import PANELS
 
-TYPES = [f"<evidence>/types/layer-{layer}.parquet" for layer in KEPT.neurons]
-
 
 wildcard_constraints:
     panel="|".join(PANELS),

@@ -1,6 +1,21 @@
 # What jobs ask for: memory, time, GPUs. No rules.
+import shutil
 
-PLAN = make_plan(CFG, DESCRIBED, KEPT)
+
+def cores():
+    """Cores of a machine without a GPU that the run is for; None: it is for GPUs."""
+    plan = CFG.plan
+    here = not (
+        shutil.which("nvidia-smi")
+        or workflow.resource_scopes.is_local("gpu")
+        or plan.ceilings.gpu_hours
+    )
+    if plan.device == "cpu" or (plan.device == "auto" and here):
+        return os.cpu_count() or 1
+    return None
+
+
+PLAN = make_plan(CFG, DESCRIBED, KEPT, cores())
 STAGES = {stage.rule: stage for stage in PLAN.stages}
 
 
@@ -32,6 +47,7 @@ DEVICES = {
     "harvest": "subject.devices",
     "harvest_panel": "subject.devices",
     "describe": "descriptions.explainer.devices",
+    "probe": "scores.simulator",
     "score": "scores.simulator",
     "train_simulator": "training.devices",
     "train_explainer": "explainer_training.devices",

@@ -4,6 +4,49 @@
 include: "common/scores.smk"
 
 
+if CFG.scores.probe == "off":
+
+    localrules:
+        probe,
+
+
+rule probe:
+    input:
+        **simulator_prompt(),
+        corpus=(
+            CORPUS["valid"]
+            if not IMPORTED
+            else all_chunks(PART_CORPUS["valid"], KEPT)[0]
+        ),
+        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+        subject=model_folder(CFG.subject.model),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        probe="<results>/scores/probe.json",
+    log:
+        "<logs>/probe.log",
+    benchmark:
+        "<benchmarks>/probe.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("probe"),
+        runtime=minutes("probe"),
+        gpu=gpus("probe"),
+        gpu_job=1,
+    params:
+        code=digest("probe.py"),
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        setting=CFG.scores.probe,
+        seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+    message:
+        "Probing the simulator: does it listen to descriptions?"
+    script:
+        "../scripts/probe.py"
+
+
 rule pool_nulls:
     input:
         descriptions=null_tables,
@@ -36,6 +79,7 @@ rule score:
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         pool=null_pool,
+        probe=probed,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),

@@ -10,6 +10,7 @@ try:
             CFG.subject.neurons_per_layer,
         ):
             GIVEN.setdefault(row["layer"], []).append(row)
+        GIVEN = dict(sorted(GIVEN.items()))
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 

@@ -1,4 +1,10 @@
-# Where exemplars are fetched from, and where a run is published. No rules.
+# Where exemplars are fetched from, where a run is published, and what not every run has. No rules.
+
+# Tables of the kept neurons' types, where there is a panel.
+TYPES = [
+    f"<evidence>/types/layer-{layer}.parquet"
+    for layer in (KEPT.neurons if CFG.panel else ())
+]
 
 
 def exemplars_place():

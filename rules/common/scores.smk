@@ -6,7 +6,13 @@ from neuron_descriptions.scores.chance import pool_neurons
 NULL_POOL = "<results>/descriptions/null-pool.parquet"
 SCORING = tracked(
     CFG.scores,
-    exclude=["simulator", "null_neurons", "null_descriptions", "descriptions"],
+    exclude=[
+        "simulator",
+        "probe",
+        "null_neurons",
+        "null_descriptions",
+        "descriptions",
+    ],
 )
 
 
@@ -39,6 +45,14 @@ def null_pool(wildcards):
         return []
     made = is_made(NULL_POOL)
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
+
+
+PROBE = "<results>/scores/probe.json"
+
+
+def probed(wildcards):
+    """Scoring waits for the probe, but depends on nothing in it; a neuron alone, before any run, does without."""
+    return [] if wildcards.get("part", "").startswith("neuron") else ancient(PROBE)
 
 
 # What predictions depend on, beyond what their descriptions, sequences and simulator are.

@@ -39,8 +39,8 @@ except SystemExit as done:
     assert {rule: int(n) for rule, n in jobs.items()} == {
         "fetch_model": 3, "fetch_documents": 3, "build_corpus": 1, "harvest": 3 * 4, "merge_exemplars": per_chunk,
         "describe": per_chunk, "pool_nulls": 1, "score": per_chunk, "write_details": per_chunk, "build_atlas": 1,
-        "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1, "account": 1, "all": 1,
-        "total": 4 * per_chunk + 26,
+        "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1, "account": 1, "probe": 1, "all": 1,
+        "total": 4 * per_chunk + 27,
     }  # fmt: skip
 
 
@@ -137,6 +137,31 @@ def test_the_plan_is_printed_whatever_the_ceilings_and_nothing_else_starts(tmp_p
     files = [p.relative_to(project.folder) for p in (project.folder / "results").rglob("*") if p.is_file()]
     assert {p.name for p in files} == {"plan.txt", "plan.log", "plan.tsv"}
     assert project.file("plan.txt").read_text().strip() in told
+
+
+# Which files of a run are a stage's.
+FILES = {
+    "build_corpus": ["corpus/*.parquet"],
+    "merge_exemplars": ["exemplars/**/*.parquet"],
+    "describe": ["descriptions/layer-*/*.parquet"],
+    "score": ["scores/layer-*/*.parquet", "predictions/**/*.bin"],
+    "write_details": ["atlas/details/**/*.js"],
+    "build_atlas": ["atlas/atlas.parquet"],
+    "account": ["atlas/accounting.parquet"],
+    "write_atlas_page": ["atlas/*.html", "atlas/rows/*.js"],
+    "plot_scores": ["atlas/scores.svg"],
+}
+
+
+def test_the_plan_s_bytes_are_within_one_and_a_half_of_what_a_run_leaves(finished):
+    config = load_config(changed(tiny_config(), plan__prefix=24))  # SmolLM2's
+    planned = {s.rule: s.kept for s in make_plan(config, *described_and_kept(config)).stages}
+    left = {
+        rule: sum(p.stat().st_size for pattern in patterns for p in finished.file(".").glob(pattern))
+        for rule, patterns in FILES.items()
+    }
+    told = {rule: (round(planned[rule]), size) for rule, size in left.items()}
+    assert all(size / 1.5 < planned[rule] < 1.5 * size for rule, size in left.items()), told
 
 
 def test_a_ceiling_counts_only_what_is_left_to_do(finished, tmp_path):

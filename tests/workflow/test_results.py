@@ -175,6 +175,21 @@ def test_descriptions_from_elsewhere_are_scored_with_one_target(finished, tmp_pa
     assert found.token_baseline_score.notna().all()
     assert set(project.planned(config)) <= {"write_provenance"}
 
+    page = "results/tiny/given/index.html"
+    assert project.planned(config, page) == {
+        "build_given_atlas": 1, "write_given_details": 3, "write_given_page": 1,
+    }  # fmt: skip
+    project.run(config, page)
+    rows = pq.read_table(project.file("given/atlas.parquet")).to_pylist()
+    assert [(r["layer"], r["neuron"], r["sign"]) for r in rows] == sorted(set(found.index))
+    best = found.loc[(1, 5, "positive")]
+    assert next(r for r in rows if r["layer"] == 1)["description"] in set(best.description)
+    details = [project.file(f"given/details/layer-{layer}/chunk-0.js").read_text() for layer in (0, 1, 3)]
+    assert all(
+        "names of months" in text or "end of a sentence" in text or own.description[:5] in text for text in details
+    )
+    assert "given.csv" in project.file("given/index.html").read_text()
+
 
 @pytest.mark.parametrize("target", ["atlas/index.html", "atlas/scores.svg"])
 def test_the_pages_stand_alone(finished, target):

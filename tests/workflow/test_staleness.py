@@ -11,6 +11,7 @@ from conftest import Project, changed, demo_config, tiny_config, with_results_of
 
 AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
 SCORES = {"score", *AFTER_SCORES}
+SIMULATED = {"probe", *SCORES}  # what the simulator decides
 DESCRIPTIONS = {"describe", "account", "pool_nulls", *SCORES}
 EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
 
@@ -73,7 +74,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
             "scripts/neuron_descriptions/scores/formulas.py",
             r"np\.corrcoef\(p, t\)\[0, 1\]",
             "np.corrcoef(t, p)[0, 1]",
-            SCORES,
+            SIMULATED,
         ),
         ("scripts/neuron_descriptions/descriptions/asking.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
         (
@@ -91,7 +92,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
             {"account", "write_atlas_page"},
         ),
         ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
-        ("config/prompts/simulator.yaml", r"October", "November", SCORES),
+        ("config/prompts/simulator.yaml", r"October", "November", SIMULATED),
         ("config/null-descriptions.yaml", r"weekdays", "days of the week", SCORES),
         ("scripts/neuron_descriptions/atlas/pages/atlas.css", r"^", "/* */", {"write_atlas_page"}),
     ],
@@ -113,15 +114,16 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
         ({"scores__middle": 2, "scores__random": 2}, SCORES),
         ({"scores__race_from": 2}, SCORES),
         ({"scores__null_neurons": 1}, {"pool_nulls", *SCORES}),
-        ({"scores__simulator__kind": "finetuned"}, SCORES),
-        ({"scores__simulator__batch_tokens": 4096}, SCORES),
-        ({"scores__simulator__dtype": "float32"}, SCORES),
+        ({"scores__simulator__kind": "finetuned"}, SIMULATED),
+        ({"scores__simulator__batch_tokens": 4096}, SIMULATED),
+        ({"scores__simulator__dtype": "float32"}, SIMULATED),
+        ({"scores__probe": "warn"}, {"probe", "write_atlas_page", "write_provenance"}),
         ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
         ({"descriptions__candidates": 3}, DESCRIPTIONS),
         ({"descriptions__few_shot": {"place": "system"}}, DESCRIPTIONS),
         ({"exemplars__k": 13}, EXEMPLARS),
         ({"exemplars__batch_size": 16}, EXEMPLARS),
-        ({"corpus__seq_len": 44}, {"build_corpus", *EXEMPLARS}),
+        ({"corpus__seq_len": 44}, {"build_corpus", "probe", *EXEMPLARS}),
         ({"plan__teraflops": 300.0, "plan__margin": 2.0}, set()),
         ({"atlas__exemplars": 7}, {"write_details", "write_atlas_page", "write_provenance"}),  # the report holds them
     ],
@@ -138,7 +140,7 @@ def test_more_chunks_or_shards_of_the_same_run_only_rerun_what_they_cut(project)
 def test_runs_share_a_corpus_and_exemplars(project):
     """Another explainer or simulator under another name: nothing that decides on exemplars is made again."""
     other = changed(tiny_config(), run="other", evidence="tiny", descriptions__temperature=0.9, scores__nulls=2)
-    assert set(project.planned(other)) == DESCRIPTIONS
+    assert set(project.planned(other)) == {"probe", *DESCRIPTIONS}
     assert project.planned(tiny_config()) == {}
     unlike = project.run(changed(other, exemplars__k=13), check=False)
     assert unlike.returncode != 0
@@ -156,7 +158,7 @@ def test_more_neurons_are_described_from_exemplars_that_are_kept(project, finish
     more = changed(shared, run="more", neurons={"layers": [1, 3], "indices": [5, 699], "chunk_size": 1})
     for config, jobs in ((first, 1), (more, 4)):
         planned = project.planned(config)
-        assert set(planned) == DESCRIPTIONS and planned["describe"] == planned["score"] == jobs
+        assert set(planned) == {"probe", *DESCRIPTIONS} and planned["describe"] == planned["score"] == jobs
     project.run(first, "results/first/descriptions/layer-3/chunk-0.parquet", "--cores", "2")
     ours = pq.read_table(project.folder / "results/first/descriptions/layer-3/chunk-0.parquet")
     theirs = pq.read_table(finished.file("descriptions/layer-3/chunk-0.parquet"), filters=[("neuron", "=", 699)])
@@ -169,7 +171,7 @@ def test_explainers_of_several_runs_compete(project, finished):
     """A second explainer's run takes the first one's candidates beside its own."""
     config = changed(tiny_config(), run="second", evidence="tiny", descriptions__temperature=0.9)
     config = changed(config, descriptions__rivals=["tiny"])
-    assert set(project.planned(config)) == {"gather_descriptions", *DESCRIPTIONS}
+    assert set(project.planned(config)) == {"gather_descriptions", "probe", *DESCRIPTIONS}
     project.run(config, "results/second/descriptions/layer-1/chunk-0.parquet", "--cores", "2")
     folder = project.folder / "results/second/descriptions"
     rows = pq.read_table(folder / "layer-1/chunk-0.parquet").to_pylist()
@@ -229,12 +231,12 @@ def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
     ("file", "old", "new", "rerun"),
     [
         ("own/config.json", r"{}", '{"hidden_size": 8}', DESCRIPTIONS),
-        ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", *EXEMPLARS}),
+        ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", "probe", *EXEMPLARS}),
         (
             "config/simulators/smollm2-135m/adapter_config.json",
             r'"lora_alpha": \d+',
             '"lora_alpha": 1',
-            {"merge_adapter", *SCORES},
+            {"merge_adapter", *SIMULATED},
         ),
     ],
 )
@@ -277,6 +279,11 @@ def test_a_changed_default_reruns_what_its_version_says(recorded):
     planned = set(recorded.planned(own_files_config()))
     undo()
     assert planned == DESCRIPTIONS
+
+
+def test_no_score_is_made_again_for_a_probe(recorded):
+    config = changed(own_files_config(), scores__probe="off")
+    assert set(recorded.planned(config)) - {"write_provenance"} == {"probe", "write_atlas_page"}
 
 
 def test_what_runs_share_is_not_deleted_with_one_of_them(recorded):

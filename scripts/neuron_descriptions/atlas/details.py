@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuron_descriptions.atlas.building import Key, atlas_rows, by_sign
+from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.corpus.reading import read_texts
@@ -64,7 +65,9 @@ class Details:
         }
 
     def _sign(self, key: Key) -> dict[str, Any]:
-        row, scores = self.rows[key], self.scores.get(key, [])
+        # Of descriptions from elsewhere a neuron may have those of one sign alone.
+        row = self.rows.get(key) or dict.fromkeys(ATLAS.names) | {"status": "no_description"}
+        scores = self.scores.get(key, [])
         by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
         best = next((r["candidate"] for r in scores if r["chosen"]), None)
         numbers = (
@@ -89,7 +92,7 @@ class Details:
                     "published_score": rounded(by_split.get((c["candidate"], "valid"), {}).get("published_score")),
                     "score": rounded(by_split.get((c["candidate"], "test"), {}).get("correlation")),
                 }
-                for c in self.candidates[key]
+                for c in self.candidates.get(key, [])
             ],
             "exemplars": [
                 {**self._sequence(r), "peak": rounded(r["peak"])}

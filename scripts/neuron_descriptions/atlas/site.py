@@ -50,7 +50,8 @@ def write_atlas_page(
     atlas: str,
     parts: dict[int, list[str]],
     chunk_size: int,
-    accounts: str,
+    accounts: str | None,
+    probe: str,
     details: list[str],
     rows: list[str],
     output: str,
@@ -59,7 +60,9 @@ def write_atlas_page(
     """Write the atlas page, the rows that it loads, one file per layer, and a page for Snakemake's report that loads
     nothing.
 
-    parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum;
+    parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum,
+    or None where the descriptions are from elsewhere;
+    probe: what the simulator's probe found;
     details: of all chunks, in their order; rows: one output per layer, in their order.
     """
     table = read_table(atlas, ATLAS)
@@ -79,8 +82,10 @@ def write_atlas_page(
         for_report[layer] = {name: list(compress(values, kept)) for name, values in columns.items()}
     facts = {split: corpus_facts(path) for split, path in corpus.items()}
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
-    account = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
-    data = {"kind": "atlas", **about, "splits": splits, "accounting": account}
+    data: dict[str, Any] = {"kind": "atlas", **about, "splits": splits}
+    if accounts is not None:
+        data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
+    data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the neurons of {about['subject']} respond to"
     _write_page(title, data | {"layers": layers}, output)
 

@@ -1,6 +1,25 @@
-"""Section `plan`: what a run is reckoned to take, and may take at most."""
+"""Section `plan`: what a run is reckoned to take, and may take at most; and `recheck`."""
 
-from neuron_descriptions.config.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from typing import Literal
+
+from neuron_descriptions.config.base import (
+    Name,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+)
+
+
+class Rechecking(Section):
+    """What `snakemake recheck` computes again of a finished run. Changes nothing of the run."""
+
+    neurons: PositiveInt = 10
+    """Neurons drawn at random; of each both signs, and of each sign one stored sequence per split and kind."""
+    seed: Seed = 0
+    """Another one draws other neurons."""
 
 
 class Ceilings(Section):
@@ -22,6 +41,15 @@ class Planning(Section):
     """GPUs at work at once."""
     teraflops: PositiveFloat = 125.0
     """What a GPU sustains in a forward pass, in 10^12 operations per second (an A100: 40 % of its 312)."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """What the run is for. `auto`: the processor of this machine, if it has no GPU, no cluster is asked and
+    `ceilings.gpu_hours` is not set."""
+    core_teraflops: PositiveFloat = 0.1
+    """The same of a processor core, where there is no GPU (docs/benchmarks.md: 0.1 in float32, 0.3 with bfloat16
+    instructions)."""
+    prefix: NonNegativeInt = 30
+    """Tokens of the chat template before the text of a sequence, within `corpus.seq_len`: 30 for Llama-3.1, 24 for
+    SmolLM2."""
     generated_token_cost: PositiveFloat = 4.0
     """A generated token takes as long as so many tokens of a prompt."""
     parameters: dict[Name, PositiveFloat] = {}

@@ -1,8 +1,8 @@
 """Section `scores`: how descriptions are scored, and by which simulator."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from neuron_descriptions.config.base import Dtype, NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
 
@@ -28,13 +28,19 @@ class Scores(Section):
 
     simulator: Simulator
     """The simulator."""
+    probe: Literal["stop", "warn", "off"] = "stop"
+    """Before the scoring the simulator is probed: known rules of text, told as they are and in other rules' words, on a
+    few of the valid sequences; half a minute with a small model. `stop`: the run stops before it scores where the
+    simulator cannot tell the true descriptions from the wrong ones. `warn`: it goes on, and says so. `off`: no probe.
+    Changes no score."""
     race_from: PositiveInt | None = 32
     """Where a neuron and sign has so many candidates or more, they race: all are scored on a few valid sequences, only
     those that may still be best on more, and so on, which takes a third of the full search or less. With fewer it would
     save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
     descriptions: UserPath | None = None
     """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
-    `snakemake results/<run>/given/scores.csv` scores each of them. Not part of the run itself."""
+    `snakemake results/<run>/given/scores.csv` scores each of them, `results/<run>/given/index.html` is their page. Not
+    part of the run itself."""
     top: PositiveInt16 = 20
     """Top exemplars scored, per neuron, sign and split."""
     middle: NonNegativeInt16 = 5
@@ -53,3 +59,8 @@ class Scores(Section):
     """Resamples (of sequences) behind a confidence interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the interval."""
+
+    @field_validator("probe", mode="before")
+    @classmethod
+    def _probe(cls, probe: Any) -> Any:
+        return {False: "off", True: "stop"}[probe] if isinstance(probe, bool) else probe  # YAML reads off and on so

@@ -18,7 +18,7 @@ from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, 
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
-from neuron_descriptions.config.plan import Planning
+from neuron_descriptions.config.plan import Planning, Rechecking
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import ExplainerTraining, Training
@@ -55,6 +55,8 @@ class Config(Section):
     """What the pages show."""
     publish: Publishing | None = None
     """Where the run is published."""
+    recheck: Rechecking = Rechecking()
+    """What a recheck of the finished run takes."""
     plan: Planning = Planning()
     """What the run is reckoned to take, and may take at most."""
     training: Training | None = None

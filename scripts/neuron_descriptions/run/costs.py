@@ -4,18 +4,17 @@ Every figure is first principles times an assumption of the config's `plan`, and
 costs 2 operations per parameter and token; a kept activation costs the bytes of its dtype.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Any
 
-from neuron_descriptions.common.logs import logger
-from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
-from neuron_descriptions.config.corpus import Corpus, Panel
+from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.models import HubModel
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
+from neuron_descriptions.run.plans import Plan, Stage, short
 from neuron_descriptions.run.selection import Chunks
 
 _WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -25,12 +24,21 @@ DESCRIPTION, PROMPT = 30, 150
 PROMPTED_TOKENS = 4
 # What zstd leaves of stored activations (docs/benchmarks.md: 1.42 of 2 bytes).
 COMPRESSED = 0.71
+# Sequences that the probe of the simulator takes (scores/probing.py).
+PROBED = 72
 # Share of the full search that a race of candidates takes (docs/benchmarks.md).
 RACE = 1 / 3
 # What adapters are of a model.
 LORA = 0.02
-# Bytes of a description's or a score's row on disk; of one exemplar token on the atlas page.
-ROW, SHOWN_TOKEN = 200, 12
+# Bytes on disk: a description's row and its score's; a table without rows; a sequence's row of the corpus without its
+# tokens; of a sequence on the atlas page, and of each of its tokens; the page without rows, and the plot.
+ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, PAGE, PLOT = 200, 3_000, 20, 120, 17, 60_000, 35_000
+# Beside a kept prediction's numbers of 4 bytes.
+KEPT_ROW = 25
+# Bytes of a document from the hub, compressed (690 tokens of FineWeb's sample); of all texts of a package.
+DOCUMENT, PACKAGE = 1_500, 4e6
+# What of the pages' details a report holds, compressed, and at most.
+REPORTED, REPORT = 0.25, 1.4e6
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
 PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
@@ -38,136 +46,8 @@ PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
 WINDOWS_MEMORY = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """The jobs of one rule. seconds, memory_mb: of one job; everything else: of all of them."""
-
-    rule: str
-    jobs: int
-    seconds: float
-    memory_mb: float
-    gpus: int = 0
-    read: float = 0  # tokens
-    generated: float = 0  # tokens
-    fetched: float = 0  # bytes, over the network
-    kept: float = 0  # bytes
-    temporary: float = 0  # bytes, deleted when used
-    endpoint: float = 0  # dollars
-    in_turn: bool = False  # one job after another, however many GPUs there are
-
-    def gpu_hours(self) -> float:
-        """Of all jobs."""
-        return self.gpus * self.jobs * self.seconds / 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A run's stages in their order, one after the other."""
-
-    stages: list[Stage]
-    gpus: int
-    gpu_hour: float  # dollars
-    assumptions: list[str]
-    ceilings: dict[str, float | None] = field(default_factory=dict)
-
-    def totals(self, jobs: Mapping[str, int] | None = None) -> dict[str, float]:
-        """GPU hours, dollars and bytes of the whole run, or of so many jobs of each rule."""
-        parts = [(s, 1.0 if jobs is None else jobs.get(s.rule, 0) / s.jobs) for s in self.stages if s.jobs]
-        gpu_hours = sum(part * s.gpu_hours() for s, part in parts)
-        return {
-            "gpu_hours": gpu_hours,
-            "dollars": gpu_hours * self.gpu_hour + sum(part * s.endpoint for s, part in parts),
-            "gigabytes": sum(part * (s.kept + s.temporary) for s, part in parts) / 1e9,
-        }
-
-    def critical_path(self, gpus: int) -> float:
-        """Hours from start to end with so many GPUs: the stages one after another, the CPU's jobs side by side."""
-
-        def waves(stage: Stage) -> int:
-            at_once = 1 if stage.in_turn else max(1, gpus // stage.gpus) if stage.gpus else stage.jobs
-            return -(-stage.jobs // max(1, at_once))
-
-        return sum(waves(s) * s.seconds for s in self.stages) / 3600
-
-    def passed(self, jobs: Mapping[str, int] | None = None) -> list[str]:
-        """What lies above a ceiling of the config, in words; empty where nothing does."""
-        totals = self.totals(jobs)
-        return [
-            f"{totals[name]:,.4g} {name.replace('_', ' ')} planned, plan.ceilings.{name} is {most:,.4g}"
-            for name, most in self.ceilings.items()
-            if most is not None and totals[name] > most
-        ]
-
-    def text(self) -> str:
-        """The plan as a table and its assumptions."""
-        head = (
-            "stage", "jobs", "min/job", "GPU hours", "tokens read", "generated", "GB fetched", "GB kept", "GB temp.",
-            "dollars",
-        )  # fmt: skip
-        rows = [
-            (
-                s.rule, f"{s.jobs:,}", f"{s.seconds / 60:,.1f}", _short(s.gpu_hours()), _short(s.read),
-                _short(s.generated), _short(s.fetched / 1e9), _short(s.kept / 1e9), _short(s.temporary / 1e9),
-                _short(s.endpoint + s.gpu_hours() * self.gpu_hour),
-            )
-            for s in self.stages
-        ]  # fmt: skip
-        sums = [sum(getattr(s, name) for s in self.stages) for name in ("jobs", "read", "generated", "fetched", "kept")]
-        totals = self.totals()
-        temporary = totals["gigabytes"] - sums[4] / 1e9
-        rows.append(
-            (
-                "total", f"{sums[0]:,}", "", _short(totals["gpu_hours"]), _short(sums[1]), _short(sums[2]),
-                _short(sums[3] / 1e9), _short(sums[4] / 1e9), _short(temporary), _short(totals["dollars"]),
-            )
-        )  # fmt: skip
-        widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-        table = [
-            "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-            for row in [head, *rows]
-        ]
-        paths = ", ".join(f"{_short(self.critical_path(n))} h on {n}" for n in sorted({1, self.gpus, 8 * self.gpus}))
-        sizes = [
-            f"  {s.rule}: a job takes {s.seconds / 60:,.1f} min; {advice}"
-            for s in self.stages
-            if s.gpus and s.rule != "harvest" and (advice := self._advice(s))
-        ]
-        passed = self.passed()
-        return "\n".join(
-            [
-                *table,
-                "",
-                f"From start to end, without waiting for a queue: {paths} GPUs.",
-                *(["Job sizes:", *sizes] if sizes else []),
-                "Assumptions (config: plan):",
-                *(f"  {line}" for line in self.assumptions),
-                *(["ABOVE A CEILING, will not start:", *(f"  {line}" for line in passed)] if passed else []),
-            ]
-        )
-
-    def _advice(self, stage: Stage) -> str:
-        if stage.jobs > 1 and stage.seconds < 600:
-            several = min(stage.jobs, round(1800 / stage.seconds))
-            return f"on a cluster, put {several} chunks in one (chunks_per_job) or enlarge neurons.chunk_size"
-        return "lower neurons.chunk_size" if stage.seconds > 6 * 3600 else ""
-
-
-def write_plan(text: str, path: str) -> None:
-    """Log a plan and write it to a file."""
-    logger.info("what the run takes:\n%s\n", text)
-    with whole(path) as part:
-        part.write_text(text + "\n")
-
-
 def _n_chunks(chunks: Chunks) -> int:
     return sum(len(chunks.names(layer)) for layer in chunks.neurons)
-
-
-def _short(number: float) -> str:
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= size:
-            return f"{number / size:,.3g}{unit}"
-    return f"{number:.3g}"
 
 
 def shape_parameters(layers: int, neurons_per_layer: int) -> float:
@@ -190,6 +70,9 @@ class _Reckoning:
         text = config.exemplars if isinstance(config.exemplars, ImportedExemplars) else config.corpus
         assert text is not None  # checked with the configuration
         self.seq_len = text.seq_len
+        # Without the template's prefix, which nothing is kept of: at least the four tokens that a corpus needs.
+        chat = config.corpus.chat_prefix if config.corpus else True
+        self.text = max(text.seq_len - (self.p.prefix if chat else 1), 4)
         self.width = _WIDTH[config.subject.dtype]
         self.layers = len(kept.neurons)
         self.neurons = sum(map(len, kept.neurons.values()))
@@ -200,7 +83,7 @@ class _Reckoning:
         self.rows = len(SPLITS) * self.neurons * len(SIGNS) * self.kept
         # Memory of a chunk's exemplars, as Python numbers.
         self.chunk = max(min(c.size, max(map(len, c.neurons.values()))) for c in (described, kept))
-        self.chunk_data = self.rows / self.neurons * self.chunk * self.seq_len * 40
+        self.chunk_data = self.rows / self.neurons * self.chunk * self.text * 40
 
     def parameters(self, name: str) -> float:
         return model_parameters(self.config, name)
@@ -229,7 +112,7 @@ class _Reckoning:
 
     def exemplar_bytes(self) -> float:
         """Of the exemplars' tables."""
-        return self.rows * self.seq_len * self.width * COMPRESSED
+        return self.rows * self.text * self.width * COMPRESSED + 2 * TABLE * self.kept_chunks
 
 
 def _harvest_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> list[Stage]:
@@ -240,12 +123,14 @@ def _harvest_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> 
     shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
     jobs = shards * blocks
     keep = Keep(kept.k, kept.middle, kept.random)
-    state = state_bytes(r.neurons, keep, r.seq_len, r.config.subject.dtype) / blocks
+    state = state_bytes(r.neurons, keep, r.text, r.config.subject.dtype) / blocks
+    texts = sum(_documents(source) for source in corpus.sources.values())
     model = r.config.subject.model
     return [
         Stage("fetch_documents", len(corpus.sources), r.reading(tokens / len(corpus.sources), r.p.corpus_tokens),
-              r.megabytes(None, 4e9), fetched=4 * tokens, kept=4 * tokens),
-        Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens), r.megabytes(None, 16 * tokens), kept=2 * tokens),
+              r.megabytes(None, 4e9), fetched=2 * texts, kept=texts),
+        Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens), r.megabytes(None, 16 * tokens),
+              kept=sequences * (2 * r.text + CORPUS_ROW) + len(SPLITS) * TABLE),
         Stage("harvest", jobs, r.model_job(model, tokens * blocks / jobs), r.megabytes(model, 1.25 * state),
               r.config.subject.devices,
               read=tokens * blocks, temporary=jobs * state),
@@ -271,12 +156,19 @@ def _panel_stages(r: _Reckoning, corpus: Corpus, kept: HarvestedExemplars, panel
     ]  # fmt: skip
 
 
+def _documents(source: Any) -> float:
+    """Bytes of a source's documents on disk; of local files nothing is known before they are read."""
+    if isinstance(source, HubText):
+        return (source.documents or 0) * DOCUMENT
+    return PACKAGE
+
+
 def _import_stages(r: _Reckoning, kept: ImportedExemplars) -> list[Stage]:
     """Published exemplars instead of a harvest: of every window an activation and a token id, and a source's number."""
     size = r.rows * (8 * r.seq_len + 4)
     fetched = size if isinstance(kept, S3Exemplars) else 0
     # At most: every exemplar brings a sequence of its own, and none is another neuron's too.
-    texts = r.rows * r.seq_len * 2
+    texts = r.rows * r.text * 2
     return [
         Stage("list_exemplars", r.layers, r.reading(0, 1), r.megabytes(None, 0)),
         Stage("import_exemplars", r.kept_chunks,
@@ -316,14 +208,22 @@ def _explainer_training_stages(r: _Reckoning, training: ExplainerTraining, promp
     ]  # fmt: skip
 
 
-def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
-    """Reckon a run that describes some neurons and keeps exemplars of these, or more."""
+def on_processor(config: Config, cores: int) -> Config:
+    """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
+    preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "gpu_hour": 0.0}
+    return config.model_copy(update={"plan": config.plan.model_copy(update=preset)})
+
+
+def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None = None) -> Plan:
+    """Reckon a run that describes some neurons and keeps exemplars of these, or more. cores: of a machine without a
+    GPU that the run is for; None: it is for GPUs."""
+    config = config if cores is None else on_processor(config, cores)
     r, p = _Reckoning(config, described, kept), config.plan
 
     # Describe.
     d = config.descriptions
     candidates = r.signs * d.candidates
-    prompt = (d.evidence_min + d.evidence_max) / 2 * r.seq_len + PROMPT
+    prompt = (d.evidence_min + d.evidence_max) / 2 * r.text + PROMPT
     answer = (d.max_tokens or 2 * DESCRIPTION) / 2
     remote = isinstance(d.explainer, Endpoint)
     prices = d.explainer.prices if isinstance(d.explainer, Endpoint) else None
@@ -337,18 +237,24 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
     s = config.scores
     scored = s.top + s.middle + s.random
     per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
-    row = r.seq_len * per_token + DESCRIPTION / scored
+    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
+    before = DESCRIPTION + (r.seq_len - r.text) * (s.simulator.kind == "finetuned")
+    row = r.text * per_token + before / scored
     written = (d.candidates + d.token_candidates + d.concept_candidates) * (
         1 + len(d.rivals)
     )  # of rivals that write as many
     simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
     simulated = r.signs * simulated_of_each * scored * row
-    simulations = r.signs * 2 * scored * r.seq_len * (r.width * COMPRESSED + 4)
+    probed = PROBED * (s.probe != "off")
+    simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
+    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
+    predictions = r.signs * simulated_of_each * scored * (4 * r.text + KEPT_ROW)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
-    weights = sum(2 * r.parameters(name) for name in models)
+    # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
+    weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.parameters(name) for name in models)
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
         first = _harvest_stages(r, config.corpus, config.exemplars)
@@ -356,7 +262,12 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
             first += _panel_stages(r, config.corpus, config.exemplars, config.panel)
     else:
         first = _import_stages(r, config.exemplars)
-    shown = r.signs * 2 * config.atlas.exemplars
+    most = config.atlas.exemplars
+    half = max(1, most // 2)
+    middle = getattr(config.exemplars, "middle", 0)
+    others = len(SPLITS) * (min(half, middle) + min(half, config.exemplars.random))
+    shown = r.signs * (min(most, config.exemplars.k) + 2 * min(half, config.exemplars.k) + others + scored)
+    details = shown * (r.text * SHOWN_TOKEN + SHOWN_ROW)
     stages = [
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
@@ -367,42 +278,54 @@ def make_plan(config: Config, described: Chunks, kept: Chunks) -> Plan:
                  kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
         *first,
         Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
-              read=candidates * prompt, generated=candidates * answer, kept=candidates * ROW,
+              read=candidates * prompt, generated=candidates * answer,
+              kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
               endpoint=candidates * cost, in_turn=remote),
         *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
                  r.megabytes(None, 0))] if d.rivals else []),
-        Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0)),
-        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0)),
+        Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
+        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
+              kept=ROW * min(2 * s.null_neurons, r.signs)),
+        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
+              int(probed > 0), read=probed * row),
         Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
-              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated, kept=candidates * ROW + simulations),
+              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
+              kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
-              kept=shown * r.seq_len * SHOWN_TOKEN),
+              kept=details),
         Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),
-              kept=r.signs * ROW),
+              kept=r.signs * ROW + 2 * TABLE),
         Stage("write_atlas_page", 1, r.reading(r.signs, p.rows), r.megabytes(None, 4_000 * r.signs),
-              kept=r.signs * ROW),
-        Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs)),
+              kept=r.signs * ROW + 2 * PAGE + min(REPORTED * details, REPORT)),
+        Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(_training_stages(r, config.training) if config.training else []),
         *(_explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
     ]  # fmt: skip
-    return Plan(stages, p.gpus, p.gpu_hour, _assumptions(config, prompt, answer, row), p.ceilings.model_dump())
+    assumptions = _assumptions(config, prompt, answer, row, r.text, cores)
+    ceilings = p.ceilings.model_dump() | ({"gpu_hours": None} if cores else {})
+    return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, "GPU" if cores is None else "processor")
 
 
-def _assumptions(config: Config, prompt: float, answer: float, row: float) -> list[str]:
+def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
     p = config.plan
+    device = f"{cores} cores, no GPU, sustain" if cores else "a GPU sustains"
+    key = "core_teraflops" if cores else "teraflops"
     used = {config.subject.model, config.descriptions.explainer.model, config.scores.simulator.model}
     sizes = [
-        f"{name} {_short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
+        f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))
     ]
     return [
-        f"a GPU sustains {p.teraflops:g} TFLOP/s (plan.teraflops); a token costs 2 operations per parameter",
+        f"{device} {p.teraflops:g} TFLOP/s (plan.{key}); a token costs 2 operations per parameter",
         f"parameters (plan.parameters): {', '.join(sizes)}",
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
         f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second attempts",
+        f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
-        f"the corpus is cut at {_short(p.corpus_tokens)} tokens/s, tables are written at {_short(p.rows)} rows/s",
-        f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)",
+        f"the corpus is cut at {short(p.corpus_tokens)} tokens/s, tables are written at {short(p.rows)} rows/s",
+        *([] if cores else [f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)"]),
+        f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes; kept predictions are"
+        " in `score`: results/<run>/predictions may be deleted when the run is finished",
     ]

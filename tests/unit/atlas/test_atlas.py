@@ -389,9 +389,11 @@ def site(tables, texts, smollm2, tmp_path_factory) -> Path:
     spent = accounts([row, row | {"layer": 3}], {"prompt": 1.0, "completion": 10.0})
     write_table(pa.Table.from_pylist(spent, schema=ACCOUNTS), folder / "accounting.parquet")
     details = [str(folder / f"details/layer-{layer}/{part}.js") for layer in LAYERS for part in parts[layer]]
+    probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
+    (folder / "probe.json").write_text(json.dumps(probed))
     write_atlas_page(
-        ABOUT, texts, str(folder / "atlas.parquet"), parts, 1, str(folder / "accounting.parquet"), details, rows,
-        str(folder / "index.html"), str(folder / "report.html"),
+        ABOUT, texts, str(folder / "atlas.parquet"), parts, 1, str(folder / "accounting.parquet"),
+        str(folder / "probe.json"), details, rows, str(folder / "index.html"), str(folder / "report.html"),
     )  # fmt: skip
     return folder
 
@@ -563,7 +565,9 @@ def test_header_says_what_explaining_took(table):
     assert "2,400,000 prompt and 80,000 completion tokens, 6000 and 200 per second, $3.20" in shown
     assert "unreadable" not in shown
     links = table.locator("#run-files a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
-    assert links == ["atlas.parquet", "scores.svg", "provenance.json", "accounting.parquet"]
+    assert links[:4] == ["atlas.parquet", "scores.svg", "provenance.json", "accounting.parquet"]
+    assert links[4:] == ["../scores/probe.json"]
+    assert "listens to descriptions (16 known rules of text: true ones score 0.67, wrong ones 0.04)" in shown
 
 
 def test_hostile_description_is_shown_as_text(table):

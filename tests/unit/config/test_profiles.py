@@ -41,7 +41,16 @@ def test_one_machine_runs_one_gpu_job_at_a_time(gpu, bound, tmp_path, monkeypatc
 
 def test_the_slurm_profile_asks_for_the_site_s_gpus_by_rule_and_never_by_default(site):
     settings = site(gpu_model="h100")
-    rules = ("harvest", "describe", "score", "score_given", "train_simulator", "train_explainer")
+    rules = (
+        "harvest",
+        "describe",
+        "score",
+        "score_given",
+        "probe",
+        "recheck_rows",
+        "train_simulator",
+        "train_explainer",
+    )
     assert settings["set-resources"] == {rule: {"gpu_model": "'h100'"} for rule in rules}
     assert "default-resources" not in settings
     assert "set-resources" not in site(gpu_model=None)

@@ -127,11 +127,17 @@ function accountingTerms(account) {
   return [["explaining", [...answers, ...tokens].filter(Boolean).join(", ")]];
 }
 
+function probeTerms(probe) {
+  if (!isNumber(probe?.true)) return [];
+  const verdict = probe.listens ? "listens to descriptions" : "does not tell true descriptions from wrong ones: the scores say nothing about descriptions";
+  return [["probe", `the simulator ${verdict} (${probe.n} known rules of text: true ones score ${probe.true.toFixed(2)}, wrong ones ${probe.wrong.toFixed(2)})`]];
+}
+
 async function start() {
   byId("heading").textContent = `Neuron descriptions: ${ATLAS.subject}`;
   byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer], ["simulator", ATLAS.simulator],
     ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`]),
-    ...accountingTerms(ATLAS.accounting)]));
+    ...accountingTerms(ATLAS.accounting), ...probeTerms(ATLAS.probe)]));
   if (isAtlas) {
     const form = byId("filters");
     form.elements.layer.append(...loadAll ? [el("option", {value: ""}, "all")] : [], ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
@@ -142,8 +148,10 @@ async function start() {
     form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", min: "", layer: loadAll ? "" : state.layer}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
-    if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"], ["scores.svg", "the plot of the scores"],
-      ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"]].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
+    if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],
+      ...ATLAS.accounting ? [["scores.svg", "the plot of the scores"], ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"]]
+        : [["scores.csv", "each description's scores"], ["../atlas/index.html", "the run's own descriptions"]],  // from elsewhere
+      ["../scores/probe.json", "the simulator's probe"]].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
     if (ATLAS.packed) {
       say("Unpacking…");
       await unpack(ATLAS.packed);

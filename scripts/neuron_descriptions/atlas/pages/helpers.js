@@ -53,6 +53,7 @@ const terms = (pairs) => pairs.map(([term, ...value]) => el("div", {}, el("dt", 
 // Why a row has the status that it has, in words; empty where it beats chance.
 function reasonOf(row) {
   const status = statusOf(row);
+  if (status === "no_description" && row.candidates?.length === 0) return "No description of this sign was given.";
   if (status !== "not_shown") return STATUS[status]?.[1] ?? "";
   const failed = {
     interval: `its interval ${interval(row)} reaches down to ${chanceOf(row) > 0 ? `chance (${number(chanceOf(row))})` : "0"}`,

@@ -1,0 +1,33 @@
+from neuron_descriptions.atlas.rechecking import recheck_rows
+from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.scores import Scores
+
+given, wanted = snakemake.input, snakemake.params
+with job_log(snakemake.log[0], snakemake.rule):
+    described = restored(Descriptions, wanted.describing["settings"], explainer=wanted.describing["explainer"])
+    scored = restored(Scores, wanted.scoring["settings"], simulator=wanted.scoring["simulator"])
+    recheck_rows(
+        neurons=wanted.neurons,
+        tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
+        atlas=given.atlas,
+        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads},
+        describing={
+            **wanted.describing,
+            "settings": described.model_dump(exclude={"explainer"}),
+            "subject": given.subject,
+            "prompt": given.explainer_prompt,
+            "rules": given.get("rules"),
+        },
+        scoring={
+            **wanted.scoring,
+            "settings": scored.model_dump(exclude={"simulator"}),
+            "simulator": scored.simulator.model_dump(exclude={"prompt"}),
+            "models": {"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
+            "nulls": given.nulls,
+            "threads": snakemake.threads,
+        },
+        about=wanted.about,
+        outputs={name: snakemake.output[name] for name in ("json", "text")},
+    )
