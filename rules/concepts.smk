@@ -7,9 +7,7 @@ rule find_concepts:
         **panel_of_layer("panel"),
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         subject=model_folder(CFG.subject.model),
-        rules=project_file(
-            CFG.descriptions.concept_rules, "descriptions.concept_rules"
-        ),
+        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
     output:
         concepts="<results>/concepts/layer-{layer}/found-{part}.parquet",
     log:
@@ -40,9 +38,7 @@ rule score_concepts:
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         subject=model_folder(CFG.subject.model),
-        rules=project_file(
-            CFG.descriptions.concept_rules, "descriptions.concept_rules"
-        ),
+        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
     output:
         concepts="<results>/concepts/layer-{layer}/{part}.parquet",
     log:

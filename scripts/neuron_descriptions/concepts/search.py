@@ -18,8 +18,8 @@ from neuron_descriptions.concepts.wording import Part
 
 # How gladly a kind is taken: what its gain is multiplied by. Plain and general kinds come before scraps of words.
 FAVOUR = {
-    "word": 1.0, "family": 0.95, "list": 1.1, "place": 1.0, "mark": 1.05, "digits": 0.9, "ending": 0.75,
-    "beginning": 0.7, "piece": 0.85, "after": 0.85, "following": 0.85, "in": 0.7, "mentioned": 0.5,
+    "word": 1.0, "family": 0.95, "list": 1.1, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
+    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.7, "mentioned": 0.5,
 }  # fmt: skip
 # Tokens that a part must be true of; other kinds 3.
 LEAST = {
@@ -35,16 +35,17 @@ _CONTEXT = np.array([kind in CONTEXTS for kind in KINDS])
 class Settings:
     """What a search may do and what a sentence costs, in correlation."""
 
-    most: int = 10  # parts
-    shrink: float = 3.0  # tokens of the others' mean that a part's mean is drawn towards
-    gain: float = 0.003  # share of the variance that a part must explain
-    narrower: float = 1.3  # a part is narrowed down where that explains so many times as much
+    most: int = 8  # parts
+    groups: int = 3  # kinds of parts: further parts are said together with these, or there is none
+    shrink: float = 2.0  # tokens of the others' mean that a part's mean is drawn towards
+    gain: float = 0.0015  # share of the variance that a part must explain
+    narrower: float = 1.5  # a part is narrowed down where that explains so many times as much
     survivors: int = 160  # predicates that are worth a look
     contexts: int = 60  # of them that narrow others down
     tried: int = 4  # parts that are tried narrowed down
     distinct: int = 3  # words that an ending or a beginning must be seen with; a list or a family: 2
-    per_group: float = 0.012  # cost of a part of a new kind
-    per_part: float = 0.004  # cost of a part said together with others
+    per_group: float = 0.008  # cost of a part of a new kind
+    per_part: float = 0.0015  # cost of a part said together with others
     least: float = 0.1  # correlation on valid below which there is no pattern
 
 
@@ -91,7 +92,8 @@ def find_parts(table: TextTable, train: Exemplars, settings: Settings = DEFAULTS
     open_N = np.ones(len(acts_N), dtype=bool)
     parts: list[Part] = []
     while len(parts) < settings.most:
-        best = _best(table, found, train, open_N, settings)
+        groups = {part.group for part in parts}
+        best = _best(table, found, train, open_N, groups if len(groups) >= settings.groups else None, settings)
         if best is None or best.gain < settings.gain * whole:
             break
         mean = _mean(train, open_N)
@@ -144,9 +146,9 @@ def _survivors(table: TextTable, train: Exemplars, settings: Settings) -> _Survi
     part = table.holds_AP[train.rows_N]
     size = len(table.known)
     token = np.repeat(np.arange(len(train.rows_N)), np.diff(part.indptr))
-    tokens_P = np.bincount(part.indices, minlength=size)
-    count_P = np.bincount(part.indices, weights=train.weight_N[token], minlength=size)
-    summed_P = np.bincount(part.indices, weights=(train.weight_N * train.acts_N)[token], minlength=size)
+    tokens_P = np.bincount(part.indices, minlength=size).astype(float)
+    count_P = np.bincount(part.indices, weights=train.weight_N[token], minlength=size).astype(float)
+    summed_P = np.bincount(part.indices, weights=(train.weight_N * train.acts_N)[token], minlength=size).astype(float)
     gain_P = _gains(
         count_P, summed_P, float(train.weight_N.sum()), float(train.weight_N @ train.acts_N), settings.shrink
     )
@@ -198,9 +200,15 @@ class _Found:
 
 
 def _best(
-    table: TextTable, found: _Survivors, train: Exemplars, open_N: NDArray[np.bool_], settings: Settings
+    table: TextTable,
+    found: _Survivors,
+    train: Exemplars,
+    open_N: NDArray[np.bool_],
+    groups: set[tuple[str, ...]] | None,
+    settings: Settings,
 ) -> _Found | None:
-    """The best predicate, narrowed down where that explains much more."""
+    """The best predicate, narrowed down where that explains much more; groups: those that it must belong to; None:
+    any."""
     weight, summed = (float((train.weight_N * values)[open_N].sum()) for values in (1.0, train.acts_N))
     if weight <= 0:
         return None
@@ -216,10 +224,15 @@ def _best(
     best: _Found | None = None
     tried = 0
     for head in order.tolist():
+        if groups is not None and Part(found.known[head]).group not in groups:
+            continue
         rows = np.flatnonzero(open_N & found.holds_NM[:, head])
         if not _stands_alone(table, found.known[head], train, rows, settings):
             continue
         candidate = _Found(float(gains_M[head]), found.known[head], None, rows)
+        tried += 1
+        if groups is not None:  # a narrowed part would be a group of its own
+            return candidate
         narrow_M = gains(found.sums(train, rows), np.minimum(found.least_M, 3.0)) * found.favour_M[head]
         narrow_M = np.where(found.context_M, narrow_M, 0.0)
         other = int(_round(narrow_M).argmax())
@@ -228,7 +241,6 @@ def _best(
             candidate = _Found(float(narrow_M[other]), found.known[head], found.known[other], inside)
         if best is None or candidate.gain > best.gain * (1 + 1e-9):
             best = candidate
-        tried += 1
         if tried == settings.tried:
             break
     return best

@@ -42,7 +42,7 @@ def score_concepts(
     """
     reader = Reader(read_vocabulary(str(inputs["rules"])))
     tokenizer = load_tokenizer(str(inputs["subject"]))
-    corpus = {split: inputs[split] for split in SPLITS}
+    corpus: dict[str, str | list[str]] = {split: inputs[split] for split in SPLITS}
     evidence = Evidence(list(inputs["exemplars"]), list(inputs["statistics"]), corpus, neurons)
     held: dict[int, list[set[Predicate]]] = {}
 

@@ -261,6 +261,15 @@ def test_the_shorter_list_wins_where_more_parts_say_nothing_new(texts, table):
     assert len(find_list(table, train, None, greedy).parts) >= 1
 
 
+def test_a_sentence_has_at_most_so_many_kinds_of_parts(texts, table):
+    train = exemplars_of(table, planted(texts, mixed))
+    free, bound = (find_parts(table, train, replace(DEFAULTS, groups=n, gain=0.0)) for n in (99, 2))
+    assert len({part.group for part in free.parts}) > 2
+    assert len({part.group for part in bound.parts}) == 2
+    assert [p.head for p in bound.parts[:2]] == [p.head for p in free.parts[:2]]
+    assert len(bound.parts) > 2
+
+
 # --- words ---
 
 
