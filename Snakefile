@@ -58,7 +58,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
-        TYPES,
+        CONCEPT_SCORES + TYPES,
 
 
 report: "rules/report/workflow.rst"

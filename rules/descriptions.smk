@@ -14,7 +14,7 @@ if REMOTE:
 rule describe:
     input:
         **explainer_folder(),
-        **concept_rules(),
+        **found_concepts(),
         corpus=CORPUS["train"],
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
@@ -74,6 +74,11 @@ rule account:
         "Adding up what the descriptions took"
     script:
         "../scripts/account.py"
+
+
+if CFG.descriptions.concept_candidates:
+
+    include: "concepts.smk"
 
 
 if RIVALS:

@@ -1,48 +1,16 @@
 # A recheck of the finished run, as a reviewer of an atlas would make it: `snakemake recheck`. Never part of `all`.
 
-from neuron_descriptions.atlas.agreement import draw_neurons
+
+include: "common/recheck.smk"
 
 
 localrules:
     recheck,
 
 
-RECHECKED = draw_neurons(SELECTED, CFG.recheck.neurons, CFG.recheck.seed)
-# Files of each layer, by name.
-RECHECK_FILES = {
-    "exemplars": (EVIDENCE["exemplars"], KEPT),
-    "statistics": (EVIDENCE["statistics"], KEPT),
-    "written": (WRITTEN, DESCRIBED),
-    **{name: (path, DESCRIBED) for name, path in TABLES.items()},
-}
-
-
-def recheck_files():
-    """Inputs by name and layer: the tables that hold the drawn neurons, and their corpus."""
-    paths = dict(RECHECK_FILES)
-    if IMPORTED:
-        paths |= {split: (path, KEPT) for split, path in PART_CORPUS.items()}
-    found = {
-        f"{name}_{layer}": [
-            path.format(layer=layer, part=part)
-            for part in chunks.holding(layer, neurons)
-        ]
-        for layer, neurons in RECHECKED.items()
-        for name, (path, chunks) in paths.items()
-    }
-    if not IMPORTED:
-        found |= {
-            f"{split}_{layer}": path
-            for layer in RECHECKED
-            for split, path in CORPUS.items()
-        }
-    return found
-
-
 rule recheck_rows:
     input:
         **recheck_files(),
-        **concept_rules(),
         **simulator_prompt(),
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),

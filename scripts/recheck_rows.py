@@ -18,7 +18,6 @@ with job_log(snakemake.log[0], snakemake.rule):
             "settings": described.model_dump(exclude={"explainer"}),
             "subject": given.subject,
             "prompt": given.explainer_prompt,
-            "rules": given.get("rules"),
         },
         scoring={
             **wanted.scoring,

@@ -25,12 +25,21 @@ def explainer_prompt():
     return path
 
 
-def concept_rules():
-    """Words that belong together, where concepts are candidates."""
+def found_concepts():
+    """The lists of concepts of a part, where these are candidates."""
     if not CFG.descriptions.concept_candidates:
         return {}
-    path = project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
-    return {"rules": path}
+    return {"concepts": "<results>/concepts/layer-{layer}/found-{part}.parquet"}
+
+
+def panel_of_layer(panel):
+    """A panel's text and a layer's activations on it, where there is a panel."""
+    if not CFG.panel:
+        return {}
+    return {
+        panel: f"<evidence>/corpus/{panel}.parquet",
+        f"{panel}_acts": f"<evidence>/panel/{panel}/layer-{{layer}}.safetensors",
+    }
 
 
 # What candidates and their prompts depend on.

@@ -1,5 +1,11 @@
 # Where exemplars are fetched from, where a run is published, and what not every run has. No rules.
 
+# Direct scores of concepts, where these are candidates.
+CONCEPT_SCORES = (
+    all_chunks("<results>/concepts/layer-{layer}/{part}.parquet")
+    if CFG.descriptions.concept_candidates
+    else []
+)
 # Tables of the kept neurons' types, where there is a panel.
 TYPES = [
     f"<evidence>/types/layer-{layer}.parquet"

@@ -115,9 +115,9 @@ def check_descriptions(
     recheck: Recheck, neurons: dict[int, list[int]], tables: dict[int, Tables], describing: dict[str, Any]
 ) -> None:
     """Every candidate: the prompt that was asked, by its checksum; or, where no model was asked, the sentence itself;
-    and which exemplars it was made from.
+    and which exemplars it was made from. Sentences of concepts are compared with what the search wrote.
 
-    describing: subject (a folder), prompt and rules (files), begins (whether answers are begun), settings, seed.
+    describing: subject (a folder), prompt (a file), begins (whether answers are begun), settings, seed.
     """
     settings = describing["settings"]
     template = read_explainer_template(describing["prompt"], settings["few_shot"], begins=describing["begins"])
@@ -126,7 +126,7 @@ def check_descriptions(
         files = tables[layer]
         candidates = prepare(
             of_layer, layer, files["train"], files["exemplars"], files["statistics"], tokenizer, template, settings,
-            describing["seed"], describing["rules"],
+            describing["seed"], files.get("concepts"),
         )  # fmt: skip
         found = _by_candidate(descriptions_table(candidates, "").to_pylist())
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]

@@ -1,102 +1,46 @@
-"""Predicates over tokens: what can be said of a token from the text up to its word's end, each in plain words.
+"""Predicates over tokens: what can be said of a token from the text up to its word's end.
 
-T tokens of a sequence. A predicate is true of some of them; `phrase` says it as a person would.
+T tokens of a sequence. A predicate is true of some of them; `wording` says it as a person would.
 """
 
 import re
-from dataclasses import dataclass
+import unicodedata
 from functools import cache
+from typing import NamedTuple
 
-from neuron_descriptions.concepts.rules_of_text import Rule
+from neuron_descriptions.concepts.vocabulary import Vocabulary
 
-# Marks that have a name; others are quoted.
-NAMES = {
-    ",": "commas", ".": "periods", ":": "colons", ";": "semicolons", "?": "question marks", "!": "exclamation marks",
-    "-": "hyphens", "–": "dashes", "—": "dashes", "(": "opening parentheses", ")": "closing parentheses",
-    "%": "percent signs", "$": "dollar signs", "'": "apostrophes", "’": "apostrophes", '"': "quotation marks",
-    "“": "opening quotation marks", "”": "closing quotation marks", "/": "slashes", "*": "asterisks",
-    "[": "opening brackets", "]": "closing brackets", "&": "ampersands", "=": "equals signs", "+": "plus signs",
-    "_": "underscores", "#": "number signs", "@": "at signs", "|": "vertical bars", "...": "ellipses", "…": "ellipses",
+# Marks that have a name: one of them, many of them. No other is said alone.
+MARKS = {
+    ",": "comma", ".": "period", ":": "colon", ";": "semicolon", "?": "question mark", "!": "exclamation mark",
+    "-": "hyphen", "–": "dash", "—": "dash", "--": "dash", "(": "opening parenthesis", ")": "closing parenthesis",
+    "%": "percent sign", "$": "dollar sign", "'": "apostrophe", "’": "apostrophe", '"': "quotation mark",
+    "“": "opening quotation mark", "”": "closing quotation mark", "/": "slash", "*": "asterisk", "\\": "backslash",
+    "[": "opening bracket", "]": "closing bracket", "{": "opening brace", "}": "closing brace", "&": "ampersand",
+    "=": "equals sign", "+": "plus sign", "_": "underscore", "#": "number sign", "@": "at sign", "|": "vertical bar",
+    "<": "less-than sign", ">": "greater-than sign", "...": "ellipsis", "…": "ellipsis", "~": "tilde",
+    "^": "caret", "`": "backtick", "°": "degree sign", "€": "euro sign", "£": "pound sign", "•": "bullet",
 }  # fmt: skip
-PLACES = {
-    "text": "the first words of a text",
-    "sentence": "the first words of sentences",
-    "line": "the first words of lines",
-    "line break": "line breaks",
-    "quotes": "inside quotation marks",
-    "parentheses": "inside parentheses",
-    "turn": "the marks between the turns of a conversation",
-    "role": "the beginnings of turns in a conversation",
-    "number": "numbers written in digits",
-    "year": "years",
-    "money": "amounts of money",
-    "decimals": "digits after a decimal point",
-    "first digit": "the first digits of numbers",
-    "second digit": "the second digits of numbers",
-    "later digit": "the later digits of long numbers",
-    "single digit": "numbers of one digit",
-    "capitals": "words in capitals",
-    "capitalized": "capitalized words",
-    "middle capital": "names and other capitalized words within a sentence",
-    "several marks": "several punctuation marks in a row",
-}
-# Rules that predicates of their own say as well.
-_SAID = re.compile(
-    r'the mark "|words (ending|beginning|in capitals)|(the word after|what follows) "|numbers$|capitalized words|'
-    r"line breaks|the beginning of a sentence"
-)
+# From the plainest on.
+KINDS = (
+    "word", "list", "place", "mark", "family", "digits", "ending", "beginning", "piece", "after", "following", "in",
+    "mentioned",
+)  # fmt: skip
 # What narrows another predicate down, rather than standing for itself.
-CONTEXTS = frozenset({"after", "in", "mentioned"})
+CONTEXTS = frozenset({"after", "following", "in", "mentioned"})
+SCRIPTS = ("cyrillic", "greek", "arabic", "hebrew", "devanagari", "cjk", "hiragana", "katakana", "hangul", "thai")
 _SPECIAL = re.compile(r"<\|.*?\|>")
 _YEAR = re.compile(r"(1[5-9]|20)\d\d")
+_SUFFIXES = ("ings", "ing", "ied", "ies", "ed", "es", "ly", "s")
+_CODE = re.compile(r"[a-z]\w*[A-Z]|\w_\w")
 
 
-@dataclass(slots=True, frozen=True, order=True)
-class Predicate:
-    """kind: one of "word", "piece", "mark", "place", "rule", "ending", "beginning", "after", "in", "mentioned"; value:
-    which."""
+class Predicate(NamedTuple):
+    """kind: "word", "family" (words of one stem), "list" (of the vocabulary), "place", "mark", "digits", "ending",
+    "beginning", "piece", "after" (a word or mark), "following" (a list or place), "in", "mentioned"; value: which."""
 
     kind: str
     value: str
-
-    @property
-    def phrase(self) -> str:
-        """It in plain words, for a list of such."""
-        value = self.value
-        match self.kind:
-            case "word":
-                return f'the word "{value}"'
-            case "piece":
-                return f'"{value}" within longer words'
-            case "mark":
-                return NAMES.get(value, f'the mark "{value}"')
-            case "ending":
-                return f'words ending in "{value}"'
-            case "beginning":
-                return f'words beginning with "{value}"'
-            case "after":
-                return f'the word after "{value}"'
-            case "mentioned":
-                return f'texts that mention "{value}"'
-            case _:
-                return PLACES.get(value, value)
-
-    @property
-    def narrowing(self) -> str:
-        """It as what narrows another one down: `inside quotation marks`, `after "the"`."""
-        match self.kind:
-            case "after":
-                return f'after "{self.value}"'
-            case "mentioned":
-                return f'in texts that mention "{self.value}"'
-            case _:
-                return PLACES[self.value]
-
-
-@cache
-def predicate(kind: str, value: str) -> Predicate:
-    """The one object of a kind and value."""
-    return Predicate(kind, value)
 
 
 def words_of(tokens: list[str]) -> list[tuple[int, int]]:
@@ -122,112 +66,220 @@ def _continues(tokens: list[str], first: int, j: int) -> bool:
     return here in (".", ",") and last[-1:].isdigit() and j + 1 < len(tokens) and tokens[j + 1][:1].isdigit()
 
 
-def predicates_of(tokens: list[str], rules: list[Rule]) -> list[list[Predicate]]:
-    """What is true of each token. tokens: texts (T), as token_strings gives them; rules: see rules_of_text; the first
-    way to say one is its phrase. A word's predicates hold at each of its tokens."""
-    found: list[set[Predicate]] = [set() for _ in tokens]
-    spans = words_of(tokens)
-    words = ["".join(tokens[i:j]).strip() for i, j in spans]
-    for rule in rules:
-        if _SAID.match(rule.say[0]):
-            continue
-        for held, holds in zip(found, rule.holds(tokens)):
-            if holds:
-                held.add(predicate("rule", rule.say[0]))
-    state = _State()
-    for number, ((i, j), word) in enumerate(zip(spans, words)):
-        before = words[number - 1].lower() if number else ""
-        for t in range(i, j):
-            held = found[t]
-            _of_word(held, tokens, i, j, t, word)
-            if number and (before[:1].isalnum() or before in NAMES) and not _SPECIAL.search(before):
-                held.add(predicate("after", before))
-            state.add_to(held, word, first=t == i)
-        state.pass_by(word, "".join(tokens[i:j]))
-    return [sorted(held) for held in found]
+def stem_of(word: str) -> str:
+    """A word's family: it without an ending of inflection, a last e, or the double of a consonant. word: lower case."""
+    for suffix in _SUFFIXES:
+        stem = word.removesuffix(suffix)
+        if stem != word and len(stem) > 2 and any(c in "aeiouy" for c in stem) and not stem.endswith(suffix):
+            stem += "y" if suffix in ("ied", "ies") else ""
+            break
+    else:
+        stem = word
+    if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "aeiousl":
+        stem = stem[:-1]
+    return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
 
 
-def _of_word(held: set[Predicate], tokens: list[str], i: int, j: int, t: int, word: str) -> None:
-    low, piece = word.lower(), tokens[t].strip()
-    if _SPECIAL.search(word):
-        held.add(predicate("place", "turn"))
-    elif word[:1].isalpha():
-        held.add(predicate("word", low))
-        if j - i > 1 and piece.isalpha() and len(piece) > 1:
-            held.add(predicate("piece", piece))
-        if low.isalpha():
-            for size in (2, 3, 4):
-                if len(low) > size + 1:
-                    held.add(predicate("ending", low[-size:]))
-                    held.add(predicate("beginning", low[:size]))
-        if len(word) > 1 and word.isupper():
-            held.add(predicate("place", "capitals"))
-        elif word[:1].isupper():
-            held.add(predicate("place", "capitalized"))
-    elif word[:1].isdigit():
-        _of_number(held, tokens, i, t, word)
-    elif word and "�" not in word:
-        held.add(predicate("mark", word))
-        if len(word) > 1:
-            held.add(predicate("place", "several marks"))
-    elif "\n" in "".join(tokens[i:j]):
-        held.add(predicate("place", "line break"))
+class Reader:
+    """Says what is true of the tokens of texts, by the lists of a vocabulary."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self.vocabulary = vocabulary
+        self._of_text = cache(self._word_predicates)
+
+    def held(self, tokens: list[str]) -> list[set[Predicate]]:
+        """What is true of each token. tokens: texts (T), as token_strings gives them. A word's predicates hold at each
+        of its tokens; what stands after a token's word changes nothing."""
+        found: list[set[Predicate]] = []
+        state = _State()
+        for i, j in words_of(tokens):
+            text = "".join(tokens[i:j])
+            word = text.strip()
+            of_word = self._of_text(text)
+            before = state.before(word)
+            for t in range(i, j):
+                held = {*of_word, *before}
+                _of_place(held, tokens, i, j, t, word)
+                if t == i:
+                    held |= state.first(word)
+                found.append(held)
+            state.pass_by(word, text, of_word)
+        return found
+
+    def _word_predicates(self, text: str) -> tuple[Predicate, ...]:
+        """What is true of a word whatever its place; text: with the space before it."""
+        word = text.strip()
+        if _SPECIAL.search(word):
+            return (Predicate("place", "turn"),)
+        if not word:
+            return (Predicate("place", "line break" if "\n" in text else "space"),)
+        if word.isalpha():
+            return tuple(self._of_letters(word))
+        if word[0].isdigit():
+            return tuple(_of_number(word))
+        return tuple(_of_marks(word))
+
+    def _of_letters(self, word: str) -> set[Predicate]:
+        low = word.lower()
+        held = {Predicate("word", low)}
+        held |= {Predicate("list", phrase) for phrase in self.vocabulary.of_word.get(low, ())}
+        if len(low) > 3:
+            held.add(Predicate("family", stem_of(low)))
+        for size in (2, 3, 4):
+            if len(low) > size + 1:
+                held |= {Predicate("ending", low[-size:]), Predicate("beginning", low[:size])}
+        places = {
+            "capitals": len(word) > 1 and word.isupper(),
+            "capitalized": word[:1].isupper() and not (len(word) > 1 and word.isupper()),
+            "lower case": word.islower(),
+            "long word": len(word) >= 9,
+            "short word": len(word) <= 2,
+            "accents": any(c > "\x7f" for c in word) and word[0].isascii(),
+            "plural": len(low) > 3 and low.endswith("s") and not low.endswith(("ss", "us", "is")),
+            "code name": bool(_CODE.search(word)),
+        }
+        held |= {Predicate("place", place) for place, holds in places.items() if holds}
+        if not word.isascii():
+            script = unicodedata.name(next(c for c in word if not c.isascii()), "").split(" ")[0].lower()
+            held |= {Predicate("place", script)} & {Predicate("place", s) for s in SCRIPTS}
+        return held
 
 
-def _of_number(held: set[Predicate], tokens: list[str], i: int, t: int, word: str) -> None:
-    digits = sum(token.strip().isdigit() for token in tokens[i:t])
-    held.add(predicate("place", "number"))
-    if _YEAR.fullmatch(word):
-        held.add(predicate("place", "year"))
-    if tokens[max(0, i - 1)].strip().endswith("$") and i:
-        held.add(predicate("place", "money"))
-    if "." in "".join(tokens[i:t]):
-        held.add(predicate("place", "decimals"))
-    if len(word) == 1:
-        held.add(predicate("place", "single digit"))
-    elif tokens[t].strip().isdigit():
-        held.add(predicate("place", ("first digit", "second digit", "later digit")[min(digits, 2)]))
+def _of_number(word: str) -> set[Predicate]:
+    held = {Predicate("place", "number")}
+    if word.isdigit():
+        held.add(Predicate("place", "single digit" if len(word) == 1 else "several digits"))
+    places = {"year": bool(_YEAR.fullmatch(word)), "thousands": "," in word, "decimal number": "." in word}
+    return held | {Predicate("place", place) for place, holds in places.items() if holds}
+
+
+def _of_marks(word: str) -> set[Predicate]:
+    if word.isalnum() or "\ufffd" in word:
+        return set()
+    held = {Predicate("mark", word)} if word in MARKS else set()
+    held |= {Predicate("mark", c) for c in word if c in MARKS}
+    if any(c.isalpha() for c in word):
+        return held | ({Predicate("place", "code name")} if _CODE.search(word) else set())
+    places = {
+        "punctuation": True,
+        "several marks": len(word) > 1,
+        "end of sentence": any(c in ".!?" for c in word),
+        "closing mark": any(c in ")]}”" for c in word),
+        "opening mark": any(c in "([{“" for c in word),
+        "mathematical sign": any(c in "+=<>×÷±*^" for c in word),
+        "emoji": any(unicodedata.category(c) == "So" for c in word),
+    }
+    return held | {Predicate("place", place) for place, holds in places.items() if holds}
+
+
+def _of_place(held: set[Predicate], tokens: list[str], i: int, j: int, t: int, word: str) -> None:
+    """Add what the place of token t in its word, tokens i to j - 1, says."""
+    piece = tokens[t].strip()
+    if word.isalpha():
+        if j - i > 1:
+            held.add(Predicate("place", "first piece" if t == i else "last piece" if t == j - 1 else "middle piece"))
+            if piece.isalpha():
+                held.add(Predicate("piece", piece.lower()))
+        return
+    if not word[:1].isdigit():
+        return
+    if not piece.isdigit():
+        held.add(Predicate("place", "mark in number"))
+        return
+    held.add(Predicate("digits", piece))
+    if i and tokens[i - 1].strip().endswith("$"):
+        held.add(Predicate("place", "money"))
+    before = "".join(tokens[i:t])
+    if "." in before:
+        held.add(Predicate("place", "decimals"))
+    elif "," in before:
+        held.add(Predicate("place", "after thousands"))
+    digits = sum(c.isdigit() for c in before)
+    if j - i > 1:
+        held.add(Predicate("place", ("first digit", "second digit", "third digit", "later digit")[min(digits, 3)]))
+        if t == j - 1:
+            held.add(Predicate("place", "last digit"))
 
 
 class _State:
     """What the text before a word says about it."""
 
     def __init__(self) -> None:
-        self.words, self.quoted, self.bracketed = 0, False, False
-        self.sentence, self.line, self.role = True, True, False
+        self.words, self.quoted, self.open = 0, False, ""
+        self.sentence, self.line, self.role, self.speaker = True, True, False, ""
         self.seen: set[str] = set()
+        self.previous: set[Predicate] = set()  # what stands right before, as contexts
+        self.comment = False
 
-    def add_to(self, held: set[Predicate], word: str, first: bool) -> None:
-        """Add what holds of a word's token."""
-        for place, holds in (
-            ("text", self.words < 3), ("sentence", self.sentence and first), ("line", self.line and first),
-            ("role", self.role),
-            ("middle capital", word[:1].isupper() and not (self.sentence or self.line)),
-        ):  # fmt: skip
-            if holds and word and not _SPECIAL.search(word):
-                held.add(predicate("place", place))
-        if self.quoted:
-            held.add(predicate("in", "quotes"))
-        if self.bracketed:
-            held.add(predicate("in", "parentheses"))
-        for mentioned in self.seen:
-            held.add(predicate("mentioned", mentioned))
+    def before(self, word: str) -> set[Predicate]:
+        """What holds of each of a word's tokens."""
+        held = set(self.previous)
+        if not word or _SPECIAL.search(word):
+            return held
+        low = word.lower()
+        places = {
+            "text": self.words < 3,
+            "middle capital": word[:1].isupper() and not (self.sentence or self.line),
+            "role": self.role,
+            "repeated": word.isalpha() and len(word) > 3 and low in self.seen,
+            "first time": word.isalpha() and len(word) > 5 and low not in self.seen and self.words > 10,
+        }
+        held |= {Predicate("place", place) for place, holds in places.items() if holds}
+        inside = {"quotes": self.quoted, "comment": self.comment, self.open: bool(self.open)}
+        inside |= {f"turn of {self.speaker}": bool(self.speaker)}
+        held |= {Predicate("in", place) for place, holds in inside.items() if holds}
+        held |= {Predicate("mentioned", word) for word in self.seen if len(word) > 5}
+        return held
 
-    def pass_by(self, word: str, text: str) -> None:
-        """Take a word into what stands before the next one."""
+    def first(self, word: str) -> set[Predicate]:
+        """What holds of a word's first token alone."""
+        if not word or _SPECIAL.search(word):
+            return set()
+        return {Predicate("place", p) for p, holds in (("sentence", self.sentence), ("line", self.line)) if holds}
+
+    def pass_by(self, word: str, text: str, of_word: tuple[Predicate, ...]) -> None:
+        """Take a word into what stands before the next one; of_word: what is true of it."""
         special = bool(_SPECIAL.search(word))
         if word:
             self.words += 1
-            self.role = special
-        if word.isalpha() and len(word) > 5:
+            if self.role and word.isalpha():
+                self.speaker = {"user": "user", "assistant": "assistant", "system": "system"}.get(word.lower(), "")
+            self.role = special and "start" in word
+        if word.isalpha():
             self.seen.add(word.lower())
+        if word or "\n" in text:
+            self.previous = _as_contexts(word, of_word)
+        self._open_and_close(word, special or "\n" in text)
         if word[:1].isalnum():
             self.sentence = self.line = False
         if special or word[-1:] in (".", "!", "?") or "\n" in text:
             self.sentence = True
         if special or "\n" in text:
-            self.line, self.quoted, self.bracketed = True, False, False
+            self.line = True
+
+    def _open_and_close(self, word: str, new_line: bool) -> None:
+        if new_line:
+            self.quoted, self.open, self.comment = False, "", False
         if word in ('"', "“", "”"):
             self.quoted = word == "“" or (word == '"' and not self.quoted)
-        if "(" in word or ")" in word:
-            self.bracketed = word.rfind("(") > word.rfind(")")
+        elif word.startswith(("#", "//")) and len(word) <= 3:
+            self.comment = True
+        for c in word if not word.isalnum() else "":
+            if c in "([{<":
+                self.open = {"(": "parentheses", "[": "brackets", "{": "braces", "<": "tags"}[c]
+            elif c in ")]}>":
+                self.open = ""
+
+
+_FOLLOWED = frozenset({
+    "number", "year", "line break", "turn", "capitalized", "capitals", "middle capital", "punctuation",
+    "end of sentence", "opening mark", "closing mark",
+})  # fmt: skip
+
+
+def _as_contexts(word: str, of_word: tuple[Predicate, ...]) -> set[Predicate]:
+    """What a word is to the next one."""
+    held = {Predicate("following", p.value) for p in of_word if p.kind == "list" or p.value in _FOLLOWED}
+    if word.isalpha() or word in MARKS:
+        held.add(Predicate("after", word.lower()))
+    return held

@@ -1,167 +1,277 @@
-"""Short lists of concepts that say where a feature fires: found greedily on its exemplars, and put into a sentence.
+"""Short lists of concepts that say where a feature fires: found greedily on its train exemplars, cut to a length on
+its valid ones, so that short true sentences win.
 
-A list is read from above: the first part that is true of a token decides (after Compositional Explanations of Neurons,
-Mu and Andreas 2020). N tokens of a feature's exemplars.
+N tokens of a feature's exemplars, P predicates, M of them that are worth a look (survivors). What a part explains is
+the sum of squares that a step of two means explains among the tokens that no earlier part took (a regression tree's
+gain, Breiman et al. 1984), with the part's mean drawn towards the others'.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from neuron_descriptions.concepts.predicates import CONTEXTS, Predicate
+from neuron_descriptions.concepts.evidence import Exemplars, Floats, TextTable
+from neuron_descriptions.concepts.execution import ConceptList
+from neuron_descriptions.concepts.predicates import CONTEXTS, KINDS, Predicate
+from neuron_descriptions.concepts.wording import Part
 
-SHRINK = 3.0  # tokens of the average that a part's mean is drawn towards
-LEAST = {"mentioned": 30, "in": 12, "after": 4, "ending": 6, "beginning": 6, "rule": 4, "place": 6}  # tokens; others 3
-DISTINCT = 3  # words that an ending or a beginning must be seen with, or it is a word in disguise
-GAIN = 0.02  # share of the variance that a part must explain
-NARROWER = 1.25  # a part is narrowed down where that explains so many times as much
-NARROWED_LEAST = 4  # tokens of a part that is narrowed down
-TRIED = 4  # parts that are tried narrowed down
+# How gladly a kind is taken: what its gain is multiplied by. Plain and general kinds come before scraps of words.
+FAVOUR = {
+    "word": 1.0, "family": 0.95, "list": 1.1, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
+    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.7, "mentioned": 0.5,
+}  # fmt: skip
+# Tokens that a part must be true of; other kinds 3.
+LEAST = {
+    "word": 2, "piece": 2, "after": 3, "following": 4, "list": 3, "place": 4, "ending": 5, "beginning": 5, "in": 12,
+    "mentioned": 20,
+}  # fmt: skip
+_LEAST = np.array([LEAST.get(kind, 3) for kind in KINDS])
+_FAVOUR = np.array([FAVOUR[kind] for kind in KINDS])
+_CONTEXT = np.array([kind in CONTEXTS for kind in KINDS])
 
 
 @dataclass(slots=True, frozen=True)
-class Part:
-    """What fires, and what narrows it down, if anything does."""
+class Settings:
+    """What a search may do and what a sentence costs, in correlation."""
 
-    head: Predicate
-    narrowed: Predicate | None = None
-
-    @property
-    def phrase(self) -> str:
-        """It in plain words."""
-        return self.head.phrase if self.narrowed is None else f"{self.head.phrase} {self.narrowed.narrowing}"
-
-
-class Evidence:
-    """A feature's exemplars as the search wants them: which predicates hold at which tokens."""
-
-    def __init__(self, held: list[list[list[Predicate]]], acts: list[np.ndarray]):
-        """held: for each sequence, predicates of each token; acts: for each sequence (T,), large where the feature is
-        strong; what is below 0 counts as 0."""
-        flat = [predicates for sequence in held for predicates in sequence]
-        self.known = sorted({p for predicates in flat for p in predicates})
-        index = {p: i for i, p in enumerate(self.known)}
-        self.acts_N = np.maximum(np.concatenate(acts), 0).astype(np.float64) if acts else np.zeros(0)
-        self.holding = np.array([index[p] for predicates in flat for p in predicates], dtype=np.int64)
-        self.token = np.repeat(np.arange(len(flat)), [len(predicates) for predicates in flat])
-        halves = [i % 2 for i, sequence in enumerate(held) for _ in sequence]
-        self.half_N = np.array(halves, dtype=bool)
-        self.least = np.array([LEAST.get(p.kind, 3) for p in self.known])
-        self.context = np.array([p.kind in CONTEXTS for p in self.known], dtype=bool)
-        self.words = [next((p.value for p in predicates if p.kind == "word"), "") for predicates in flat]
-        order = np.argsort(self.holding, kind="stable")
-        self.tokens_by_predicate = self.token[order]
-        self.bounds = np.searchsorted(self.holding[order], np.arange(len(self.known) + 1))
-
-    def at(self, number: int) -> np.ndarray:
-        """Tokens at which a predicate holds."""
-        return self.tokens_by_predicate[self.bounds[number] : self.bounds[number + 1]]
-
-    def gains(self, open_N: np.ndarray, inside_N: np.ndarray | None = None, least: int | None = None) -> np.ndarray:
-        """For each predicate, the sum of squares that a part of it would explain among the open tokens; 0 where it is
-        too rare, weaker than the rest, or does not hold up in each half of the sequences.
-
-        inside_N: the part is narrowed down to these tokens; least: tokens that are not too rare, instead of LEAST.
-        """
-        n_open, total = int(open_N.sum()), float(self.acts_N[open_N].sum())
-        if n_open < 2:
-            return np.zeros(len(self.known))
-        mean = total / n_open
-        used = (open_N if inside_N is None else open_N & inside_N)[self.token]
-        ok = np.ones(len(self.known), dtype=bool)
-        for half in (False, True):
-            count, summed = self._sums(used & (self.half_N[self.token] == half))
-            ok &= summed > count * mean
-        count, summed = self._sums(used)
-        shrunk = (summed + SHRINK * mean) / (count + SHRINK)
-        gains = count * (shrunk - mean) ** 2 * n_open / np.maximum(n_open - count, 1)
-        return np.where(ok & (count >= (self.least if least is None else least)) & (shrunk > mean), gains, 0.0)
-
-    def _sums(self, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = len(self.known)
-        holding = self.holding[used]
-        return np.bincount(holding, minlength=size), np.bincount(
-            holding, weights=self.acts_N[self.token[used]], minlength=size
-        )
-
-    def is_word_in_disguise(self, number: int, open_N: np.ndarray) -> bool:
-        """Whether an ending or a beginning is seen with fewer than DISTINCT words."""
-        if self.known[number].kind not in ("ending", "beginning"):
-            return False
-        return len({self.words[t] for t in self.at(number) if open_N[t]}) < DISTINCT
+    most: int = 8  # parts
+    groups: int = 3  # kinds of parts: further parts are said together with these, or there is none
+    shrink: float = 2.0  # tokens of the others' mean that a part's mean is drawn towards
+    gain: float = 0.0015  # share of the variance that a part must explain
+    narrower: float = 1.5  # a part is narrowed down where that explains so many times as much
+    survivors: int = 160  # predicates that are worth a look
+    contexts: int = 60  # of them that narrow others down
+    tried: int = 4  # parts that are tried narrowed down
+    distinct: int = 3  # words that an ending or a beginning must be seen with; a list or a family: 2
+    per_group: float = 0.008  # cost of a part of a new kind
+    per_part: float = 0.0015  # cost of a part said together with others
+    least: float = 0.1  # correlation on valid below which there is no pattern
 
 
-def find_parts(evidence: Evidence, most: int) -> list[Part]:
-    """The list, at most so many parts; empty where no concept explains a share of GAIN of the variance."""
-    acts_N = evidence.acts_N
-    if not len(acts_N):
-        return []
-    whole = float(((acts_N - acts_N.mean()) ** 2).sum())
+DEFAULTS = Settings()
+
+
+@dataclass(slots=True)
+class _Survivors:
+    """The predicates that are worth a look, where they are true among a feature's tokens, and their sums over the open
+    tokens, which no part took yet."""
+
+    known: list[Predicate]
+    holds_NM: NDArray[np.bool_]
+    favour_M: Floats
+    least_M: Floats
+    context_M: NDArray[np.bool_]
+    rank_M: NDArray[np.int64]  # the simpler kind first, then as TextTable.known
+    sums_XM: Floats  # tokens, weights, weighted activations
+
+    def sums(self, train: Exemplars, rows: NDArray[np.int64]) -> Floats:
+        """Tokens, weights and weighted activations of each survivor over some of the tokens (3, M)."""
+        weight_X = train.weight_N[rows]
+        return np.stack([np.ones(len(rows)), weight_X, weight_X * train.acts_N[rows]]) @ self.holds_NM[rows]
+
+
+def find_list(
+    table: TextTable, train: Exemplars, valid: Exemplars | None, settings: Settings = DEFAULTS
+) -> ConceptList:
+    """The list of a feature; without a part where no concept fits. valid: None: as long as train lets it be."""
+    whole = find_parts(table, train, settings)
+    if not whole.parts or valid is None or not len(valid.acts_N):
+        return whole
+    return cut(table, whole, valid, settings)
+
+
+def find_parts(table: TextTable, train: Exemplars, settings: Settings = DEFAULTS) -> ConceptList:
+    """The list as train has it, at most settings.most parts."""
+    acts_N, weight_N = train.acts_N, train.weight_N
+    if len(acts_N) < 2 or np.ptp(acts_N) == 0:
+        return ConceptList()
+    mean = float(weight_N @ acts_N / weight_N.sum())
+    whole = float(weight_N @ (acts_N - mean) ** 2)
+    found = _survivors(table, train, settings)
     open_N = np.ones(len(acts_N), dtype=bool)
     parts: list[Part] = []
-    while len(parts) < most and whole > 0:
-        gains = evidence.gains(open_N)
-        best = _best(evidence, gains, open_N)
-        if best is None or best[0] < GAIN * whole:
+    while len(parts) < settings.most:
+        groups = {part.group for part in parts}
+        best = _best(table, found, train, open_N, groups if len(groups) >= settings.groups else None, settings)
+        if best is None or best.gain < settings.gain * whole:
             break
-        _, part, tokens = best
-        parts.append(part)
-        open_N[tokens] = False
-    return parts
+        mean = _mean(train, open_N)
+        weight = _shrunk(train, best.rows, mean, settings.shrink)
+        name = _name(table, train, best.rows) if best.head.kind == "family" else ""
+        parts.append(Part(best.head, best.narrowed, weight, name))
+        open_N[best.rows] = False
+        found.sums_XM -= found.sums(train, best.rows)
+    return ConceptList(tuple(parts), _mean(train, open_N) if open_N.any() else 0.0)
 
 
-def _best(evidence: Evidence, gains: np.ndarray, open_N: np.ndarray) -> tuple[float, Part, np.ndarray] | None:
-    """Gain, part and its tokens: the best predicate, narrowed down where that explains much more."""
-    heads = []
-    # Equal gains: the simpler kind, then the alphabet; `known` is sorted, so chunks and shards change nothing.
-    order = np.flatnonzero(gains).tolist()
-    for number in sorted(order, key=lambda i: (-round(float(gains[i]), 9), _rank(evidence.known[i]))):
-        stands_alone = not evidence.context[number] or evidence.known[number].kind == "after"
-        if stands_alone and not evidence.is_word_in_disguise(number, open_N):
-            heads.append(number)
-        if len(heads) == TRIED:
+def cut(table: TextTable, whole: ConceptList, valid: Exemplars, settings: Settings) -> ConceptList:
+    """The first parts of a list: as many as have the highest correlation on valid, less what the sentence costs."""
+    predicted_N = np.full(len(valid.acts_N), whole.base)
+    open_N = np.ones(len(valid.acts_N), dtype=bool)
+    cost, best, groups = 0.0, (settings.least, 0), set()
+    for number, part in enumerate(whole.parts, start=1):
+        holds_N = holding(table, part, valid.rows_N) & open_N
+        predicted_N[holds_N] = part.weight
+        open_N &= ~holds_N
+        cost += settings.per_part if part.group in groups else settings.per_group
+        groups.add(part.group)
+        value = weighted_correlation(predicted_N, valid.acts_N, valid.weight_N) - cost
+        if value > best[0] + 1e-9:
+            best = value, number
+    return whole.first(best[1])
+
+
+def holding(table: TextTable, part: Part, rows_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """At which rows of a table a part is true, bool (N,)."""
+    marked = np.zeros(table.holds_AP.shape[0], dtype=bool)
+    marked[table.at(part.head)] = True
+    if part.narrowed is not None:
+        other = np.zeros_like(marked)
+        other[table.at(part.narrowed)] = True
+        marked &= other
+    return marked[rows_N]
+
+
+def weighted_correlation(predicted_N: Floats, true_N: Floats, weight_N: Floats) -> float:
+    """Signed correlation of weighted tokens; 0 where either is constant."""
+    total = weight_N.sum()
+    p, t = predicted_N - weight_N @ predicted_N / total, true_N - weight_N @ true_N / total
+    spread = (weight_N @ p**2) * (weight_N @ t**2)
+    return float(weight_N @ (p * t) / np.sqrt(spread)) if spread > 1e-24 else 0.0
+
+
+def _survivors(table: TextTable, train: Exemplars, settings: Settings) -> _Survivors:
+    """By what each predicate explains on its own, contexts by what they explain among strong tokens."""
+    part = table.holds_AP[train.rows_N]
+    size = len(table.known)
+    token = np.repeat(np.arange(len(train.rows_N)), np.diff(part.indptr))
+    tokens_P = np.bincount(part.indices, minlength=size).astype(float)
+    count_P = np.bincount(part.indices, weights=train.weight_N[token], minlength=size).astype(float)
+    summed_P = np.bincount(part.indices, weights=(train.weight_N * train.acts_N)[token], minlength=size).astype(float)
+    gain_P = _gains(
+        count_P, summed_P, float(train.weight_N.sum()), float(train.weight_N @ train.acts_N), settings.shrink
+    )
+    kind_P = table.kind_P
+    least_P, favour_P, context_P = _LEAST[kind_P], _FAVOUR[kind_P], _CONTEXT[kind_P]
+    gain_P = np.where(tokens_P >= np.minimum(least_P, 3), gain_P * favour_P, 0.0)
+    rounded_P = _round(gain_P)
+    chosen: list[int] = []
+    for wanted_P, count in ((~context_P, settings.survivors - settings.contexts), (context_P, settings.contexts)):
+        order = np.flatnonzero(wanted_P & (rounded_P > 0))
+        # Equal gains: as TextTable.known sorts them; so other texts of the chunk change nothing.
+        best = order[np.lexsort((order, -rounded_P[order]))][:count]
+        chosen += best.tolist()
+    chosen.sort()
+    known = [table.known[i] for i in chosen]
+    column_P = np.full(size, -1)
+    column_P[chosen] = np.arange(len(chosen))
+    holds_NM = np.zeros((len(train.rows_N), len(chosen)), dtype=bool)
+    column = column_P[part.indices]
+    holds_NM[token[column >= 0], column[column >= 0]] = True
+    sums_XM = np.stack([tokens_P[chosen], count_P[chosen], summed_P[chosen]])
+    rank_M = kind_P[chosen] * size + np.array(chosen, np.int64)
+    least_M = least_P[chosen].astype(float)
+    return _Survivors(known, holds_NM, favour_P[chosen], least_M, context_P[chosen], rank_M, sums_XM)
+
+
+def _round(gains: Floats) -> Floats:
+    """Gains to nine digits of the largest: sums differ in the last bits by how they are added up."""
+    largest = gains.max(initial=0.0)
+    return np.round(gains / largest, 9) if largest > 0 else np.zeros_like(gains)
+
+
+def _gains(count: Floats, summed: Floats, total: float, total_sum: float, shrink: float) -> Floats:
+    """What a part of these counts and sums explains; 0 where it is not stronger than the rest."""
+    mean = total_sum / total
+    shrunk = (summed + shrink * mean) / (count + shrink)
+    gains = count * (shrunk - mean) ** 2 * total / np.maximum(total - count, 1e-9)
+    return np.where((shrunk > mean) & (count > 0) & (count < total), gains, 0.0)
+
+
+@dataclass(slots=True, frozen=True)
+class _Found:
+    """A part that could come next: what it explains, and the open tokens that it is true of."""
+
+    gain: float
+    head: Predicate
+    narrowed: Predicate | None
+    rows: NDArray[np.int64]
+
+
+def _best(
+    table: TextTable,
+    found: _Survivors,
+    train: Exemplars,
+    open_N: NDArray[np.bool_],
+    groups: set[tuple[str, ...]] | None,
+    settings: Settings,
+) -> _Found | None:
+    """The best predicate, narrowed down where that explains much more; groups: those that it must belong to; None:
+    any."""
+    weight, summed = (float((train.weight_N * values)[open_N].sum()) for values in (1.0, train.acts_N))
+    if weight <= 0:
+        return None
+
+    def gains(sums_XM: Floats, least_M: Floats) -> Floats:
+        tokens_M, count_M, summed_M = sums_XM
+        gains_M = _gains(count_M, summed_M, weight, summed, settings.shrink)
+        return np.where(tokens_M > least_M - 0.5, gains_M, 0.0)
+
+    gains_M = gains(found.sums_XM, found.least_M) * found.favour_M
+    order = np.flatnonzero(_round(gains_M))
+    order = order[np.lexsort((found.rank_M[order], -_round(gains_M)[order]))]
+    best: _Found | None = None
+    tried = 0
+    for head in order.tolist():
+        if groups is not None and Part(found.known[head]).group not in groups:
+            continue
+        rows = np.flatnonzero(open_N & found.holds_NM[:, head])
+        if not _stands_alone(table, found.known[head], train, rows, settings):
+            continue
+        candidate = _Found(float(gains_M[head]), found.known[head], None, rows)
+        tried += 1
+        if groups is not None:  # a narrowed part would be a group of its own
+            return candidate
+        narrow_M = gains(found.sums(train, rows), np.minimum(found.least_M, 3.0)) * found.favour_M[head]
+        narrow_M = np.where(found.context_M, narrow_M, 0.0)
+        other = int(_round(narrow_M).argmax())
+        if narrow_M[other] > settings.narrower * candidate.gain and other != head:
+            inside = rows[found.holds_NM[rows, other]]
+            candidate = _Found(float(narrow_M[other]), found.known[head], found.known[other], inside)
+        if best is None or candidate.gain > best.gain * (1 + 1e-9):
+            best = candidate
+        if tried == settings.tried:
             break
-    best = None
-    for number in heads:
-        tokens = evidence.at(number)
-        found = (float(gains[number]), Part(evidence.known[number]), tokens)
-        inside_N = np.zeros_like(open_N)
-        inside_N[tokens] = True
-        narrowed = np.where(evidence.context, evidence.gains(open_N, inside_N, NARROWED_LEAST), 0.0)
-        other = int(narrowed.argmax())
-        if narrowed[other] > NARROWER * found[0] and other != number:
-            both = np.intersect1d(tokens, evidence.at(other))
-            found = (float(narrowed[other]), Part(evidence.known[number], evidence.known[other]), both)
-        if best is None or found[0] > best[0]:
-            best = found
     return best
 
 
-_KINDS = ("word", "rule", "place", "mark", "ending", "beginning", "after", "piece", "in", "mentioned")
+def _stands_alone(
+    table: TextTable, predicate: Predicate, train: Exemplars, rows: NDArray[np.int64], settings: Settings
+) -> bool:
+    """Whether a predicate may head a part: it is no mere context, and it is seen in two sequences; a list, a family, an
+    ending or a beginning with several words, or it is a word in disguise."""
+    if predicate.kind in ("in", "mentioned") or not len(rows):
+        return False
+    if train.sequence_N[rows[0]] == train.sequence_N[rows[-1]]:
+        return False
+    if predicate.kind not in ("list", "family", "ending", "beginning"):
+        return True
+    words = {table.word[row] for row in train.rows_N[rows].tolist()}
+    return len(words) >= (2 if predicate.kind in ("list", "family") else settings.distinct)
 
 
-def _rank(predicate: Predicate) -> tuple[int, Predicate]:
-    return _KINDS.index(predicate.kind), predicate
+def _mean(train: Exemplars, at_N: NDArray[np.bool_]) -> float:
+    weights = train.weight_N[at_N]
+    return float((weights * train.acts_N[at_N]).sum() / weights.sum())
 
 
-def sentence(parts: list[Part]) -> str | None:
-    """The list in plain words: words together, what follows a word together, then the rest in their order. None where
-    there is no part."""
-    plain = [p for p in parts if p.narrowed is None]
-    words = [f'"{p.head.value}"' for p in plain if p.head.kind == "word"]
-    after = [f'"{p.head.value}"' for p in plain if p.head.kind == "after"]
-    said: list[str] = []
-    for part in parts:
-        if part.narrowed is None and part.head.kind == "word":
-            phrase = f"the word {words[0]}" if len(words) == 1 else f"the words {_joined(words, 'and')}"
-        elif part.narrowed is None and part.head.kind == "after":
-            phrase = f"the word after {_joined(after, 'or')}"
-        else:
-            phrase = part.phrase
-        if phrase not in said:
-            said.append(phrase)
-    return ("; ".join(said) if any(" and " in s or "," in s for s in said) else _joined(said, "and")) if said else None
+def _shrunk(train: Exemplars, rows: NDArray[np.int64], mean: float, shrink: float) -> float:
+    weights = train.weight_N[rows]
+    return float(((weights * train.acts_N[rows]).sum() + shrink * mean) / (weights.sum() + shrink))
 
 
-def _joined(phrases: list[str], last: str) -> str:
-    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} {last} {phrases[-1]}"
+def _name(table: TextTable, train: Exemplars, rows: NDArray[np.int64]) -> str:
+    """The word that a family is said by: its shortest one here."""
+    words = {table.word[row] for row in train.rows_N[rows].tolist()} - {""}
+    return min(words, key=lambda word: (len(word), word))

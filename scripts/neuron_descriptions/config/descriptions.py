@@ -31,6 +31,8 @@ class FewShot(Section):
 class Descriptions(Section):
     """How candidate descriptions are made."""
 
+    version = 2  # since `concept_rules` is config/concepts/lists.yaml
+
     explainer: Explainer
     """The explainer."""
     prompt: UserPath = "config/prompts/short.yaml"
@@ -43,10 +45,12 @@ class Descriptions(Section):
     """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
     floor for the explainer; the atlas says whose description won."""
     concept_candidates: Annotated[int, Field(ge=0, le=3)] = 0
-    """Further candidates that no model writes: a sentence about words, endings, places, marks and what stands before,
-    found by search on all train exemplars of the neuron. The first has up to five parts, the second two, the third one.
-    More `exemplars.k` and `exemplars.random` make the search better and cost little."""
-    concept_rules: UserPath = "config/training/rules.yaml"
+    """Further candidates that no model writes: a sentence about words, families of words, lists, places, marks and what
+    stands before, found by search on all train exemplars of the neuron (and on the panel, where there is one), as long
+    as the valid ones bear out. The second has its first two parts, the third one. They execute: the tables
+    `concepts/layer-L/` have how well their own predictions match. More `exemplars.k`, `exemplars.random` and a `panel`
+    make them better."""
+    concept_rules: UserPath = "config/concepts/lists.yaml"
     """File of words that belong together, with a phrase for them, for `concept_candidates`: this one, or a copy with
     your own."""
     rivals: list[Name] = []

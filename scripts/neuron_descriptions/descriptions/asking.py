@@ -17,7 +17,7 @@ from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
 from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.answers import answered, parse_answer
-from neuron_descriptions.descriptions.concepts import CONCEPTS, ConceptCandidates
+from neuron_descriptions.descriptions.found import CONCEPTS, read_sentences
 from neuron_descriptions.descriptions.prompts import (
     Example,
     Excerpt,
@@ -195,12 +195,12 @@ def prepare(
     template: ExplainerTemplate,
     settings: dict[str, Any],
     seed: int,
-    rules: str | None = None,
+    concepts: list[str] | None = None,
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
     drives has candidates without a prompt. corpus, exemplars, statistics: the files that hold the chunk's neurons;
-    tokenizer: the subject's; settings: of the config's `descriptions`; rules: its file `concept_rules`, needed for
-    concept_candidates."""
+    tokenizer: the subject's; settings: of the config's `descriptions`; concepts: table of the lists that were found,
+    needed for concept_candidates."""
     few_shot = settings["few_shot"]
     permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
     filters = [
@@ -216,10 +216,7 @@ def prepare(
     texts = read_texts(corpus, wanted)
     train = [("split", "=", "train"), ("neuron", "in", neurons)]
     stats = {r["neuron"]: r for r in read_tables(statistics, STATISTICS, train).to_pylist()}
-    concepts = None
-    if settings["concept_candidates"]:
-        assert rules is not None
-        concepts = ConceptCandidates(neurons, exemplars, corpus, tokenizer, rules)
+    sentences = read_sentences(concepts) if concepts and settings["concept_candidates"] else {}
     found = []
     for neuron in neurons:
         for sign in SIGNS:
@@ -249,15 +246,13 @@ def prepare(
                 # Permuted turns share the system prompt, permuted examples within it nothing.
                 shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
                 candidate.prompt = Prompt(messages, template.answer, int(shared))
-            if concepts is None:
-                continue
             first = settings["candidates"] + settings["token_candidates"]
-            said = concepts.sentences(neuron, sign, settings["concept_candidates"]) if shown else []
+            said = sentences.get((neuron, sign), [])
             for number in range(settings["concept_candidates"]):
                 candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS)
                 if shown:
-                    candidate.description = said[number]
-                    candidate.status = "ok" if said[number] else "unparsed"
+                    candidate.description = said[number] if number < len(said) else None
+                    candidate.status = "ok" if candidate.description else "unparsed"
                 found.append(candidate)
     return found
 
@@ -311,7 +306,7 @@ def describe(
     max_tokens = settings["max_tokens"] or template.max_tokens
     candidates = prepare(
         neurons, layer, inputs["corpus"], inputs["exemplars"], inputs["statistics"], load_tokenizer(inputs["subject"]),
-        template, settings, seed, inputs.get("rules"),
+        template, settings, seed, [inputs["concepts"]] if "concepts" in inputs else None,
     )  # fmt: skip
     tally = Tally(access["prices"])
     where = f"layer-{layer}/{part}"

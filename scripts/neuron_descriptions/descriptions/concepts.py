@@ -1,59 +1,104 @@
-"""Candidates made of concepts: a short list of predicates that says where a feature fires, without a model.
+"""Descriptions made of concepts: short lists of predicates that say where a feature fires, found without a model.
 
-T tokens of a sequence.
+T tokens of a sequence, N tokens of the panel.
 """
 
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from neuron_descriptions.common.storage import read_tables
-from neuron_descriptions.concepts.predicates import Predicate, predicates_of
-from neuron_descriptions.concepts.rules_of_text import read_rules
-from neuron_descriptions.concepts.search import Evidence, find_parts, sentence
+from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.storage import read_tables, write_table
+from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.concepts.evidence import Exemplars, TextTable, exemplars_of
+from neuron_descriptions.concepts.execution import ConceptList
+from neuron_descriptions.concepts.predicates import Reader
+from neuron_descriptions.concepts.search import find_list
+from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.corpus.reading import read_texts
+from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS
-from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.panel.reading import Panel
 
-CONCEPTS = "concepts"  # the explainer that is no model
-PARTS = (5, 2, 1)  # of the first candidate, the second, the third
+SHORTER = (2, 1)  # parts of the second candidate, and of the third
+# Ids of valid's sequences follow those of train's, which are below this; of the panel's, those of valid's.
+_STRIDE = 1 << 40
 
 
-class ConceptCandidates:
-    """Sentences for the features of a part, from all their train exemplars: top, middle and random."""
+class ConceptFinder:
+    """Finds lists for the features of a part, from all their exemplars: top, middle and random ones; train chooses the
+    parts, valid how many. Where there is a panel, all of its text counts as random sequences do: so lists are fitted
+    on the mixture that they are scored on, and on text as it comes."""
 
-    def __init__(self, neurons: list[int], exemplars: list[str], corpus: str | list[str], tokenizer: Any, rules: str):
-        """exemplars, corpus: the files that hold the neurons; tokenizer: the subject's; rules: file of words that
-        belong together. Raises ValueError where that is none."""
-        self.rules = read_rules(rules)
-        filters = [("split", "=", "train"), ("neuron", "in", neurons)]
-        self.rows: dict[tuple[int, str], list[dict]] = {}
-        for row in read_tables(exemplars, EXEMPLARS, filters).to_pylist():
-            self.rows.setdefault((row["neuron"], row["sign"]), []).append(row)
-        self.texts = read_texts(corpus, {row["seq_id"] for rows in self.rows.values() for row in rows})
-        self.tokenizer = tokenizer
-        self.held: dict[int, list[list[Predicate]]] = {}
+    def __init__(
+        self,
+        neurons: list[int],
+        corpus: dict[str, str | list[str]],
+        exemplars: list[str],
+        tokenizer: Any,
+        rules: str,
+        panel: tuple[Panel, int] | None = None,
+    ):
+        """corpus: "train" and "valid", the tables that hold the exemplars' texts; tokenizer: the subject's; rules:
+        file of word lists; panel: with the neurons' layer. Raises ValueError where these are none."""
+        self.offset = {"train": 0, "valid": _STRIDE}
+        self.acts: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
+        texts: dict[int, list[str]] = {}
+        for split, path in corpus.items():
+            filters = [("split", "=", split), ("neuron", "in", neurons)]
+            rows = read_tables(exemplars, EXEMPLARS, filters).to_pylist()  # type: ignore[arg-type]
+            for row in rows:
+                direction = 1 if row["sign"] == "positive" else -1
+                held = self.acts.setdefault((split, row["neuron"], row["sign"]), {})
+                held[self.offset[split] + row["seq_id"]] = direction * np.array(row["activations"])
+            for seq_id, text in read_texts(path, {row["seq_id"] for row in rows}).items():
+                texts[self.offset[split] + seq_id] = token_strings(tokenizer, text.evidence)
+        if panel is not None:
+            self._add_panel(*panel, neurons, texts)
+        self.table = TextTable(texts, Reader(read_vocabulary(rules)))
 
-    def sentences(self, neuron: int, sign: str, count: int) -> list[str | None]:
-        """So many descriptions of a feature, the longest list first; None for one that would repeat another, and where
-        no concept fits."""
-        direction = 1 if sign == "positive" else -1
-        rows: dict[int, dict] = {}  # a sequence can be a top and a random one
-        for row in sorted(self.rows[neuron, sign], key=lambda row: row["seq_id"]):
-            rows.setdefault(row["seq_id"], row)
-        evidence = Evidence(
-            [self._predicates(seq_id) for seq_id in rows],
-            [direction * np.array(row["activations"]) for row in rows.values()],
-        )
-        parts = find_parts(evidence, PARTS[0])
-        found: list[str | None] = []
-        for most in PARTS[:count]:
-            said = sentence(parts[:most])
-            found.append(said if said not in found else None)
-        return found
+    def _add_panel(self, panel: Panel, layer: int, neurons: list[int], texts: dict[int, list[str]]) -> None:
+        ids = [2 * _STRIDE + i for i in range(len(panel.sequences))]
+        texts |= dict(zip(ids, panel.strings))
+        ends = np.cumsum(panel.lengths)[:-1]
+        for neuron, acts_N in zip(neurons, panel.acts(layer, neurons)):
+            for sign, direction in zip(SIGNS, (1, -1)):
+                held = self.acts.setdefault(("train", neuron, sign), {})
+                held |= dict(zip(ids, np.split(direction * acts_N, ends)))
 
-    def _predicates(self, seq_id: int) -> list[list[Predicate]]:
-        if seq_id not in self.held:
-            tokens = token_strings(self.tokenizer, self.texts[seq_id].evidence)
-            self.held[seq_id] = predicates_of(tokens, self.rules)
-        return self.held[seq_id]
+    def find(self, neuron: int, sign: str) -> ConceptList:
+        """The list of a feature; without a part where no concept fits."""
+        return find_list(self.table, self._exemplars("train", neuron, sign), self._exemplars("valid", neuron, sign))
+
+    def _exemplars(self, split: str, neuron: int, sign: str) -> Exemplars:
+        return exemplars_of(self.table, self.acts.get((split, neuron, sign), {}))
+
+
+def find_concepts(
+    neurons: list[int],
+    layer: int,
+    corpus: dict[str, str | list[str]],
+    exemplars: list[str],
+    models: dict[str, str],
+    panel: dict[str, str],
+    output: str,
+) -> None:
+    """Write a part's lists, as rows of FOUND_CONCEPTS: the best one, then its first parts alone where it has more. See
+    ConceptFinder. models: subject, and rules, the file of word lists; panel: its corpus and acts; empty: none."""
+    subject = models["subject"]
+    text = (Panel(panel["corpus"], [panel["acts"]], subject), layer) if panel else None
+    finder = ConceptFinder(neurons, corpus, exemplars, load_tokenizer(subject), models["rules"], text)
+    logger.info("%d predicates of %d tokens", len(finder.table.known), finder.table.holds_AP.shape[0])
+    rows: list[dict] = []
+    for neuron in progress(neurons, len(neurons), "neurons"):
+        for sign in SIGNS:
+            whole = finder.find(neuron, sign)
+            lists = [whole, *(whole.first(count) for count in SHORTER if count < len(whole.parts))]
+            rows += [
+                {"layer": layer, "neuron": neuron, "sign": sign, "candidate": number, "sentence": found.sentence,
+                 "parts": found.write()}
+                for number, found in enumerate(lists)
+            ]  # fmt: skip
+    write_table(pa.Table.from_pylist(rows, schema=FOUND_CONCEPTS), output)

@@ -50,3 +50,12 @@ ACCOUNTS = pa.schema(
         ("completion_tokens_per_second", pa.float64()),
     ]
 )
+
+# Lists of concepts: candidate 0 is the best one, 1 and 2 are its first parts alone, where it has more.
+FOUND_CONCEPTS = pa.schema(
+    [
+        *CANDIDATE,
+        ("sentence", pa.string()),  # "no pattern found" where no concept fits
+        ("parts", pa.string()),  # JSON, see concepts/execution.py: read back, it predicts activations
+    ]
+)

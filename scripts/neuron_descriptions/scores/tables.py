@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from neuron_descriptions.common.vocabulary import CANDIDATE, NEURON
+from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
 
 # Descriptions that the nulls of other neurons are drawn from: at most one of a neuron and sign.
 NULL_POOL = pa.schema([*NEURON, ("sign", pa.string()), ("description", pa.string())])
@@ -41,5 +42,14 @@ SIMULATIONS = pa.schema(
         ("seq_id", pa.int64()),
         ("activations", pa.list_(pa.float32())),  # true, signed
         ("simulated", pa.list_(pa.float32())),  # expected value, 0..10
+    ]
+)
+
+# Lists of concepts and how well their own predictions match, without a simulator.
+CONCEPT_SCORES = pa.schema(
+    [
+        *FOUND_CONCEPTS,
+        ("direct_score_contrast", pa.float64()),  # on the test sequences that a score is made on
+        ("direct_score", pa.float64()),  # on the whole panel_test; null without a panel
     ]
 )

@@ -18,6 +18,7 @@ from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.asking import descriptions_table, prepare
+from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
@@ -36,7 +37,6 @@ CONFIG = load_config(
 DESCRIBING = {
     "settings": CONFIG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals", "concept_rules"}),
     "prompt": str(ROOT / "config/prompts/words.yaml"),
-    "rules": str(ROOT / CONFIG.descriptions.concept_rules),
     "begins": True,
     "seed": 0,
 }
@@ -47,7 +47,7 @@ SCORING = {
     "seed": 0,
     "threads": 1,
 }
-NAMES = ("exemplars", "statistics", "descriptions", "scores", "simulations")
+NAMES = ("exemplars", "statistics", "concepts", "descriptions", "scores", "simulations")
 
 
 def files(folder: Path) -> dict[int, dict]:
@@ -91,9 +91,14 @@ def run(smollm2, tmp_path_factory) -> Path:
             {s: [str(folder / f"{s}.safetensors")] for s in SPLITS}, {s: paths[s] for s in SPLITS}, layer, neurons,
             slice(0, len(neurons)), 0, paths["exemplars"][0], paths["statistics"][0],
         )  # fmt: skip
+        rules = str(ROOT / CONFIG.descriptions.concept_rules)
+        find_concepts(
+            neurons, layer, {s: paths[s] for s in ("train", "valid")}, paths["exemplars"],
+            {"subject": smollm2, "rules": rules}, {}, paths["concepts"][0],
+        )  # fmt: skip
         candidates = prepare(
             neurons, layer, paths["train"], paths["exemplars"], paths["statistics"], tokenizer, template,
-            DESCRIBING["settings"], 0, DESCRIBING["rules"],
+            DESCRIBING["settings"], 0, paths["concepts"],
         )  # fmt: skip
         for candidate in candidates:
             if candidate.prompt:

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from conftest import ROOT
 from neuron_descriptions.clients.base import Answer, Prompt
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import (
@@ -21,7 +21,7 @@ from neuron_descriptions.descriptions.asking import (
     prepare,
 )
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate
-from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS, FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import token_strings
 
@@ -290,12 +290,24 @@ def tables(corpus, tmp_path_factory):
     return exemplars, stats, texts
 
 
-RULES = str(ROOT / "config/training/rules.yaml")
 FEW_SHOT = {"place": "none", "count": None, "order": "fixed"}
 
 
 @pytest.fixture(scope="module")
-def prepared(tables, corpus, tokenizer):
+def prepared(tables, corpus, tokenizer, tmp_path_factory):
+    """Candidates by settings; neuron 5 and neuron 699's negative side have concepts."""
+    found = str(tmp_path_factory.mktemp("concepts") / "found.parquet")
+    rows = [
+        {"layer": 1, "neuron": neuron, "sign": sign, "candidate": number, "sentence": said, "parts": "{}"}
+        for neuron, sign, said_ in (
+            (5, "positive", ["a; b", "a"]),
+            (5, "negative", [NO_PATTERN]),
+            (699, "negative", ["c"]),
+        )
+        for number, said in enumerate(said_)
+    ]
+    write_table(pa.Table.from_pylist(rows, schema=FOUND_CONCEPTS), found)
+
     def prepared(
         neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, n_concepts=0, **few_shot
     ):
@@ -308,7 +320,7 @@ def prepared(tables, corpus, tokenizer):
             "concept_candidates": n_concepts,
         }
         files = corpus["train"], [tables[0]], [tables[1]]
-        return prepare(neurons, 1, *files, tokenizer, template, settings, seed, rules=RULES)
+        return prepare(neurons, 1, *files, tokenizer, template, settings, seed, concepts=[found])
 
     return prepared
 
@@ -320,8 +332,11 @@ def test_concept_candidates_come_last_and_ask_nobody(prepared):
     assert [c.candidate for c in concepts] == [4, 5] * 4
     assert {(c.explainer, c.prompt) for c in concepts} == {("concepts", None)}
     assert {c.status for c in concepts if (c.neuron, c.sign) == (699, "positive")} == {"no_activation"}
+    said = [c.description for c in concepts]
+    assert said == ["a; b", "a", None, None, None, None, "c", None]
     for candidate in concepts:
-        assert (candidate.status == "ok") == (candidate.description is not None)
+        if (candidate.neuron, candidate.sign) != (699, "positive"):
+            assert candidate.status == ("unparsed" if candidate.description is None else "ok")
 
 
 def user_message(candidate):

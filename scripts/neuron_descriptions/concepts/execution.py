@@ -1,0 +1,82 @@
+"""Lists of concepts that execute: they predict an activation for every token of any text.
+
+T tokens of a sequence.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuron_descriptions.concepts.predicates import Predicate, Reader
+from neuron_descriptions.concepts.wording import Part, sentence
+
+
+@dataclass(slots=True, frozen=True)
+class ConceptList:
+    """Parts, read from above, and the activation predicted where none of them is true (after Compositional
+    Explanations of Neurons, Mu and Andreas 2020)."""
+
+    parts: tuple[Part, ...] = ()
+    base: float = 0.0
+
+    @property
+    def sentence(self) -> str:
+        """It in plain words."""
+        return sentence(list(self.parts))
+
+    def first(self, count: int) -> "ConceptList":
+        """The list of its first parts. Their weights stand; the base is that of the whole list."""
+        return ConceptList(self.parts[:count], self.base)
+
+    def predict(self, tokens: list[str], reader: Reader) -> NDArray[np.float64]:
+        """Activation of each token, float64 (T,), in the units of the activations it was fitted on, turned so that
+        strong is large. tokens: texts, as token_strings gives them."""
+        return self.predict_held(reader.held(tokens))
+
+    def predict_held(self, held: list[set[Predicate]]) -> NDArray[np.float64]:
+        """The same, where it is known already what is true of each token (see Reader.held)."""
+        return np.array([self._of_token(predicates) for predicates in held], float)
+
+    def _of_token(self, predicates: set[Predicate]) -> float:
+        for part in self.parts:
+            if part.head in predicates and (part.narrowed is None or part.narrowed in predicates):
+                return part.weight
+        return self.base
+
+    def write(self) -> str:
+        """It as JSON, which `read_list` reads back as the same list."""
+        parts = [
+            {
+                "is": list(part.head),
+                **({"where": list(part.narrowed)} if part.narrowed else {}),
+                "weight": part.weight,
+                **({"word": part.word} if part.word else {}),
+            }
+            for part in self.parts
+        ]
+        return json.dumps({"parts": parts, "base": self.base}, ensure_ascii=False)
+
+
+def read_list(text: str) -> ConceptList:
+    """A list that `ConceptList.write` wrote. Raises ValueError where the text is none."""
+    try:
+        found = json.loads(text)
+        parts = tuple(
+            Part(
+                _predicate(part["is"]),
+                _predicate(part["where"]) if "where" in part else None,
+                float(part["weight"]),
+                part.get("word", ""),
+            )
+            for part in found["parts"]
+        )
+        return ConceptList(parts, float(found["base"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"this is no list of concepts ({error}): {text[:200]}") from None
+
+
+def _predicate(value: list[str]) -> Predicate:
+    kind, which = value
+    return Predicate(str(kind), str(which))

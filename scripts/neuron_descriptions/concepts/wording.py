@@ -1,0 +1,180 @@
+"""Lists of concepts as sentences that a person would write.
+
+A list is read from above: the first part that is true of a token decides. Parts of one kind are said together.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from neuron_descriptions.concepts.predicates import MARKS, Predicate
+from neuron_descriptions.concepts.vocabulary import is_debris
+
+NO_PATTERN = "no pattern found"
+# What holds of whole words or marks, or of their places.
+PLACES = {
+    "text": "the first words of a text",
+    "sentence": "the first words of sentences",
+    "line": "the first words of lines",
+    "line break": "line breaks",
+    "space": "single spaces, as before numbers",
+    "turn": "the marks between the turns of a conversation",
+    "role": "the names of speakers at the beginning of a turn",
+    "number": "numbers written in digits",
+    "single digit": "numbers of one digit",
+    "several digits": "numbers of several digits",
+    "year": "years",
+    "thousands": "numbers with commas",
+    "decimal number": "decimal numbers",
+    "money": "amounts of money",
+    "decimals": "digits after a decimal point",
+    "after thousands": "digits after the comma of a large number",
+    "mark in number": "points and commas within numbers",
+    "first digit": "the first digits of numbers",
+    "second digit": "the second digits of numbers",
+    "third digit": "the third digits of numbers",
+    "later digit": "the later digits of long numbers",
+    "last digit": "the last digits of numbers",
+    "capitals": "words in capitals",
+    "capitalized": "capitalized words",
+    "lower case": "words in lower case",
+    "long word": "long words",
+    "short word": "words of one or two letters",
+    "accents": "words with accents",
+    "plural": "plurals and other words ending in s",
+    "code name": "names in code",
+    "middle capital": "names and other capitalized words within a sentence",
+    "repeated": "words that occurred before",
+    "first time": "long words that occur for the first time",
+    "first piece": "the beginnings of uncommon words",
+    "middle piece": "the middles of uncommon words",
+    "last piece": "the endings of uncommon words",
+    "punctuation": "punctuation marks",
+    "several marks": "several punctuation marks in a row",
+    "end of sentence": "marks that end sentences",
+    "closing mark": "closing brackets",
+    "opening mark": "opening brackets",
+    "mathematical sign": "mathematical signs",
+    "emoji": "emoji",
+} | {
+    script: f"words in {name} letters"
+    for script, name in {
+        "cyrillic": "Cyrillic", "greek": "Greek", "arabic": "Arabic", "hebrew": "Hebrew", "devanagari": "Devanagari",
+        "cjk": "Chinese", "hiragana": "Japanese", "katakana": "Japanese", "hangul": "Korean", "thai": "Thai",
+    }.items()
+}  # fmt: skip
+INSIDE = {
+    "quotes": "inside quotation marks",
+    "parentheses": "inside parentheses",
+    "brackets": "inside brackets",
+    "braces": "inside braces",
+    "tags": "inside mark-up",
+    "comment": "in comments of code",
+    "turn of user": "in what a user says",
+    "turn of assistant": "in what an assistant says",
+    "turn of system": "in a system prompt",
+}
+# Kinds that are said together: how one is said, how several are, and the word that joins the last.
+_TOGETHER = {
+    "word": ("the word {}", "the words {}", "and"),
+    "family": ("forms of {}", "forms of {}", "and"),
+    "ending": ("words ending in {}", "words ending in {}", "or"),
+    "beginning": ("words beginning with {}", "words beginning with {}", "or"),
+    "piece": ("{} within longer words", "{} within longer words", "and"),
+    "digits": ("the digit {}", "the digits {}", "and"),
+    "after": ("what follows {}", "what follows {}", "or"),
+    "following": ("what follows {}", "what follows {}", "or"),
+}
+
+
+@dataclass(slots=True, frozen=True)
+class Part:
+    """What fires and how strongly, and what narrows it down, if anything does."""
+
+    head: Predicate
+    narrowed: Predicate | None = None
+    weight: float = 1.0  # the activation that it predicts
+    word: str = ""  # of a family: one that it is said by
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """Parts of the same group are said together."""
+        narrowed = () if self.narrowed is None else tuple(self.narrowed)
+        kind = self.head.kind
+        return (kind, *narrowed) if kind in _TOGETHER else (*self.head, *narrowed)
+
+
+def sentence(parts: list[Part]) -> str:
+    """The list in plain words, by groups in the order of their first parts; NO_PATTERN where there is no part."""
+    if not parts:
+        return NO_PATTERN
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.group, []).append(part)
+    said = list(dict.fromkeys(_phrase(group) for group in groups.values()))
+    return "; ".join(said) if any(" and " in s or "," in s for s in said) else _joined(said, "and")
+
+
+def sayable(predicate: Predicate) -> bool:
+    """Whether a predicate can stand in a sentence without debris."""
+    if predicate.kind == "mark" or (predicate.kind == "after" and not predicate.value.isalpha()):
+        return predicate.value in MARKS
+    return not is_debris(predicate.value)
+
+
+def _phrase(parts: list[Part]) -> str:
+    head, narrowed = parts[0].head, parts[0].narrowed
+    if head.kind in _TOGETHER:
+        one, several, last = _TOGETHER[head.kind]
+        names = list(dict.fromkeys(_name(part) for part in parts))
+        said = (one if len(names) == 1 else several).format(_joined(names, last))
+    else:
+        said = {"mark": lambda v: _marks(v), "list": lambda v: v}.get(head.kind, lambda v: PLACES[v])(head.value)
+    return said if narrowed is None else f"{said} {narrowing(narrowed)}"
+
+
+def _name(part: Part) -> str:
+    head = part.head
+    if head.kind == "following":
+        return PLACES.get(head.value, head.value)
+    if head.kind == "after" and head.value in MARKS:
+        return _marks(head.value)
+    return head.value if head.kind == "digits" else f'"{part.word or head.value}"'
+
+
+def _marks(value: str) -> str:
+    """The plural of a mark's name."""
+    name = MARKS[value]
+    for end, many in (("sis", "ses"), ("dash", "dashes"), ("slash", "slashes")):
+        if name.endswith(end):
+            return name.removesuffix(end) + many
+    return f"{name}s"
+
+
+def narrowing(context: Predicate) -> str:
+    """A context as what narrows another predicate down: `inside quotation marks`, `after "the"`."""
+    match context.kind:
+        case "after" | "following":
+            return f"after {_name(Part(context))}"
+        case "mentioned":
+            return f'in texts that mention "{context.value}"'
+        case _:
+            return INSIDE[context.value]
+
+
+def _joined(phrases: Iterable[str], last: str) -> str:
+    *first, end = phrases
+    return f"{', '.join(first)} {last} {end}" if first else end
+
+
+READABLE_GROUPS, READABLE_NAMES = 3, 8
+
+
+def readable(parts: list[Part]) -> bool:
+    """A mechanical rule, no person's judgment: whether a sentence has at least one and at most READABLE_GROUPS groups,
+    at most READABLE_NAMES parts, and no piece, ending or beginning of a single or of two letters."""
+    bits = {"piece", "ending", "beginning"}
+    return (
+        0 < len({part.group for part in parts}) <= READABLE_GROUPS
+        and len(parts) <= READABLE_NAMES
+        and not any(part.head.kind in bits and len(part.head.value) < 3 for part in parts)
+    )
