@@ -18,7 +18,7 @@ rule probe:
             if not IMPORTED
             else all_chunks(PART_CORPUS["valid"], KEPT)[0]
         ),
-        rules=project_file("config/training/rules.yaml", "the rules of the probe"),
+        rules=PROBE_RULES,
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
     output:

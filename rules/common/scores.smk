@@ -48,6 +48,7 @@ def null_pool(wildcards):
 
 
 PROBE = "<results>/scores/probe.json"
+PROBE_RULES = project_file("config/training/rules.yaml", "the rules of the probe")
 
 
 def probed(wildcards):
