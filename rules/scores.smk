@@ -38,7 +38,7 @@ rule probe:
     params:
         code=digest("probe.py"),
         simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
-        setting=CFG.scores.probe,
+        setting=untracked(CFG.scores.probe),
         seed=CFG.seed,
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
     message:

@@ -52,8 +52,9 @@ PROBE_RULES = project_file("config/training/rules.yaml", "the rules of the probe
 
 
 def probed(wildcards):
-    """Scoring waits for the probe, but depends on nothing in it; a neuron alone, before any run, does without."""
-    return [] if wildcards.get("part", "").startswith("neuron") else ancient(PROBE)
+    """Scoring waits for the probe; a neuron alone, before any run, does without. Not `ancient`: while a probe is to be
+    made again, Snakemake would look for no other reason to score again."""
+    return [] if wildcards.get("part", "").startswith("neuron") else PROBE
 
 
 # What predictions depend on, beyond what their descriptions, sequences and simulator are.

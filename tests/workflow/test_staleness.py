@@ -117,7 +117,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
         ({"scores__simulator__kind": "finetuned"}, SIMULATED),
         ({"scores__simulator__batch_tokens": 4096}, SIMULATED),
         ({"scores__simulator__dtype": "float32"}, SIMULATED),
-        ({"scores__probe": "warn"}, {"probe", "write_atlas_page", "write_provenance"}),
+        ({"scores__probe": "warn"}, {"write_provenance"}),
         ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
         ({"descriptions__candidates": 3}, DESCRIPTIONS),
         ({"descriptions__few_shot": {"place": "system"}}, DESCRIPTIONS),
@@ -283,7 +283,7 @@ def test_a_changed_default_reruns_what_its_version_says(recorded):
 
 def test_no_score_is_made_again_for_a_probe(recorded):
     config = changed(own_files_config(), scores__probe="off")
-    assert set(recorded.planned(config)) - {"write_provenance"} == {"probe", "write_atlas_page"}
+    assert set(recorded.planned(config)) - {"write_provenance"} == set()
 
 
 def test_what_runs_share_is_not_deleted_with_one_of_them(recorded):
