@@ -13,6 +13,7 @@ AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores
 SCORES = {"score", *AFTER_SCORES}
 SIMULATED = {"probe", *SCORES}  # what the simulator decides
 DESCRIPTIONS = {"describe", "account", "pool_nulls", *SCORES}
+CONCEPTS = {"find_concepts", "score_concepts"}
 EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
 
 
@@ -231,7 +232,7 @@ def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
     ("file", "old", "new", "rerun"),
     [
         ("own/config.json", r"{}", '{"hidden_size": 8}', DESCRIPTIONS),
-        ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", "probe", *EXEMPLARS}),
+        ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", "probe", *CONCEPTS, *EXEMPLARS}),
         (
             "config/simulators/smollm2-135m/adapter_config.json",
             r'"lora_alpha": \d+',
@@ -274,7 +275,7 @@ def test_a_new_key_with_its_default_reruns_nothing(recorded):
 
 
 def test_a_changed_default_reruns_what_its_version_says(recorded):
-    key, with_version = r"attempts: PositiveInt16 = 3", "version = 2\n    attempts: PositiveInt16 = 4"
+    key, with_version = r"attempts: PositiveInt16 = 3", "version = 3\n    attempts: PositiveInt16 = 4"
     undo = edit(recorded, f"{SECTIONS}/descriptions.py", key, with_version)
     planned = set(recorded.planned(own_files_config()))
     undo()
