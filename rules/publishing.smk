@@ -15,6 +15,8 @@ rule publish:
             "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
         ),
         pool=NULL_POOL if CFG.scores.nulls else [],
+        probe=PROBE,
+        concepts=CONCEPT_SCORES,
         types=TYPES,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
