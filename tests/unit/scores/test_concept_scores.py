@@ -61,7 +61,7 @@ def made(tmp_path_factory):
 def test_the_planted_word_is_found_and_silence_has_no_pattern(made):
     said = {(row["sign"], row["candidate"]): row["sentence"] for row in made[2]}
     assert said == {("positive", 0): 'the word "river"', ("negative", 0): "no pattern found"}
-    assert read_sentences(made[1]) == {(NEURON, "positive"): ['the word "river"'], (NEURON, "negative"): []}
+    assert read_sentences([made[1]]) == {(NEURON, "positive"): ['the word "river"'], (NEURON, "negative"): []}
 
 
 def test_the_direct_score_is_the_correlation_on_the_scored_sequences(made):
