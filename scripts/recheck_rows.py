@@ -13,12 +13,8 @@ with job_log(snakemake.log[0], snakemake.rule):
         tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
         atlas=given.atlas,
         subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads},
-        describing={
-            **wanted.describing,
-            "settings": described.model_dump(exclude={"explainer"}),
-            "subject": given.subject,
-            "prompt": given.explainer_prompt,
-        },
+        describing={**wanted.describing, "settings": described.model_dump(exclude={"explainer"})}
+        | {"subject": given.subject, "prompt": given.explainer_prompt},
         scoring={
             **wanted.scoring,
             "settings": scored.model_dump(exclude={"simulator"}),

@@ -22,3 +22,11 @@ def found(path: str, key: str, beside: str | Path = ".") -> str:
     where = dict.fromkeys(str(Path(folder).resolve()) for folder in (".", beside))
     looked = "" if path.startswith(("/", "~")) else f" (looked in {' and in '.join(where)})"
     raise ValueError(f"{key}: {path} does not exist{looked}")
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """The files that a local text source's `path` names: a file, those of a folder, those that match a glob; sorted."""
+    root = Path(pattern)
+    return [root] if root.is_file() else sorted(Path(root.anchor or ".").glob(
+        str(root.relative_to(root.anchor)) + ("/*" if root.is_dir() else "")
+    ))  # fmt: skip

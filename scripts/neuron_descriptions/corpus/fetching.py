@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.places import matching_files
 from neuron_descriptions.common.provenance import check_sha256
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import Document
@@ -88,11 +89,3 @@ def _files(spec: dict[str, Any], scratch: Path) -> list[Path]:
     if not files:
         raise ValueError(f"{_origin(spec)}: no file matches {pattern}")
     return files
-
-
-def matching_files(pattern: str) -> list[Path]:
-    """The files that a local text source's `path` names: a file, those of a folder, those that match a glob; sorted."""
-    root = Path(pattern)
-    return [root] if root.is_file() else sorted(Path(root.anchor or ".").glob(
-        str(root.relative_to(root.anchor)) + ("/*" if root.is_dir() else "")
-    ))  # fmt: skip

@@ -6,7 +6,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from neuron_descriptions.corpus.fetching import matching_files
+from neuron_descriptions.common.places import matching_files
 
 # Of a model's folder: all that loading a model or a tokenizer reads; not its card, its licence, a hub's lock files.
 _OF_MODELS = (

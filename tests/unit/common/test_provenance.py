@@ -111,11 +111,12 @@ def test_wording_and_layout_change_nothing(edit, file, old, new):
     ],
 )
 def test_formula_or_constant_changes_its_rule(edit, file, old, new):
-    assert changed_adapters(edit(file, old, new)) == {"build_corpus.py"}
+    adapters = {"build_corpus.py"} if file == "build_corpus.py" else {"build_corpus.py", "build_panel.py"}
+    assert changed_adapters(edit(file, old, new)) == adapters
 
 
 def test_the_template_is_also_the_imports(edit):
-    adapters = {"build_corpus.py", "list_exemplars.py"}
+    adapters = {"build_corpus.py", "build_panel.py", "list_exemplars.py"}
     assert (
         changed_adapters(edit("neuron_descriptions/corpus/templates.py", "return text.strip()", "return text"))
         == adapters
@@ -133,8 +134,8 @@ def test_indirectly_imported_module_counts(edit):
 def test_import_inside_a_function_counts(edit):
     scripts = edit(
         CORPUS,
-        "    seen_documents: set[int] = set()\n",
-        "    from neuron_descriptions.atlas import building\n    seen_documents: set[int] = set()\n",
+        "    template = Template(tokenizer, chat_prefix)\n",
+        "    from neuron_descriptions.atlas import building\n    template = Template(tokenizer, chat_prefix)\n",
     )
     before = digest("build_corpus.py", scripts)
     path = scripts / "neuron_descriptions/atlas/building.py"
@@ -197,7 +198,7 @@ def test_module_that_is_not_imported_does_not_count(edit):
     adapters = changed_adapters(edit("neuron_descriptions/models/fetching.py", '"--no-deps"', '"--quiet"'))
     assert adapters == {"fetch_documents.py", "fetch_model.py"}
     adapters = changed_adapters(edit("neuron_descriptions/corpus/building.py", "room < 4", "room < 5"))
-    assert adapters == {"build_corpus.py"}
+    assert adapters == {"build_corpus.py", "build_panel.py"}
 
 
 def test_new_module_that_nobody_imports_does_not_count(edit):

@@ -13,7 +13,7 @@ from neuron_descriptions.common.stores import Bucket, Changed, Facts, Folder, Mi
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.harvest.tables import EXEMPLARS
-from neuron_descriptions.imports import published as importing
+from neuron_descriptions.imports import arrays as importing
 from neuron_descriptions.imports.arrays import read_listing
 from neuron_descriptions.imports.listing import list_exemplars
 from neuron_descriptions.imports.published import import_exemplars
