@@ -18,7 +18,7 @@ import torch
 
 from neuron_descriptions.clients.base import Prompt, Request
 from neuron_descriptions.corpus.reading import Text
-from neuron_descriptions.descriptions.prompts import ExplainerTemplate, excerpts, read_template
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, Highlights, excerpts, read_template
 from neuron_descriptions.run.memory import Keep
 
 ROOT = Path(__file__).parents[3]
@@ -164,7 +164,8 @@ def requests(shape: Shape, neurons: int) -> list[Request]:
             random = np.random.default_rng([neuron, number])
             rows = [pool[int(i)].input_ids for i in random.choice(len(pool), random.integers(least, most + 1), False)]
             acts = [random.exponential(size=len(row)) ** 3 for row in rows]
-            shown = excerpts(tokenizer(), rows, acts, [60.0, 30.0, 10.0], 3, template.context, form=template.form)
+            marks = Highlights([60.0, 30.0, 10.0], 3)
+            shown = excerpts(tokenizer(), rows, acts, marks, template.context, form=template.form)
             messages = template.messages(shown, "positive")
             found.append(Request(Prompt(messages, template.answer, len(messages) - 1), number, neuron))
     return found
