@@ -6,11 +6,6 @@ ABOUT = {
     "explainer": ", ".join([EXPLAINER.model, *(f"run {run}" for run in RIVALS)]),
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
 }
-# A table of each split's text: each says of its own split how much there is.
-FACTS = {
-    split: files if isinstance(files, str) else files[0]
-    for split, files in RUN_CORPUS.items()
-}
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
     for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()

@@ -13,11 +13,7 @@ if CFG.scores.probe == "off":
 rule probe:
     input:
         **simulator_prompt(),
-        corpus=(
-            CORPUS["valid"]
-            if not IMPORTED
-            else all_chunks(PART_CORPUS["valid"], KEPT)[0]
-        ),
+        corpus=FACTS["valid"],
         rules=PROBE_RULES,
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),

@@ -37,7 +37,7 @@ def given_scores(wildcards):
         raise WorkflowError(
             "scores.descriptions names no file: there is nothing to score"
         )
-    return [f"<results>/given/layer-{layer}/scores.parquet" for layer in sorted(GIVEN)]
+    return [f"<results>/given/layer-{layer}/scores.parquet" for layer in GIVEN]
 
 
 GIVEN_CORPUS = CORPUS

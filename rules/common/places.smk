@@ -1,5 +1,10 @@
-# Where exemplars are fetched from, where a run is published, and what not every run has. No rules.
+# Where exemplars are fetched from, where a run is published, and tables that not every run has, or has so. No rules.
 
+# A table of each split's text: each says of its own split how much there is.
+FACTS = {
+    split: files if isinstance(files, str) else files[0]
+    for split, files in RUN_CORPUS.items()
+}
 # Direct scores of concepts, where these are candidates.
 CONCEPT_SCORES = (
     all_chunks("<results>/concepts/layer-{layer}/{part}.parquet")
