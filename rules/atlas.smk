@@ -17,6 +17,7 @@ rule build_atlas:
         descriptions=all_chunks(TABLES["descriptions"]),
         scores=all_chunks(TABLES["scores"]),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
+        natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -31,6 +32,7 @@ rule build_atlas:
         runtime=minutes("build_atlas"),
     params:
         code=digest("build_atlas.py"),
+        pool_nulls=CFG.scores.pool_nulls,
     message:
         "Building the atlas"
     script:
@@ -42,6 +44,7 @@ rule write_details:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        **natural_of_layer(),
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -140,6 +143,7 @@ rule write_neuron_page:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        natural=natural_of_neuron,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:

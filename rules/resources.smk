@@ -49,6 +49,7 @@ DEVICES = {
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "score": "scores.simulator",
+    "score_natural": "scores.simulator",
     "train_simulator": "training.devices",
     "train_explainer": "explainer_training.devices",
 }

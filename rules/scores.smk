@@ -109,4 +109,12 @@ rule score:
         "../scripts/score.py"
 
 
+include: "common/natural.smk"
+
+
+if HAS_NATURAL:
+
+    include: "natural.smk"
+
+
 include: "given.smk"

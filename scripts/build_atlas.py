@@ -6,5 +6,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         descriptions=snakemake.input.descriptions,
         scores=snakemake.input.scores,
         statistics=snakemake.input.statistics,
+        natural=snakemake.input.get("natural", []),
+        pool_nulls=snakemake.params.get("pool_nulls", False),
         output=snakemake.output.atlas,
     )

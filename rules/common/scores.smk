@@ -12,6 +12,8 @@ SCORING = tracked(
         "null_neurons",
         "null_descriptions",
         "descriptions",
+        "natural",
+        "pool_nulls",
     ],
 )
 

@@ -2,7 +2,9 @@
 rule of length and scraps (wording.readable), which is no person's judgment."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,57 +12,90 @@ from common import build
 from conftest import ROOT
 
 LAYERS, NEURONS, TRAIN, TOP, PANEL = (5, 15, 25), 34, 1280, 40, 400
+OFFSET = {"train": 0, "valid": TRAIN, "test": 2 * TRAIN}  # of a split's sequences among all
 
 
-def measure(scratch: Path) -> dict[str, float]:
-    """Figures of both signs of NEURONS neurons of LAYERS, on the demo's texts: fitted on the TOP train sequences and
-    PANEL others, cut on valid, scored on test (all of it, and a contrast of its 5 top and 4 other sequences)."""
+class Found(NamedTuple):
+    """A list that was found for one side of a neuron, and what it predicts of each sequence of test."""
+
+    parts: list
+    seconds: float
+    predicted: list[np.ndarray]
+    true: list[np.ndarray]
+
+
+def found_lists(scratch: Path) -> tuple[float, Iterator[Found]]:
+    """(seconds that the table of predicates takes, lists of both signs of NEURONS neurons of LAYERS), on the demo's
+    texts: fitted on the TOP train sequences and PANEL others, cut on valid."""
     from neuron_descriptions.common.storage import read_table
-    from neuron_descriptions.concepts.evidence import TextTable, exemplars_of
+    from neuron_descriptions.concepts.evidence import TextTable
     from neuron_descriptions.concepts.predicates import Reader
-    from neuron_descriptions.concepts.search import find_list
     from neuron_descriptions.concepts.vocabulary import read_vocabulary
-    from neuron_descriptions.concepts.wording import readable
     from neuron_descriptions.corpus.tables import CORPUS
     from neuron_descriptions.models.loading import load_tokenizer, token_strings
-    from neuron_descriptions.scores.concepts import direct_score
 
     folder, corpus = build(scratch, seq_len=64, train=TRAIN)
     tokenizer = load_tokenizer(folder)
-    texts, offset = {}, {"train": 0, "valid": TRAIN, "test": 2 * TRAIN}
+    texts = {}
     for split, path in corpus.items():
         for row in read_table(path, CORPUS).to_pylist():
-            texts[offset[split] + row["seq_id"]] = token_strings(tokenizer, row["input_ids"][row["prefix_len"] :])
+            texts[OFFSET[split] + row["seq_id"]] = token_strings(tokenizer, row["input_ids"][row["prefix_len"] :])
     activations = {split: _dense(folder, path) for split, path in corpus.items()}
     start = time.process_time()
     reader = Reader(read_vocabulary(str(ROOT / "config/concepts/lists.yaml")))
     table = TextTable(texts, reader)
-    table_seconds, found_seconds, rows = time.process_time() - start, 0.0, []
-    held = {i: reader.held(texts[i]) for i in texts if i >= offset["test"]}
-    for layer in LAYERS:
-        for neuron in np.random.default_rng(layer).permutation(1536)[:NEURONS].tolist():
-            for direction in (1, -1):
-                acts = {
-                    split: {
-                        offset[split] + i: np.maximum(direction * a[:, neuron], 0)
-                        for i, a in enumerate(activations[split][layer])
-                    }
-                    for split in corpus
-                }
-                top = {split: sorted(a, key=lambda i, a=a: -a[i].max()) for split, a in acts.items()}
-                chosen = {*top["train"][:TOP], *sorted(acts["train"])[:PANEL]}
-                train = exemplars_of(table, {i: acts["train"][i] for i in chosen})
-                chosen = {*top["valid"][:10], *sorted(acts["valid"])[:10]}
-                valid = exemplars_of(table, {i: acts["valid"][i] for i in chosen})
-                start = time.process_time()
-                found = find_list(table, train, valid)
-                found_seconds += time.process_time() - start
-                scores = []
-                others = [i for i in sorted(acts["test"]) if i not in top["test"][:5]][:4]
-                for ids in (sorted(acts["test"]), [*top["test"][:5], *others]):
-                    predicted = np.concatenate([found.predict_held(held[i]) for i in ids])
-                    scores.append(direct_score(predicted, np.concatenate([acts["test"][i] for i in ids])) or 0.0)
-                rows.append((*scores, readable(list(found.parts))))
+    table_seconds = time.process_time() - start
+    held = {i: reader.held(texts[i]) for i in texts if i >= OFFSET["test"]}
+
+    def lists() -> Iterator[Found]:
+        for layer in LAYERS:
+            for neuron in np.random.default_rng(layer).permutation(1536)[:NEURONS].tolist():
+                for direction in (1, -1):
+                    yield _found(table, held, {
+                        split: {
+                            OFFSET[split] + i: np.maximum(direction * a[:, neuron], 0)
+                            for i, a in enumerate(activations[split][layer])
+                        }
+                        for split in corpus
+                    })  # fmt: skip
+
+    return table_seconds, lists()
+
+
+def _found(table, held: dict[int, list], acts: dict[str, dict[int, np.ndarray]]) -> Found:
+    from neuron_descriptions.concepts.evidence import exemplars_of
+    from neuron_descriptions.concepts.search import find_list
+
+    top = {split: sorted(a, key=lambda i, a=a: -a[i].max()) for split, a in acts.items()}
+    chosen = {*top["train"][:TOP], *sorted(acts["train"])[:PANEL]}
+    train = exemplars_of(table, {i: acts["train"][i] for i in chosen})
+    chosen = {*top["valid"][:10], *sorted(acts["valid"])[:10]}
+    valid = exemplars_of(table, {i: acts["valid"][i] for i in chosen})
+    start = time.process_time()
+    found = find_list(table, train, valid)
+    seconds = time.process_time() - start
+    test = sorted(acts["test"])
+    return Found(
+        list(found.parts), seconds, [found.predict_held(held[i]) for i in test], [acts["test"][i] for i in test]
+    )
+
+
+def measure(scratch: Path) -> dict[str, float]:
+    """Figures of those lists, scored on test: all of it, and a contrast of its 5 top and 4 other sequences."""
+    from neuron_descriptions.concepts.wording import readable
+    from neuron_descriptions.scores.concepts import direct_score
+
+    table_seconds, lists = found_lists(scratch)
+    found_seconds, rows = 0.0, []
+    for found in lists:
+        found_seconds += found.seconds
+        top = sorted(range(len(found.true)), key=lambda i: -found.true[i].max())[:5]
+        contrast = [*top, *[i for i in range(len(found.true)) if i not in top][:4]]
+        scores = [
+            direct_score(*(np.concatenate([side[i] for i in ids]) for side in (found.predicted, found.true))) or 0.0
+            for ids in (range(len(found.true)), contrast)
+        ]
+        rows.append((*scores, readable(found.parts)))
     natural, contrast, share = np.array(rows, float).mean(0)
     return {
         "neuron_signs": len(rows),

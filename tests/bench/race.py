@@ -21,6 +21,7 @@ from neuron_descriptions.simulators.simulating import FinetunedSimulator
 
 LAYERS, CANDIDATES = (15, 25), 32
 SEQUENCES = {"top": 20, "middle": 10, "random": 10}
+SIZES = {"train": 1280, "valid": 512, "test": 512}  # of the demo
 
 
 class Recorded:
@@ -77,7 +78,7 @@ def measure(scratch: Path) -> dict[str, float]:
             chosen = {}
             for race_from in seen:
                 settings = {**SEQUENCES, "race_from": race_from and 2, "bootstrap": 10, "confidence": 0.95}
-                scorer = Scorer(simulator, name, evidence, nulls, settings, 1280, 0)
+                scorer = Scorer(simulator, name, evidence, nulls, settings, SIZES, 0)
                 found, _ = scorer.score(layer, neuron, sign, mine)
                 valid = [r for r in found if r["kind"] == "candidate" and r["split"] == "valid"]
                 seen[race_from] += sum({r["description"]: r["n_sequences"] for r in valid}.values())

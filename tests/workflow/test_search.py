@@ -10,6 +10,7 @@ from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
 SETTINGS = {"top": 10, "middle": 8, "random": 3, "bootstrap": 10, "confidence": 0.95}
+SIZES = dict.fromkeys(("train", "valid", "test"), 72)
 
 
 class Literal:
@@ -61,7 +62,7 @@ def score(evidence, place, rows, **settings):
     """(rows of SCORES, tokens simulated)."""
     simulator = Literal()
     nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), settings.pop("nulls", 0), 0)
-    scorer = Scorer(simulator, "literal", evidence, nulls, SETTINGS | {"race_from": None} | settings, 72, 0)
+    scorer = Scorer(simulator, "literal", evidence, nulls, SETTINGS | {"race_from": None} | settings, SIZES, 0)
     return scorer.score(*place, rows)[0], simulator.tokens
 
 
@@ -130,7 +131,7 @@ def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence
     (tmp_path / "nulls.yaml").write_text(f"descriptions: ['{text}']")
     scorer = Scorer(
         Literal(), "literal", evidence[1], Nulls(None, str(tmp_path / "nulls.yaml"), 1, 0),
-        SETTINGS | {"race_from": 2}, 72, 0,
+        SETTINGS | {"race_from": 2}, SIZES, 0,
     )  # fmt: skip
     nulls = [r for r in scorer.score(*place, rows)[0] if r["kind"] == "null"]
     assert [(r["split"], r["n_sequences"]) for r in nulls] == list(whole.items())

@@ -1,5 +1,6 @@
 """The atlas: one table of all neurons and signs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,27 +10,52 @@ import pyarrow.csv
 
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.storage import read_table, read_tables, whole, write_table
+from neuron_descriptions.common.storage import read_footer, read_table, read_tables, whole, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.scores.formulas import best_of_weights, choose, share_below
-from neuron_descriptions.scores.tables import SCORES
+from neuron_descriptions.scores.tables import COMPARED, NATURAL, SCORES
 
 Key = tuple[int, int, str]  # layer, neuron, sign
+Pools = dict[tuple[int, str], list[dict]]  # layer, sign -> nulls' rows of SCORES
+# What a row says of text as it comes.
+ON_PANEL = (
+    "score", "score_low", "score_high", "panel_null_score", "panel_best_null_score", "panel_null_percentile",
+    "discrimination", "token_baseline_score", "bigram_baseline_score", "share_of_baseline", "gain", "gain_low",
+    "gain_high", "sequence_auc", "n_sequences",
+)  # fmt: skip
 # What a row says about chance.
 CHANCE = (
     "null_score", "null_percentile", "best_null_score", "best_null_percentile", "chance", "chance_failed",
-    "beats_chance",
+    "beats_chance", "n_nulls",
 )  # fmt: skip
 
 
-def atlas_rows(descriptions: pa.Table, scores: pa.Table, statistics: pa.Table) -> list[dict[str, Any]]:
-    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign."""
+def atlas_rows(
+    descriptions: pa.Table,
+    scores: pa.Table,
+    statistics: pa.Table,
+    natural: pa.Table | None = None,
+    pools: Pools | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign.
+
+    natural: COMPARED, or NATURAL of neurons that nothing was compared with; pools: nulls that stand for each neuron's
+    own.
+    """
     candidates, scored = by_sign(descriptions), by_sign(scores)
     ranges = {(r["layer"], r["neuron"]): r for r in statistics.to_pylist() if r["split"] == "train"}
+    on_panel = by_sign(natural) if natural is not None else {}
     return [
-        _atlas_row(key, group, scored.get(key, []), ranges[key[:2]])
+        _atlas_row(
+            key,
+            group,
+            scored.get(key, []),
+            ranges[key[:2]],
+            next(iter(on_panel.get(key, [])), None),
+            (pools or {}).get((key[0], key[2])),
+        )
         for key, group in sorted(candidates.items(), key=_order)
     ]
 
@@ -47,7 +73,26 @@ def by_sign(table: pa.Table) -> dict[Key, list[dict]]:
     return groups
 
 
-def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict) -> dict[str, Any]:
+def read_natural(files: list[str], filters: list[tuple[str, str, object]] | None = None) -> pa.Table | None:
+    """Tables of scores on text as it comes: of whole layers, compared with chance, or of one neuron. None: no file."""
+    if not files:
+        return None
+    compared = set(COMPARED.names) <= set(read_footer(files[0]).schema.names)
+    return read_tables(files, COMPARED if compared else NATURAL, filters)
+
+
+def gather_nulls(scores: list[str]) -> Pools:
+    """The nulls of all neurons of a layer and sign."""
+    pools: Pools = {}
+    for path in scores:
+        for row in read_table(path, SCORES, [("kind", "=", "null")]).to_pylist():
+            pools.setdefault((row["layer"], row["sign"]), []).append(row)
+    return pools
+
+
+def _atlas_row(
+    key: Key, candidates: list[dict], scores: list[dict], train: dict, natural: dict | None, pool: list[dict] | None
+) -> dict[str, Any]:
     layer, neuron, sign = key
     chosen = {row["split"]: row for row in scores if row["chosen"]}
     valid, test = chosen.get("valid", {}), chosen.get("test", {})
@@ -62,21 +107,21 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
         status = "ok"
 
     baseline = next((r for r in scores if r["kind"] == "token_baseline" and r["split"] == "test"), {})
-    return {
+    row = {
         "layer": layer,
         "neuron": neuron,
         "sign": sign,
         "description": valid.get("description"),
-        "score": test.get("correlation"),
-        "score_low": test.get("correlation_low"),
-        "score_high": test.get("correlation_high"),
-        **_chance(test, scores),
-        "token_baseline_score": baseline.get("correlation"),
+        **_natural(test, baseline, natural),
+        "score_contrast": test.get("correlation"),
+        "score_contrast_low": test.get("correlation_low"),
+        "score_contrast_high": test.get("correlation_high"),
+        **_chance(test, scores, pool),
+        "token_baseline_contrast": baseline.get("correlation"),
         **{name: test.get(name) for name in ("spearman", "average_precision", "r2", "abs_dev_explained")},
         **_published(scores),
         "selection_score": valid.get("correlation"),
         "n_candidates": len(described),
-        "n_nulls": sum(r["kind"] == "null" and r["split"] == "test" for r in scores),
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
         "explainer": {c["candidate"]: c["explainer"] for c in candidates}.get(
@@ -85,6 +130,15 @@ def _atlas_row(key: Key, candidates: list[dict], scores: list[dict], train: dict
         "simulator": valid.get("simulator"),
         "status": status,
     }
+    return {name: row[name] for name in ATLAS.names}
+
+
+def _natural(test: dict, baseline: dict, natural: dict | None) -> dict[str, Any]:
+    """Scores on text as it comes: those made on the panel; without one, estimates from the scored sequences."""
+    if natural is not None:
+        return {name: natural.get(name) for name in ON_PANEL}
+    found = {"score": test.get("natural"), "score_low": test.get("natural_low"), "score_high": test.get("natural_high")}
+    return dict.fromkeys(ON_PANEL) | found | {"token_baseline_score": baseline.get("natural")}
 
 
 def _published(scores: list[dict]) -> dict[str, float | None]:
@@ -97,18 +151,21 @@ def _published(scores: list[dict]) -> dict[str, float | None]:
     return {"published_score": on_valid[best], "published_score_test": rows.get((best, "test"))}
 
 
-def _chance(test: dict, scores: list[dict]) -> dict[str, Any]:
+def _chance(test: dict, scores: list[dict], pool: list[dict] | None = None) -> dict[str, Any]:
     """What the nulls got, and where the score stands among them: among all, and among the best of as many as there are
-    distinct candidates, chosen on valid as the candidate was."""
-    nulls: dict[str, dict[str, float]] = {}
-    for row in scores:
+    distinct candidates, chosen on valid as the candidate was.
+
+    pool: nulls of all neurons of the layer and sign, instead of the row's own.
+    """
+    nulls: dict[tuple[int, str], dict[str, float]] = {}
+    for row in pool or scores:
         if row["kind"] == "null":
             value = float("nan") if row["correlation"] is None else row["correlation"]
-            nulls.setdefault(row["description"], {})[row["split"]] = value
+            nulls.setdefault((row["neuron"], row["description"]), {})[row["split"]] = value
     on_test = np.array([n["test"] for n in nulls.values()])
     known = np.isfinite(on_test)
     if not known.any():
-        return dict.fromkeys(CHANCE)
+        return dict.fromkeys(CHANCE) | {"n_nulls": len(on_test)}
     n = len({r["description"] for r in scores if r["kind"] == "candidate"})
     weights = best_of_weights([r.get("valid", float("nan")) for r in nulls.values()], n)
     score = test.get("correlation")
@@ -124,6 +181,7 @@ def _chance(test: dict, scores: list[dict]) -> dict[str, Any]:
         "chance": state,
         "chance_failed": failed,
         "beats_chance": None if state is None else state == "beats chance",
+        "n_nulls": len(on_test),
     }
 
 
@@ -146,17 +204,27 @@ def standing(
     return "not shown" if score > mark else "at chance", ", ".join(failed)
 
 
-def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
+def build_atlas(
+    descriptions: list[str],
+    scores: list[str],
+    statistics: list[str],
+    output: str,
+    natural: Sequence[str] = (),
+    pool_nulls: bool = False,
+) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
-    their neurons, or of more."""
+    their neurons, or of more; natural: scores on text as it comes, of whole layers; pool_nulls: compare with the nulls
+    of all neurons of the layer and sign."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
     files = list(zip(descriptions, scores))
+    pools = gather_nulls(scores) if pool_nulls else None
+    on_panel = read_natural(list(natural))
     for d, s in progress(files, len(files), "chunks"):
         described = read_table(d, DESCRIPTIONS)
         of_layer = pc.equal(train["layer"], described["layer"][0])
         of_chunk = pc.is_in(train["neuron"], described["neuron"].combine_chunks())
-        rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)))
+        rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)), on_panel, pools)
     write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
@@ -173,19 +241,21 @@ def write_given_scores(scores: list[str], output: str) -> None:
     rows: list[dict] = []
     for path in scores:
         for key, group in by_sign(read_table(path, SCORES)).items():
-            baseline = next(r["correlation"] for r in group if r["kind"] == "token_baseline" and r["split"] == "test")
+            baseline = next(r for r in group if r["kind"] == "token_baseline" and r["split"] == "test")
             nulls = [r for r in group if r["kind"] == "null"]
             for test in (r for r in group if r["kind"] == "candidate" and r["split"] == "test"):
                 chance = _chance(test, [test, *nulls])
                 rows.append(
                     dict(zip(("layer", "neuron", "sign"), key))
-                    | {"score": test["correlation"], "score_low": test["correlation_low"]}
-                    | {"score_high": test["correlation_high"], **{name: test[name] for name in columns}}
+                    | {"score": test["natural"], "score_low": test["natural_low"], "score_high": test["natural_high"]}
+                    | {"score_contrast": test["correlation"], "score_contrast_low": test["correlation_low"]}
+                    | {"score_contrast_high": test["correlation_high"], **{name: test[name] for name in columns}}
                     | {
                         name: chance[name]
                         for name in ("null_score", "null_percentile", "chance", "chance_failed", "beats_chance")
                     }
-                    | {"token_baseline_score": baseline, "published_score_test": test["published_score"]}
+                    | {"token_baseline_score": baseline["natural"], "token_baseline_contrast": baseline["correlation"]}
+                    | {"published_score_test": test["published_score"]}
                     | {name: test[name] for name in ("n_top", "n_middle", "n_random")}
                 )
     schema = pa.schema([field for field in ATLAS if field.name in rows[0]]) if rows else ATLAS

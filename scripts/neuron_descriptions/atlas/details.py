@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from neuron_descriptions.atlas.building import Key, atlas_rows, by_sign
+from neuron_descriptions.atlas.building import ON_PANEL, Key, atlas_rows, by_sign, read_natural
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
@@ -42,6 +42,7 @@ class Details:
             descriptions,
             scores,
             pa.Table.from_pylist(self.statistics, schema=STATISTICS),
+            read_natural([tables["natural"]] if tables.get("natural") else [], only),
         )
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
         self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
@@ -71,9 +72,9 @@ class Details:
         by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
         best = next((r["candidate"] for r in scores if r["chosen"]), None)
         numbers = (
-            "score", "score_low", "score_high", "null_score", "null_percentile", "best_null_score",
-            "best_null_percentile", "token_baseline_score", "spearman", "average_precision", "r2", "abs_dev_explained",
-            "published_score", "published_score_test", "selection_score",
+            *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score", "null_percentile",
+            "best_null_score", "best_null_percentile", "token_baseline_contrast", "spearman", "average_precision", "r2",
+            "abs_dev_explained", "published_score", "published_score_test", "selection_score",
         )  # fmt: skip
         half = max(1, self.n_exemplars // 2)
         return {

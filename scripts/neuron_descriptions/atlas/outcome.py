@@ -14,11 +14,14 @@ def outcome(folder: str, minutes: float) -> str:
     atlas = Path(folder, "atlas")
     if not (atlas / "atlas.parquet").is_file():
         return ""
-    table = read_parquet(atlas / "atlas.parquet", columns=["score", "chance"])
+    table = read_parquet(atlas / "atlas.parquet", columns=["score", "score_contrast", "chance"])
     scores = table["score"].drop_null().to_pylist()
+    contrast = table["score_contrast"].drop_null().to_pylist()
     chance = table["chance"].drop_null().to_pylist()
     said = [
-        f"{len(table):,} rows, {len(scores):,} with a score" + (f" (median {median(scores):.2f})" if scores else "")
+        f"{len(table):,} rows, {len(contrast):,} scored"
+        + (f"; median score {median(scores):.2f} on text as it comes" if scores else "")
+        + (f", {median(contrast):.2f} on the contrast sequences" if contrast else "")
     ]
     if chance:
         beat, not_shown, at_chance = (chance.count(state) for state in ("beats chance", "not shown", "at chance"))

@@ -37,9 +37,15 @@ def plot_scores(atlas: str, output: str) -> None:
     layers = sorted(set(table["layer"].to_pylist()))
     series = (
         ("score", "description", OWN),
-        ("best_null_score", "descriptions of other neurons, chosen alike", OTHER),
+        ("panel_best_null_score", "descriptions of other neurons, chosen alike", OTHER),
         ("token_baseline_score", "token baseline", TOKENS),
     )
+    if not _numbers(table["panel_best_null_score"].to_pylist()):  # no panel: chance is known of the contrast alone
+        series = (
+            ("score_contrast", "description", OWN),
+            ("best_null_score", "descriptions of other neurons, chosen alike", OTHER),
+            ("token_baseline_contrast", "token baseline", TOKENS),
+        )
     with _drawing(output, max(5.0, 0.5 * len(layers) + 3)) as axes:
         for shift, (column, label, colour) in enumerate(series):
             for place, layer in enumerate(layers):
@@ -53,7 +59,7 @@ def plot_scores(atlas: str, output: str) -> None:
         axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
         axes.set_xlabel("layer")
-        axes.set_ylabel("correlation on test (bar: median)")
+        axes.set_ylabel(f"{'score' if series[0][0] == 'score' else 'contrast score'} (bar: median)")
         if layers:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         else:

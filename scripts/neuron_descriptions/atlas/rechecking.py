@@ -19,7 +19,7 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
-from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
+from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.asking import descriptions_table, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -29,7 +29,7 @@ from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.formulas import correlation
-from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side
+from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side, split_sizes
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 
@@ -173,14 +173,14 @@ def check_scores(
         simulations = by_sign(read_tables(files["simulations"], SIMULATIONS, only))
         described = _by_candidate(read_tables(files["descriptions"], DESCRIPTIONS, only).to_pylist())
         evidence = Evidence(files["exemplars"], files["statistics"], {s: files[s] for s in SPLITS}, of_layer)
-        n_train = corpus_facts(files["train"] if isinstance(files["train"], str) else files["train"][0]).sequences
+        sizes = split_sizes({s: files[s] for s in SPLITS})
         nulls = Nulls(None, scoring["nulls"], 0, scoring["seed"])
         for key in [(layer, neuron, sign) for neuron in of_layer for sign in SIGNS]:
             rows = scores.get(key, [])
             tried = {row["description"] for row in rows if row["kind"] == "candidate"}
             raced = settings["race_from"] is not None and len(tried) >= settings["race_from"]
             alone = settings | {"race_from": 1 if raced else None}
-            scorer = Scorer(simulator, scoring["simulator"]["model"], evidence, nulls, alone, n_train, scoring["seed"])
+            scorer = Scorer(simulator, scoring["simulator"]["model"], evidence, nulls, alone, sizes, scoring["seed"])
             for row in (row for row in rows if row["kind"] == "candidate"):
                 written = described.get((*key[1:], row["candidate"]), {}).get("description")
                 where = f"candidate {row['candidate']}, {row['split']}"

@@ -37,38 +37,118 @@ COLUMNS = (
         pa.float64(),
         "Score",
         "A second model, the simulator, reads only the description and predicts how active the neuron is on each token."
-        " The score is the correlation of these predictions with the real activations, on held-out text (“test”) that"
-        " neither the description nor its choice has seen. 1 is a perfect match, 0 no relation.",
+        " The score is the correlation of these predictions with the real activations over text as it comes, which"
+        " neither the description nor its choice has seen: 1 is a perfect match, 0 no relation. It is made on the"
+        " sequences of the panel where the neuron is strongest and on some drawn at random, which count for all the"
+        " others. Without a panel it is estimated from the scored top and random sequences, with a wide interval.",
     ),
     Column("score_low", pa.float64(), "Interval from", "Lower end of the score's interval (bootstrap over sequences)."),
     Column("score_high", pa.float64(), "Interval to", "Upper end of the score's interval."),
+    Column("n_sequences", pa.int32(), "Sequences", "Sequences of the panel that the score was made on."),
+    Column(
+        "panel_null_score",
+        pa.float64(),
+        "Null on the panel",
+        "What descriptions of other neurons get on the panel: their mean, over the sequences that all share.",
+    ),
+    Column(
+        "panel_best_null_score",
+        pa.float64(),
+        "Chance on the panel",
+        "The mean of what the best of as many of these as there are candidates get; chosen on one half of the shared"
+        " sequences, compared on the other. This is the mark that is drawn beside the score.",
+    ),
+    Column(
+        "panel_null_percentile",
+        pa.float64(),
+        "Above chance on the panel",
+        "Share of such choices, in %, that the description's own predictions lie above on the same sequences.",
+    ),
+    Column(
+        "discrimination",
+        pa.float64(),
+        "Discrimination",
+        "Is the description about this neuron? Share of up to 99 other neurons of the layer, in %, whose activations on"
+        " the panel's shared sequences its predictions match less; 50 by chance.",
+    ),
+    Column(
+        "token_baseline_score",
+        pa.float64(),
+        "Token baseline",
+        "The score of predicting for each token its mean activation on other text, from all tokens of the panel: no"
+        " model, no description. A description that beats it says more than “these tokens”. Without a panel, from the"
+        " exemplars.",
+    ),
+    Column(
+        "bigram_baseline_score",
+        pa.float64(),
+        "Bigram baseline",
+        "The same for pairs of tokens, backed off to the token.",
+    ),
+    Column(
+        "share_of_baseline",
+        pa.float64(),
+        "Share of baseline",
+        "The score divided by the better of these two, where that is at least 0.1.",
+    ),
+    Column(
+        "gain",
+        pa.float64(),
+        "Gain",
+        "What the description tells beyond both look-ups: the partial correlation of the predictions with the real"
+        " activations, given what the look-ups say.",
+    ),
+    Column("gain_low", pa.float64(), "Gain from", "Lower end of its interval."),
+    Column("gain_high", pa.float64(), "Gain to", "Upper end of its interval."),
+    Column(
+        "sequence_auc",
+        pa.float64(),
+        "Sequence AUC",
+        "Do the predictions find the passages, if not the tokens? The chance that one of the tenth of sequences with"
+        " the largest mean activation has a larger mean prediction than another one; 0.5 by chance. For neurons that"
+        " follow what a text is about, this says more than the score.",
+    ),
+    Column(
+        "score_contrast",
+        pa.float64(),
+        "Contrast score",
+        "The correlation on a mixture of few sequences: the neuron's strongest ones, some from the middle and some at"
+        " random, of held-out text (“test”). Higher than the score, since the strong ones are many among them;"
+        " candidates are chosen by it, and chance is judged on it, as there the nulls are tried on the neuron's own"
+        " text.",
+    ),
+    Column("score_contrast_low", pa.float64(), "Contrast from", "Lower end of the contrast score's interval."),
+    Column("score_contrast_high", pa.float64(), "Contrast to", "Upper end of its interval."),
     Column(
         "null_score",
         pa.float64(),
         "Null",
-        "What descriptions written for other neurons (nulls) get on the same text: their mean.",
+        "The contrast score of descriptions written for other neurons (nulls), on the same text: their mean.",
     ),
-    Column("null_percentile", pa.float64(), "Above nulls", "Share of the nulls, in %, that the score lies above."),
+    Column(
+        "null_percentile", pa.float64(), "Above nulls", "Share of the nulls, in %, that the contrast score lies above."
+    ),
     Column(
         "best_null_score",
         pa.float64(),
         "Chance",
         "A chosen description is the best of several, so it is compared with the best of as many nulls, chosen on the"
-        " same text in the same way: the mean of what those get. This is the mark that is drawn.",
+        " same text in the same way: the mean of what those get. This is the mark that is drawn beside the contrast"
+        " score.",
     ),
     Column(
         "best_null_percentile",
         pa.float64(),
         "Above chance",
-        "Share of such choices among nulls, in %, that the score lies above.",
+        "Share of such choices among nulls, in %, that the contrast score lies above.",
     ),
     Column(
         "chance",
         pa.string(),
         "Beats chance?",
-        "“beats chance”: the score lies above 95 % of the choices among nulls, and its whole interval above their mean"
-        " and above 0. “not shown”: it lies above that mean, but one of these conditions fails. “at chance”: it does"
-        " not even lie above that mean. Empty without nulls or without a score.",
+        "“beats chance”: the contrast score lies above 95 % of the choices among nulls, and its whole interval above"
+        " their mean and above 0. “not shown”: it lies above that mean, but one of these conditions fails. “at chance”:"
+        " it does not even lie above that mean. Empty without nulls or without a score.",
     ),
     Column(
         "chance_failed",
@@ -79,11 +159,10 @@ COLUMNS = (
     ),
     Column("beats_chance", pa.bool_(), "Beats chance", "Whether the column `chance` says “beats chance”."),
     Column(
-        "token_baseline_score",
+        "token_baseline_contrast",
         pa.float64(),
-        "Token baseline",
-        "The score of predicting for each token its mean activation on the training text: no model, no description. A"
-        " description must beat it to say more than “these tokens”.",
+        "Token baseline, contrast",
+        "The contrast score of predicting for each token its mean activation in the exemplars of the training text.",
     ),
     Column(
         "spearman",
@@ -124,15 +203,16 @@ COLUMNS = (
         "selection_score",
         pa.float64(),
         "Selection score",
-        "The score on the text that the description was chosen by (“valid”): too good, as the best of several.",
+        "The contrast score on the text that the description was chosen by (“valid”): too good, as the best of"
+        " several.",
     ),
     Column("n_candidates", pa.int16(), "Candidates", "Candidates that have a description."),
-    Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that were tried on the held-out text."),
+    Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that the contrast score is compared with."),
     Column(
         "n_top",
         pa.int16(),
         "Top sequences",
-        "Sequences behind the score that are among the neuron's strongest; it has them as exemplars.",
+        "Sequences behind the contrast score that are among the neuron's strongest; it has them as exemplars.",
     ),
     Column("n_middle", pa.int16(), "Middle sequences", "Sequences from between the strongest and the ordinary."),
     Column("n_random", pa.int16(), "Random sequences", "Sequences drawn at random."),

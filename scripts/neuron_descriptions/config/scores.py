@@ -23,6 +23,22 @@ class Simulator(Section):
     """Tokens per forward pass at most, shared prefixes and padding included."""
 
 
+class Natural(Section):
+    """How a score on text as it comes is made, on the panel."""
+
+    certain: NonNegativeInt16 = 20
+    """Sequences of `panel_test` where a neuron and sign is strongest: always simulated, since there its variance lies.
+    They count once, each of the others as often as it stands for what was not simulated."""
+    sequences: PositiveInt16 = 48
+    """Sequences of it, drawn at random, that all descriptions are simulated on. So each neuron's activations are
+    correlated with the predictions of all others' descriptions too: chance without another simulation."""
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Half the width that a score's interval may have: where it is wider, more sequences are simulated, half as many
+    again each time. null: no more."""
+    most: PositiveInt16 = 256
+    """Sequences drawn at most for a precision."""
+
+
 class Scores(Section):
     """How descriptions are scored."""
 
@@ -48,9 +64,15 @@ class Scores(Section):
     alone a description that is too broad scores as well as an exact one."""
     random: NonNegativeInt16 = 5
     """Random sequences scored, per neuron, sign and split."""
+    natural: Natural | None = Natural()
+    """The score on text as it comes, where there is a `panel`. null: none; then it is estimated from the top and
+    random sequences, with a wide interval."""
     nulls: NonNegativeInt16 = 10
     """Descriptions of other neurons scored on the same sequences, for comparison with chance; as many as candidates,
     or more, give the best-of-n null its full strength. Each costs as much as a candidate and a half."""
+    pool_nulls: bool = False
+    """Compare each score with the nulls of all neurons of its layer and sign, not with its own alone: then two a neuron
+    are enough."""
     null_neurons: PositiveInt = 100
     """Neurons of the run whose descriptions those are drawn from; scoring waits for these to be described."""
     null_descriptions: UserPath = "config/null-descriptions.yaml"

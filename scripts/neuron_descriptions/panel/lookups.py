@@ -72,6 +72,18 @@ class Lookups:
         self.token_of_pair_C = pairs_C
         self.sequence_SM = _one_hot(test.sequence_N, np.arange(test.tokens), (len(test.sequences), test.tokens))
 
+    def predictions(self, fit_IN: Acts) -> dict[str, Acts]:
+        """What the token's and the pair's look-ups say at each token of the judging panel (I, M), by name: `token`,
+        `bigram`; as `correlations` has them."""
+        mean_I1 = fit_IN.mean(1, dtype=np.float64, keepdims=True).astype(np.float32)
+        fit_NI = np.ascontiguousarray((fit_IN - mean_I1).T)
+        token_CI = self.token.table(fit_NI)
+        pair_CI = self.bigram.table(fit_NI, token_CI[self.token_of_pair_C])
+        return {
+            "token": token_CI[self.token.code_M].T + mean_I1,
+            "bigram": pair_CI[self.bigram.code_M].T + mean_I1,
+        }
+
     def correlations(self, fit_IN: Acts, test_IM: Acts) -> dict[str, Array]:
         """Held-out correlations (I,) of features with their look-ups, by name; NaN where one is not defined.
 

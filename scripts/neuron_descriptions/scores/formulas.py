@@ -1,6 +1,6 @@
 """Scores: how well predicted activations match the real ones, and what they must beat.
 
-C candidates, Q sequences, X sums.
+C candidates, Q sequences, V variables of a token.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +9,10 @@ from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, stdtrit
 
-Array = NDArray[np.float64]
+from neuron_descriptions.scores import sampling
+from neuron_descriptions.scores.sampling import UNDEFINED, WIDER, Array, Estimate, Sample, estimate, moments
+
 Sequences = list[Array]  # one array of tokens per sequence
 
 # The race of candidates: sequences before the first are dropped, growth from round to round, and how many standard
@@ -51,45 +52,20 @@ def average_precision(predicted: ArrayLike, active: NDArray[np.bool_]) -> float:
     return float((np.diff(hits, prepend=0) * precision).sum() / active.sum())
 
 
-def _sums(predicted: Sequences, true: Sequences) -> Array:
-    """What a correlation over several sequences is made of, for each one (Q, 6)."""
-    return np.array([[len(p), p.sum(), t.sum(), p @ p, t @ t, p @ t] for p, t in zip(predicted, true)])
-
-
-def _correlations(sums: Array) -> Array:
-    """Correlations from added sums (..., 6); NaN where either side is constant: its spread is zero but for rounding."""
-    n, p, t, pp, tt, pt = np.moveaxis(sums, -1, 0)
-    spread_p, spread_t = n * pp - p**2, n * tt - t**2
-    varies = (spread_p > 1e-12 * n * pp) & (spread_t > 1e-12 * n * tt)
-    return np.where(varies, n * pt - p * t, np.nan) / np.sqrt(np.where(varies, spread_p * spread_t, 1.0))
-
-
 def bootstrap_interval(
     predicted: Sequences,
     true: Sequences,
     resamples: int,
     confidence: float,
     random: np.random.Generator,
+    strata: ArrayLike | None = None,
 ) -> tuple[float, float]:
-    """Bootstrap interval of the correlation, over sequences: tokens of one are not independent.
-
-    Expanded percentiles (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 4.2): with few
-    sequences plain percentiles are too narrow; these would give the t interval if this were a mean.
-
-    A resample in which either side is constant says nothing and is passed over; (NaN, NaN) if all are.
-    """
-    sums = _sums(predicted, true)  # all that a correlation needs: a resample is a matrix product
-    draws = random.integers(len(sums), size=(resamples, len(sums)))
-    counts = np.stack([np.bincount(d, minlength=len(sums)) for d in draws])
-    r = _correlations(counts @ sums)
-    r = r[np.isfinite(r)]
-    if not len(r):
-        return float("nan"), float("nan")
-    tail, n_sequences = (1 - confidence) / 2, len(sums)
-    if n_sequences > 1:
-        tail = ndtr(np.sqrt(n_sequences / (n_sequences - 1)) * stdtrit(n_sequences - 1, tail))
-    low, high = np.quantile(r, [tail, 1 - tail])
-    return float(max(low, -1)), float(min(high, 1))
+    """Bootstrap interval of the correlation over the sequences, drawn again within their strata, whose numbers are
+    fixed; (NaN, NaN) where there is none, as of one sequence. strata: int (Q,); None: they are all alike."""
+    stratum_Q = np.zeros(len(true), np.int64) if strata is None else np.asarray(strata, np.int64)
+    sample = Sample(stratum_Q, np.full(stratum_Q.max(initial=0) + 1, np.inf))
+    found = estimate(sampling.correlation, moments(predicted, true), sample, resamples, confidence, random)
+    return found.low, found.high
 
 
 def linear_fit(predicted: ArrayLike, true: ArrayLike) -> Callable[[Array], Array]:
@@ -158,6 +134,7 @@ class Match:
     correlation: float
     low: float
     high: float
+    natural: Estimate
     spearman: float
     average_precision: float
     published_score: float
@@ -176,23 +153,32 @@ def match(
     fit: Callable[[Array], Array] | None = None,
     active: float = float("inf"),
     published: Sequence[bool] | None = None,
+    strata: ArrayLike | None = None,
+    whole: Sample | None = None,
 ) -> Match:
     """Compare predictions with truth, sequences concatenated.
 
     fit: linear fit made elsewhere, behind R2 and the explained absolute deviation; both NaN without it.
     active: activation from which a token counts as active, behind the average precision.
     published: per sequence, whether the published score is made on it; all by default.
+    strata: per sequence, the kind that it was drawn as.
+    whole: what the sequences stand for, of which the correlation is estimated; a stratum without population is left
+    out.
     """
     p, t = np.concatenate(predicted), np.concatenate(true)
     kept = [i for i, keep in enumerate(published or [True] * len(true)) if keep]
     r = correlation(p, t)
     undefined = (float("nan"), float("nan"))
-    low, high = bootstrap_interval(predicted, true, resamples, confidence, random) if np.isfinite(r) else undefined
+    interval = (predicted, true, resamples, confidence, random, strata)
+    low, high = bootstrap_interval(*interval) if np.isfinite(r) else undefined
     fitted = fit(p) if fit is not None and np.ptp(t) > 0 else None
     return Match(
         correlation=r,
         low=low,
         high=high,
+        natural=UNDEFINED
+        if whole is None
+        else estimate(sampling.correlation, moments(predicted, true), whole, resamples, confidence, random, WIDER),
         spearman=spearman(p, t),
         average_precision=average_precision(p, (t >= active) & (t > 0)),
         published_score=published_score(*(np.concatenate([[], *(s[i] for i in kept)]) for s in (predicted, true))),
@@ -217,10 +203,10 @@ def still_racing(predicted: list[Sequences], true: Sequences, total: int) -> NDA
     the sequences that is still to come: without these there is no error. A race as in Maron and Moore 1994, "Hoeffding
     races"; the error of the paired difference, not a bound for each, decides, as in Moore and Lee 1994.
     """
-    sums_CQX = np.array([_sums(p, true) for p in predicted])
+    moments_CQVV = np.array([moments(p, true) for p in predicted])
     # What is undefined never wins.
-    scores_C = np.nan_to_num(_correlations(sums_CQX.sum(1)), nan=-1.0)
-    without_CQ = np.nan_to_num(_correlations(sums_CQX.sum(1, keepdims=True) - sums_CQX), nan=-1.0)
+    scores_C = np.nan_to_num(sampling.correlation(moments_CQVV.sum(1)), nan=-1.0)
+    without_CQ = np.nan_to_num(sampling.correlation(moments_CQVV.sum(1, keepdims=True) - moments_CQVV), nan=-1.0)
     best = int(np.argmax(scores_C))
     behind_CQ = without_CQ[best] - without_CQ
     seen = len(true)

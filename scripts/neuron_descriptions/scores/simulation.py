@@ -31,6 +31,7 @@ from neuron_descriptions.scores.formulas import (
     still_racing,
 )
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions
+from neuron_descriptions.scores.sampling import Sample
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
@@ -124,14 +125,14 @@ class Scorer:
         evidence: Evidence,
         nulls: Nulls,
         settings: dict[str, Any],
-        n_train: int,
+        sizes: Mapping[str, int],
         seed: int,
         kept: Predictions | None = None,
     ):
-        """name: of the simulator; settings: the config's `scores`; n_train: sequences of the train split; kept:
-        predictions of an earlier run of the same part."""
+        """name: of the simulator; settings: the config's `scores`; sizes: sequences of each split; kept: predictions of
+        an earlier run of the same part."""
         self.simulator, self.name, self.evidence, self.nulls = simulator, name, evidence, nulls
-        self.settings, self.n_train, self.seed = settings, n_train, seed
+        self.settings, self.sizes, self.seed = settings, sizes, seed
         self.kept = kept or NoPredictions()
 
     def score(self, layer: int, neuron: int, sign: str, candidates: list[dict]) -> tuple[list[dict], list[dict]]:
@@ -157,6 +158,7 @@ class Scorer:
             result = match(
                 predicted, truth[split][: len(predicted)], self.settings["bootstrap"], self.settings["confidence"],
                 random, more.pop("fit", None), active, [s.kind != "middle" for s in shown],
+                [KINDS.index(s.kind) for s in shown], whole_of(shown, self.sizes[split]),
             )  # fmt: skip
             row = {**who, "candidate": number, "kind": kind, "description": text, "origin": None, "split": split}
             row["simulator"] = self.name if kind != "token_baseline" else None
@@ -167,7 +169,7 @@ class Scorer:
         def fit(predicted: Sequences) -> Any:
             return linear_fit(np.concatenate(predicted), np.concatenate(truth["valid"]))
 
-        baseline = self.evidence.token_baseline(neuron, sign, self.n_train)
+        baseline = self.evidence.token_baseline(neuron, sign, self.sizes["train"])
         expected = {s: [baseline.predict(q.text.evidence) for q in sequences[s]] for s in ("valid", "test")}
         record("token_baseline", -2, None, "valid", expected["valid"], "baseline")
         record("token_baseline", -2, None, "test", expected["test"], "baseline", fit=fit(expected["valid"]))
@@ -237,8 +239,18 @@ class Scorer:
         return {d: predicted[i * n : (i + 1) * n] for i, d in enumerate(distinct)}
 
 
-def _joined(sequences: Sequences) -> Array:
-    return np.concatenate([np.zeros(0), *sequences])
+def whole_of(shown: list[Sequence], size: int) -> Sample:
+    """What scored sequences stand for in a split of `size` sequences: the first of the top ones for themselves, random
+    ones for all the others, those of the middle for no known number, so for none."""
+    kinds = [KINDS.index(sequence.kind) for sequence in shown]
+    top = kinds.count(KINDS.index("top"))
+    return Sample(np.array(kinds, np.int64), np.array([top, 0.0, size - top]))
+
+
+def split_sizes(corpus: Tables) -> dict[str, int]:
+    """Sequences of each split."""
+    first = {split: path if isinstance(path, str) else path[0] for split, path in corpus.items()}
+    return {split: corpus_facts(path).sequences for split, path in first.items()}
 
 
 def _columns(result: Match) -> dict[str, Any]:
@@ -246,6 +258,9 @@ def _columns(result: Match) -> dict[str, Any]:
         "correlation": result.correlation,
         "correlation_low": result.low,
         "correlation_high": result.high,
+        "natural": result.natural.value,
+        "natural_low": result.natural.low,
+        "natural_high": result.natural.high,
         "spearman": result.spearman,
         "average_precision": result.average_precision,
         "published_score": result.published_score,
@@ -283,12 +298,10 @@ def score_chunk(
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
-    train = corpus["train"]
-    n_train = corpus_facts(train if isinstance(train, str) else train[0]).sequences
     prompt = file_digest(models["prompt"]) if models["prompt"] else None
     folders = [Path(models[name]).name for name in ("subject", "simulator")]
     predictions = Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.items()), folders, prompt)))
-    scorer = Scorer(loaded, simulator["model"], evidence, others, settings, n_train, seed, predictions)
+    scorer = Scorer(loaded, simulator["model"], evidence, others, settings, split_sizes(corpus), seed, predictions)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):

@@ -19,6 +19,9 @@ SCORES = pa.schema(
         ("correlation", pa.float64()),  # null where it is undefined
         ("correlation_low", pa.float64()),
         ("correlation_high", pa.float64()),
+        ("natural", pa.float64()),  # the same over the whole split, estimated from top and random sequences
+        ("natural_low", pa.float64()),
+        ("natural_high", pa.float64()),
         ("spearman", pa.float64()),
         ("average_precision", pa.float64()),  # for the tokens beyond the train split's 1e-4 quantile
         ("published_score", pa.float64()),  # in-sample, without the sequences of the middle and the prefix
@@ -51,5 +54,53 @@ CONCEPT_SCORES = pa.schema(
         *FOUND_CONCEPTS,
         ("direct_score_contrast", pa.float64()),  # on the test sequences that a score is made on
         ("direct_score", pa.float64()),  # on the whole panel_test; null without a panel
+    ]
+)
+
+# Scores of chosen descriptions on text as it comes: on sequences of panel_test that stand for all of it.
+NATURAL = pa.schema(
+    [
+        *NEURON,
+        ("sign", pa.string()),
+        ("description", pa.string()),
+        ("simulator", pa.string()),
+        ("n_tried", pa.int16()),  # distinct candidates that it was chosen of
+        ("score", pa.float64()),  # null where it is undefined
+        ("score_low", pa.float64()),
+        ("score_high", pa.float64()),
+        ("token_baseline_score", pa.float64()),  # look-ups fitted on the whole panel, scored on the whole panel_test
+        ("bigram_baseline_score", pa.float64()),
+        ("share_of_baseline", pa.float64()),  # score / the better look-up's
+        ("gain", pa.float64()),  # partial correlation beyond both look-ups
+        ("gain_low", pa.float64()),
+        ("gain_high", pa.float64()),
+        ("sequence_auc", pa.float64()),  # mean predictions, for the tenth of sequences with the largest mean
+        ("n_sequences", pa.int32()),
+        ("n_certain", pa.int32()),  # of them, the strongest
+        ("n_tokens", pa.int32()),
+    ]
+)
+
+# Predictions on the sequences of panel_test that all descriptions are simulated on.
+SHARED = pa.schema(
+    [
+        *NEURON,
+        ("sign", pa.string()),
+        ("description", pa.string()),
+        ("simulated", pa.list_(pa.float32())),  # expected value, 0..10, per token
+    ]
+)
+
+# The same with what other descriptions and other features have on those sequences.
+COMPARED = pa.schema(
+    [
+        *NATURAL,
+        ("panel_score", pa.float64()),  # correlation on the shared sequences alone
+        ("panel_null_score", pa.float64()),  # mean of what descriptions of other neurons have there
+        ("panel_best_null_score", pa.float64()),  # of the best of as many as candidates, chosen on the other half
+        ("panel_null_percentile", pa.float64()),  # share of such choices that panel_score lies above, in %
+        ("n_panel_nulls", pa.int32()),
+        ("discrimination", pa.float64()),  # share of other features whose activations the predictions match less, in %
+        ("n_discriminated", pa.int32()),
     ]
 )

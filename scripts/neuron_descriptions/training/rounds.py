@@ -26,7 +26,7 @@ def held_out_scores(folder: str | Path) -> Scores:
     """Scores on test text of a run's held-out neurons and signs that have one. Raises ValueError where none has."""
     rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")]).to_pylist()
     found = {
-        (row["layer"], row["neuron"], row["sign"]): row["score"]
+        (row["layer"], row["neuron"], row["sign"]): row["score_contrast"]
         for row in rows
         if is_held_out(row["layer"], row["neuron"])
     }

@@ -45,7 +45,10 @@ def description(neuron, sign, candidate, text, status="ok", layer=1):
 
 def score(neuron, sign, candidate, split, correlation, layer=1, kind="candidate", published=None, **more):
     around = (
-        {} if correlation is None else {"correlation_low": correlation - 0.1, "correlation_high": correlation + 0.1}
+        {}
+        if correlation is None
+        else {"correlation_low": correlation - 0.1, "correlation_high": correlation + 0.1}
+        | {"natural": correlation - 0.05, "natural_low": correlation - 0.25, "natural_high": correlation + 0.15}
     )
     return {
         "layer": layer, "neuron": neuron, "sign": sign, "candidate": candidate, "kind": kind, "split": split,
@@ -86,7 +89,10 @@ def row_of(descriptions, scores=()):
     return row
 
 
-NOTHING = ("description", "score", "score_low", "score_high", "selection_score", "published_score", "null_score")
+NOTHING = (
+    "description", "score", "score_low", "score_high", "score_contrast", "score_contrast_low", "selection_score",
+    "published_score", "null_score",
+)  # fmt: skip
 
 
 def test_neuron_without_activation():
@@ -102,14 +108,14 @@ def test_neuron_without_a_description(statuses):
     row = row_of([description(5, "positive", i, None, status) for i, status in enumerate(statuses)], scored)
     assert row["status"] == "no_description"
     assert all(row[name] is None for name in NOTHING)
-    assert row["token_baseline_score"] == 0.4
+    assert row["token_baseline_contrast"] == 0.4
 
 
 def test_undefined_scores_on_valid_are_no_score():
     described = [description(5, "positive", i, f"d{i}") for i in range(2)]
     row = row_of(described, [score(5, "positive", i, "valid", None) for i in range(2)])
     assert row["status"] == "no_score"
-    assert (row["score"], row["selection_score"], row["published_score"]) == (None, None, None)
+    assert (row["score_contrast"], row["selection_score"], row["published_score"]) == (None, None, None)
     assert row["n_candidates"] == 2
 
 
@@ -121,7 +127,7 @@ def test_undefined_score_on_test_is_no_score():
     ]
     row = row_of(described, scored)
     assert row["status"] == "no_score"
-    assert (row["description"], row["selection_score"], row["score"]) == ("months", 0.7, None)
+    assert (row["description"], row["selection_score"], row["score_contrast"]) == ("months", 0.7, None)
 
 
 def test_score_is_of_test_and_selection_of_valid():
@@ -140,14 +146,18 @@ def test_score_is_of_test_and_selection_of_valid():
     row = row_of(described, scored)
     assert row["status"] == "ok"
     assert row["description"] == "months"
-    assert (row["score"], row["score_low"], row["score_high"]) == pytest.approx((0.2, 0.1, 0.3))
+    contrast = (row["score_contrast"], row["score_contrast_low"], row["score_contrast_high"])
+    assert contrast == pytest.approx((0.2, 0.1, 0.3))
+    assert (row["score"], row["score_low"], row["score_high"]) == pytest.approx((0.15, -0.05, 0.35))
+    assert row["token_baseline_score"] == pytest.approx(0.3)
+    assert row["panel_best_null_score"] is None  # no panel
     assert row["selection_score"] == 0.8
     assert row["published_score"] == 0.95  # the best on valid, whichever is chosen; not of test, not a null's
     assert row["published_score_test"] is None  # that one was not simulated on test
     assert row["null_score"] == pytest.approx(-0.1)
     assert row["null_percentile"] == pytest.approx(100)
     assert row["n_nulls"] == 3
-    assert row["token_baseline_score"] == 0.35
+    assert row["token_baseline_contrast"] == 0.35
     assert row["n_candidates"] == 2
     assert (row["explainer"], row["simulator"]) == ("an explainer", "a simulator")
 
@@ -228,7 +238,7 @@ def test_published_score_is_of_the_description_that_its_rule_chooses():
         score(5, "positive", 1, "test", -0.7, published=0.7, description="d1"),
     ]
     row = row_of(described, scored)
-    assert (row["score"], row["published_score"], row["published_score_test"]) == (0.4, 0.8, 0.7)
+    assert (row["score_contrast"], row["published_score"], row["published_score_test"]) == (0.4, 0.8, 0.7)
 
 
 def test_signs_have_rows_of_their_own():
@@ -240,7 +250,7 @@ def test_signs_have_rows_of_their_own():
     ]
     found = rows_of(described, scored)
     assert [row["status"] for row in found.values()] == ["no_score", "ok"]
-    assert found[1, 5, "negative"]["score"] == -0.4
+    assert found[1, 5, "negative"]["score_contrast"] == -0.4
     assert (found[1, 5, "positive"]["peak"], found[1, 5, "negative"]["peak"]) == (3.0, -2.0)  # of the train split
 
 
@@ -435,11 +445,12 @@ def test_neuron_with_one_unscored_sign_keeps_the_other(texts, tables):
         }
         mine = [description(9, sign, i, text, layer=3) for i in range(2)]
         described += mine
-        scored += Scorer(Prescribed(truth), "s", evidence, others, settings, 72, 0).score(3, 9, sign, mine)[0]
+        scorer = Scorer(Prescribed(truth), "s", evidence, others, settings, dict.fromkeys(SPLITS, 72), 0)
+        scored += scorer.score(3, 9, sign, mine)[0]
     found = rows_of(described, scored)
     assert [row["status"] for row in found.values()] == ["no_score", "ok"]
-    assert found[3, 9, "positive"]["score"] is None
-    assert found[3, 9, "negative"]["score"] == pytest.approx(1)
+    assert found[3, 9, "positive"]["score_contrast"] is None
+    assert found[3, 9, "negative"]["score_contrast"] == pytest.approx(1)
     assert found[3, 9, "negative"]["description"] == "true"
 
 
@@ -488,7 +499,7 @@ def test_details_show_what_was_asked_for(texts, tables, smollm2):
     assert counts[("train", "top")] == N_EXEMPLARS
     assert all(counts[split, "top"] == N_EXEMPLARS // 2 for split in ("valid", "test"))
     assert {record["split"] for record in positive["simulated"]} == {"test"}
-    assert (positive["best"], positive["score"], positive["selection_score"]) == (1, 0.623, 0.71)
+    assert (positive["best"], positive["score_contrast"], positive["selection_score"]) == (1, 0.623, 0.71)
     assert [c["status"] for c in positive["candidates"]] == ["ok", "ok", "refused"]
     assert [c["selection_score"] for c in positive["candidates"]] == [0.31, 0.71, None]
     assert [c["score"] for c in positive["candidates"]] == [None, 0.623, None]
@@ -547,7 +558,7 @@ def wait_for_rows(page, n):
 def test_table_shows_every_row(table):
     assert table.locator("#rows tbody tr").count() == 6
     assert table.get_attribute("th[data-key=score]", "aria-sort") == "descending"  # at first
-    assert [text.split()[0] for text in cells(table, 5)] == ["0.62", "0.31", "−0.10", "–", "–", "–"]
+    assert [text.split()[0] for text in cells(table, 5)] == ["0.57", "0.26", "−0.15", "–", "–", "–"]
     assert cells(table, 9) == ["not shown", "scored", "scored", "no activation", "no description", "no score"]
     table.click("th[data-key=layer] button")
     table.wait_for_selector("th[data-key=layer][aria-sort=ascending]")
@@ -608,10 +619,10 @@ def test_sorting_puts_missing_scores_last(table):
     def scores():
         return [text.split()[0] for text in cells(table, 5)]
 
-    assert scores() == ["0.62", "0.31", "−0.10", "–", "–", "–"]
+    assert scores() == ["0.57", "0.26", "−0.15", "–", "–", "–"]
     table.click("th[data-key=score] button")
     table.wait_for_selector("th[data-key=score][aria-sort=ascending]")
-    assert scores() == ["−0.10", "0.31", "0.62", "–", "–", "–"]
+    assert scores() == ["−0.15", "0.26", "0.57", "–", "–", "–"]
 
 
 def check_neuron(page):

@@ -266,5 +266,5 @@ def test_panels_are_reckoned_from_first_principles():
     assert stage(few, "harvest_panel").kept == harvest.kept
     assert types.jobs == LAYERS
     assert {s.rule for s in plan.stages} - {s.rule for s in without.stages} == {
-        "build_panel", "harvest_panel", "type_neurons"
+        "build_panel", "harvest_panel", "type_neurons", "score_natural", "compare_natural"
     }  # fmt: skip

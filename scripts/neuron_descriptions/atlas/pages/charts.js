@@ -1,25 +1,26 @@
 // ---- charts: score bars, and texts shaded by activation
 
 // One axis for all bars of a view: 0..1, or down to -0.5 or -1 where a value needs it.
-function axisOf(records) {
+function axisOf(measures) {
   let least = 0;
-  for (const r of records) for (const v of [r.score, r.score_low, chanceOf(r), r.token_baseline_score]) if (v < least) least = v;
+  for (const {score, low, chance, tokens} of measures) for (const v of [score, low, chance, tokens]) if (v < least) least = v;
   return least >= 0 ? 0 : least >= -0.5 ? -0.5 : -1;
 }
 
-function scoreBar(record, axis, large = false) {
+function scoreBar(measure, axis, large = false) {
   const at = (value) => 100 * (Math.min(1, Math.max(axis, value)) - axis) / (1 - axis);
-  const words = `score ${number(record.score)} ${interval(record)}, chance ${number(chanceOf(record))}, token baseline ${number(record.token_baseline_score)}`;
+  const {name, score, low, high, chance, tokens} = measure;
+  const words = `${name} ${number(score)} ${interval(measure)}, chance ${number(chance)}, token baseline ${number(tokens)}`;
   const bar = el("span", {class: large ? "bar large" : "bar", role: "img", "aria-label": words, title: words});
-  const mark = (name, value) => { if (isNumber(value)) bar.append(el("span", {class: name, style: `left:${at(value)}%`})); };
+  const mark = (kind, value) => { if (isNumber(value)) bar.append(el("span", {class: kind, style: `left:${at(value)}%`})); };
   if (axis < 0) mark("zero", 0);
-  if (interval(record)) {
-    const [left, right] = [at(record.score_low), at(record.score_high)];
+  if (interval(measure)) {
+    const [left, right] = [at(low), at(high)];
     bar.append(el("span", {class: "interval", style: `left:${left}%;width:${right - left}%`}));
   }
-  mark("tokens", record.token_baseline_score);
-  mark("null", chanceOf(record));
-  mark("score", record.score);
+  mark("tokens", tokens);
+  mark("null", chance);
+  mark("score", score);
   if (large) for (let tick = axis; tick <= 1; tick += 0.5) {
     bar.append(el("span", {class: "tick", style: `left:${at(tick)}%`, "aria-hidden": "true"}, number(tick, 1)));
   }

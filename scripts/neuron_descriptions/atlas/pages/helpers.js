@@ -13,15 +13,20 @@ const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative 
 const STATUS = {
   beats_chance: ["beats chance", ""],
   not_shown: ["not shown", ""],  // reasonOf() says which condition failed
-  at_chance: ["at chance", "the score is not above what descriptions of other neurons get, chosen among as many in the same way."],
+  at_chance: ["at chance", "the contrast score is not above what descriptions of other neurons get, chosen among as many in the same way."],
   scored: ["scored", "nothing tells whether this beats chance: no descriptions of other neurons were tried on this text."],
   no_activation: ["no activation", "The neuron has no activation of this sign on the training text, so there was nothing to describe."],
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
   no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
 };
 const statusOf = (row) => row.status === "ok" ? row.chance?.replace(" ", "_") ?? "scored" : row.status;
-// What a score is compared with, and the mark that is drawn: what the nulls get that are chosen as the candidate was.
-const chanceOf = (row) => row.best_null_score ?? row.null_score;
+// The two scores of a row, each with its interval, the mark of chance (what the nulls get that are chosen as the
+// candidate was), and the token look-up's: on text as it comes, and on the contrast sequences.
+const naturalOf = (row) => ({name: "score", score: row.score, low: row.score_low, high: row.score_high,
+  chance: row.panel_best_null_score ?? row.panel_null_score, tokens: row.token_baseline_score});
+const contrastOf = (row) => ({name: "contrast score", score: row.score_contrast, low: row.score_contrast_low,
+  high: row.score_contrast_high, chance: row.best_null_score ?? row.null_score, tokens: row.token_baseline_contrast});
+const isMeasured = ({score, tokens}) => isNumber(score) || isNumber(tokens);
 const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: "answer could not be read", no_activation: "nothing to describe"};
 
 // ---- small helpers
@@ -34,8 +39,7 @@ const number = (value, digits = 2) => isNumber(value) ? value.toFixed(digits).re
 const significant = (value) => isNumber(value) ? String(Number(value.toPrecision(3))).replace("-", "−") : "–";
 const percentile = (value) => isNumber(value) ? `${Number(value.toFixed(1))} %` : "–";
 const count = (value) => isNumber(value) ? value.toLocaleString("en") : "–";
-const interval = (record) => isNumber(record.score_low) && isNumber(record.score_high)
-  ? `[${number(record.score_low)}, ${number(record.score_high)}]` : "";
+const interval = ({low, high}) => isNumber(low) && isNumber(high) ? `[${number(low)}, ${number(high)}]` : "";
 
 function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -55,9 +59,10 @@ function reasonOf(row) {
   const status = statusOf(row);
   if (status === "no_description" && row.candidates?.length === 0) return "No description of this sign was given.";
   if (status !== "not_shown") return STATUS[status]?.[1] ?? "";
+  const measure = contrastOf(row);
   const failed = {
-    interval: `its interval ${interval(row)} reaches down to ${chanceOf(row) > 0 ? `chance (${number(chanceOf(row))})` : "0"}`,
+    interval: `its interval ${interval(measure)} reaches down to ${measure.chance > 0 ? `chance (${number(measure.chance)})` : "0"}`,
     rank: `it is above only ${percentile(row.best_null_percentile)} of what descriptions of other neurons get, chosen in the same way; 95 % is asked for`,
   };
-  return `the score lies above chance, but ${(row.chance_failed ?? "").split(", ").map((name) => failed[name]).filter(Boolean).join("; and ")}.`;
+  return `the contrast score lies above chance, but ${(row.chance_failed ?? "").split(", ").map((name) => failed[name]).filter(Boolean).join("; and ")}.`;
 }

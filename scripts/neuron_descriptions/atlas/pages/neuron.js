@@ -57,7 +57,7 @@ function statisticsWords(train) {
 function candidatesTable(sign) {
   const ranks = (candidate) => (candidate.exemplar_ranks ?? []).map((rank) => `#${rank}`).join(" ");
   return dataTable("candidates", [["Candidate"], ["Description"], ["Selection score", "on the text used for choosing among the candidates"],
-    ["Score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
+    ["Contrast score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
     ["Explainer", "who wrote it; tokens: no model, the tokens where exemplars peak, in words"], ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
   sign.candidates.map((candidate) => el("tr", {class: candidate.candidate === sign.best ? "chosen" : null},
     el("td", {class: "number"}, String(candidate.candidate), candidate.candidate === sign.best ? el("strong", {}, " ✓ chosen") : null),
@@ -67,15 +67,36 @@ function candidatesTable(sign) {
     el("td", {class: "small"}, candidate.explainer), el("td", {class: "small soft"}, ranks(candidate)))));
 }
 
-const nullWords = (record) => isNumber(record.null_percentile) ? `The score is above ${percentile(record.null_percentile)} of the nulls, and above `
+const nullWords = (record) => isNumber(record.null_percentile) ? `The contrast score is above ${percentile(record.null_percentile)} of the nulls, and above `
   + `${percentile(record.best_null_percentile)} of the best of as many as there are candidates` : "";
 const madeOn = (record) => isNumber(record.n_top) ? ["top", "middle", "random"].map((kind) => `${record[`n_${kind}`]} ${kind}`).join(" + ") : "–";
 
 function verdict(record) {
   const chance = record.chance === "beats chance" ? "Beats chance: clear of descriptions of other neurons, chosen in the same way. " : "";
-  const against = (value, name, meaning) => !isNumber(value) || !isNumber(record.score) ? "" : record.score <= value ? `Not above ${name}: ${meaning}. `
-    : `Above ${name}${record.score_low <= value ? ", though the interval reaches down to it" : ""}. `;
-  return chance + against(record.token_baseline_score, "the token baseline", "it is not shown to say more than “these tokens”");
+  const {score, low, tokens} = naturalOf(record);
+  const against = !isNumber(tokens) || !isNumber(score) ? "" : score <= tokens ? "Not above the token baseline: it is not shown to say more than “these tokens”. "
+    : `Above the token baseline${low <= tokens ? ", though the interval reaches down to it" : ""}. `;
+  const told = isNumber(record.discrimination) ? `Its predictions match this neuron better than ${percentile(record.discrimination)} of others in its layer. ` : "";
+  return chance + against + told;
+}
+
+// Both scores as bars on one axis, and in numbers.
+function measures(sign) {
+  const natural = naturalOf(sign), contrast = contrastOf(sign), axis = axisOf([natural, contrast]);
+  const bars = [natural, contrast].filter(isMeasured).map((measure) => el("div", {class: "measure"}, scoreBar(measure, axis, true)));
+  const spread = (value, low, high) => `${number(value)} ${interval({low, high})}`;
+  return [...bars, sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
+    [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
+    [[keyMark("tokens"), "Token, bigram baseline"], `${number(natural.tokens)}, ${number(sign.bigram_baseline_score)}`],
+    ["Gain beyond both", spread(sign.gain, sign.gain_low, sign.gain_high)], ["Sequence AUC", number(sign.sequence_auc)],
+    ["Discrimination", percentile(sign.discrimination)], ["Sequences of the panel", count(sign.n_sequences)],
+    ["Contrast score", spread(contrast.score, contrast.low, contrast.high)], ["Chance there", number(contrast.chance)],
+    [`Against ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)} of single ones, ${percentile(sign.best_null_percentile)} of chosen ones`],
+    ["Token baseline there", number(contrast.tokens)], ["Sequences there", madeOn(sign)],
+    ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
+    ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
+    ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`],
+    ["Selection score", number(sign.selection_score)]]))];
 }
 
 const keyMark = (name) => el("span", {class: "bar key"}, el("span", {class: name, style: "left:50%"}));
@@ -90,15 +111,8 @@ function signSection(neuron, signName) {
   const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
   return el("section", {},
     chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
-    reason ? el("p", {class: "message"}, isNumber(sign.score) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
-    isNumber(sign.score) || isNumber(sign.token_baseline_score) ? el("div", {class: "measure"}, scoreBar(sign, axisOf([sign]), true)) : null,
-    sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
-      [[keyMark("score"), "Score (test)"], `${number(sign.score)} ${interval(sign)}`], [[keyMark("null"), "Chance"], number(chanceOf(sign))],
-      [`Against ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)} of single ones, ${percentile(sign.best_null_percentile)} of chosen ones`],
-      [[keyMark("tokens"), "Token baseline"], number(sign.token_baseline_score)], ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
-      ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
-      ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`], ["Sequences", madeOn(sign)],
-      ["Selection score", number(sign.selection_score)]])),
+    reason ? el("p", {class: "message"}, isNumber(sign.score_contrast) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
+    measures(sign),
     el("p", {}, verdict(sign)),
     legend,
     sign.candidates?.length ? [el("h3", {}, "Candidate descriptions"), candidatesTable(sign)] : null,

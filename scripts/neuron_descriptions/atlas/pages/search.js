@@ -47,7 +47,7 @@ const sorting = () => state.sort || "-score";
 function rowOrder() {
   const key = sorting().replace(/^-/, "");
   const direction = sorting().startsWith("-") ? -1 : 1;
-  const valueOf = (row) => key === "description" ? row.text : key === "status" ? Object.keys(STATUS).indexOf(statusOf(row)) : key === "chance" ? chanceOf(row) : row[key];
+  const valueOf = (row) => key === "description" ? row.text : key === "status" ? Object.keys(STATUS).indexOf(statusOf(row)) : key === "chance" ? contrastOf(row).chance : row[key];
   const missing = (value) => value === null || value === undefined || value === "" || Number.isNaN(value);
   const tie = (a, b) => a.layer - b.layer || a.neuron - b.neuron || (a.sign < b.sign ? 1 : -1);
   if (!headings.some((heading) => heading.dataset.key === key)) return tie;

@@ -11,15 +11,17 @@ function drawSummary(rows, total) {
     return known.length ? [`${Math.round(100 * of("beats chance") / known.length)} %`,
       el("small", {}, `${count(of("beats chance"))} of ${count(known.length)}; ${count(of("not shown"))} not shown, ${count(of("at chance"))} at chance`)] : ["–"];
   };
-  const scores = rows.map((row) => row.score).filter(isNumber).sort((a, b) => a - b);
-  const half = scores.length >> 1;
-  const median = scores.length % 2 ? scores[half] : (scores[half - 1] + scores[half]) / 2;
+  const median = (key, words) => {
+    const values = rows.map((row) => row[key]).filter(isNumber).sort((a, b) => a - b), half = values.length >> 1;
+    return [number(values.length % 2 ? values[half] : (values[half - 1] + values[half]) / 2), el("small", {}, `${words}, over ${count(values.length)}`)];
+  };
   const whole = ATLAS.total > total ? `those with the best scores of ${count(ATLAS.total)}; the run's atlas/index.html has all`
     : loadAll ? "all rows" : wantedLayers().length > 1 ? `all rows of layers ${wantedLayers()[0].layer} to ${wantedLayers().at(-1).layer}` : `all rows of layer ${wantedLayers()[0]?.layer ?? "–"}`;
   byId("summary").replaceChildren(...terms([
     ["rows", count(rows.length), el("small", {}, rows.length === total ? whole : `match the filters, of ${count(total)}`)],
     ["described and scored", count(rows.filter((row) => row.status === "ok").length)],
-    ["median score", number(median), el("small", {}, `over ${count(scores.length)} with a score`)],
+    ["median score", ...median("score", "on text as it comes")],
+    ["median contrast score", ...median("score_contrast", "on the strongest sequences and a few others")],
     ["beats chance", ...beating(rows)],
     ["score above token baseline", ...share("token_baseline_score")],
   ]));
@@ -41,7 +43,7 @@ function sortBy({key, first}) {  // first: the direction of the first click, "-"
 const nameOf = (row) => `${row.layer}/${row.neuron}/${row.sign}`;
 
 function drawRow(row, axis, searched) {
-  const href = hashOf({neuron: nameOf(row)});
+  const href = hashOf({neuron: nameOf(row)}), natural = naturalOf(row), contrast = contrastOf(row);
   const cell = (key, label, ...content) => el("td", {class: `${key} number`, "data-label": label}, ...content);
   const open = (event) => { if (!event.target.closest("a") && !getSelection().toString()) location.hash = href; };
   const statusWords = STATUS[statusOf(row)]?.[0] ?? row.status ?? "";
@@ -50,16 +52,16 @@ function drawRow(row, axis, searched) {
     el("td", {class: "neuron number", "data-label": "neuron", title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
     el("td", {class: "sign", title: SIGN_WORDS[row.sign]}, SIGNS[row.sign] ?? String(row.sign)),
     el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description ? marked(row.description, searched) : statusWords)),
-    el("td", {class: "graph number"}, el("div", {}, isNumber(row.score) || isNumber(row.token_baseline_score) ? scoreBar(row, axis) : null,
-      el("span", {}, number(row.score), el("small", {}, " ", interval(row))))),
-    el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(chanceOf(row))),
-    cell("tokens_score", "tokens", number(row.token_baseline_score)),
-    cell("published_score", "publ.", number(row.published_score)),
+    el("td", {class: "graph number"}, el("div", {}, isMeasured(natural) ? scoreBar(natural, axis) : null,
+      el("span", {}, number(natural.score), el("small", {}, " ", interval(natural))))),
+    cell("tokens_score", "tokens", number(natural.tokens)),
+    el("td", {class: "contrast number", "data-label": "contrast", title: interval(contrast) || null}, number(contrast.score)),
+    el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance)),
     el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords));
 }
 
 function drawTable() {
-  const total = loadedRows(), rows = chosenRows(), axis = axisOf(total), searched = searchTerms(state.q);
+  const total = loadedRows(), rows = chosenRows(), axis = axisOf(total.map(naturalOf)), searched = searchTerms(state.q);
   const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
   const page = Math.min(pages, Math.max(1, parseInt(state.page, 10) || 1));
   const from = (page - 1) * PAGE_ROWS;

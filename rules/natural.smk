@@ -1,0 +1,68 @@
+# Scores on text as it comes: chosen descriptions on the panel, and what chance has there.
+
+
+rule score_natural:
+    input:
+        **panel_of_layer("panel"),
+        **panel_of_layer("panel_test"),
+        **simulator_prompt(),
+        scores=part_table(TABLES["scores"]),
+        subject=model_folder(CFG.subject.model),
+        simulator=model_folder(CFG.scores.simulator.model),
+    output:
+        scores="<results>/natural/layer-{layer}/scores-{part}.parquet",
+        shared="<results>/natural/layer-{layer}/shared-{part}.parquet",
+    log:
+        "<logs>/score_natural/layer-{layer}/{part}.log",
+    benchmark:
+        "<benchmarks>/score_natural/layer-{layer}/{part}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("score_natural"),
+        runtime=minutes("score_natural"),
+        gpu=gpus("score_natural"),
+        gpu_job=1,
+    params:
+        code=digest("score_natural.py"),
+        neurons=neurons_of_part(DESCRIBED),
+        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        settings=tracked(CFG.scores, include=["natural", "bootstrap", "confidence"]),
+        seed=CFG.seed,
+        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        kept=kept_predictions("natural/layer-{layer}/{part}"),
+    message:
+        "Scoring on text as it comes: layer {wildcards.layer}, {wildcards.part}"
+    script:
+        "../scripts/score_natural.py"
+
+
+rule compare_natural:
+    input:
+        scores=natural_tables("scores"),
+        shared=natural_tables("shared"),
+        nulls=natural_nulls,
+        panel_test="<evidence>/corpus/panel_test.parquet",
+        panel_test_acts="<evidence>/panel/panel_test/layer-{layer}.safetensors",
+    output:
+        compared="<results>/natural/layer-{layer}.parquet",
+    log:
+        "<logs>/compare_natural/layer-{layer}.log",
+    benchmark:
+        "<benchmarks>/compare_natural/layer-{layer}.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory("compare_natural"),
+        runtime=minutes("compare_natural"),
+    params:
+        code=digest("compare_natural.py"),
+        null_neurons=lambda wildcards: null_neurons(),
+        sequences=CFG.scores.natural.sequences,
+        seed=CFG.seed,
+    message:
+        "Comparing scores on text as it comes with chance: layer {wildcards.layer}"
+    script:
+        "../scripts/compare_natural.py"

@@ -1,0 +1,210 @@
+"""Scores on text as it comes: a chosen description, simulated on sequences of the panel that stand for all of it.
+
+S sequences of panel_test, Q of them simulated, N its tokens.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.provenance import file_digest
+from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.streams import generator
+from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.config.scores import Natural, Scores
+from neuron_descriptions.panel.lookups import Lookups
+from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.panel.tables import PANELS
+from neuron_descriptions.scores import sampling
+from neuron_descriptions.scores.formulas import Array, Sequences, correlation
+from neuron_descriptions.scores.predictions import NoPredictions, Predictions
+from neuron_descriptions.scores.sampling import WIDER, Estimate, Sample, estimate, moments, weighted_auc
+from neuron_descriptions.scores.simulation import one_side
+from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
+from neuron_descriptions.simulators.opening import Job, load_simulator
+from neuron_descriptions.simulators.simulating import Simulator, Task
+
+Places = NDArray[np.int64]
+
+MORE = 1.5  # how much larger a sample gets where its interval is too wide
+ACTIVE = 0.9  # quantile of a sequence's mean activation from which it counts as one that the feature is about
+SHARE_FROM = 0.1  # look-ups below it are no ceiling to take a share of
+
+
+def shared_order(sequences: int, seed: int) -> Places:
+    """The random order (S,) that sequences of the panel are drawn in, the same for all features: a larger sample holds
+    a smaller one."""
+    return generator(seed, "panel sequences").permutation(sequences)
+
+
+def draw(true_S: Sequences, certain: int, drawn_Q: Places) -> tuple[Places, Sample]:
+    """Sequences that stand for a text: the `certain` ones with the largest sums of squared activations (of equal ones
+    the first), then those of `drawn_Q`, a uniform draw, that are not among them."""
+    energy_S = np.array([float(true @ true) for true in true_S])
+    certain_Q = np.sort(np.argsort(-energy_S, kind="stable")[:certain])
+    rest_Q = drawn_Q[~np.isin(drawn_Q, certain_Q)]
+    strata = np.repeat([0, 1], [len(certain_Q), len(rest_Q)])
+    population = np.array([len(certain_Q), len(true_S) - len(certain_Q)], float)
+    return np.concatenate([certain_Q, rest_Q]), Sample(strata, population)
+
+
+@dataclass(slots=True)
+class Feature:
+    """One side of a feature on panel_test."""
+
+    true_S: Sequences
+    token_S: Sequences
+    bigram_S: Sequences
+    predicted: dict[int, Array] = field(default_factory=dict)  # of the simulated sequences
+
+    def of(self, places_Q: Places) -> tuple[Sequences, Sequences, Sequences, Sequences]:
+        """Predicted and true activations and look-ups of some sequences."""
+        return (
+            [self.predicted[i] for i in places_Q], [self.true_S[i] for i in places_Q],
+            [self.token_S[i] for i in places_Q], [self.bigram_S[i] for i in places_Q],
+        )  # fmt: skip
+
+
+class NaturalScorer:
+    """Scores one chosen description of a layer after another; nothing carries over between them."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        panels: tuple[Panel, Panel],
+        settings: Scores,
+        seed: int,
+        kept: Predictions | None = None,
+    ):
+        """panels: what look-ups are fitted on, what is scored on. Raises ValueError where they are not of the same
+        subject, seed and features."""
+        self.simulator, self.settings, self.seed = simulator, settings, seed
+        self.wanted: Natural = settings.natural or Natural()
+        self.fit, self.test = panels
+        self.lookups = Lookups(self.fit, self.test)
+        self.ends = np.cumsum(self.test.lengths)[:-1]
+        self.order_S = shared_order(len(self.test.sequences), seed)
+        self.kept = kept or NoPredictions()
+
+    @property
+    def shared_Q(self) -> Places:
+        """The sequences that all descriptions are simulated on."""
+        return self.order_S[: self.wanted.sequences]
+
+    def score(self, layer: int, neuron: int, sign: str, description: str) -> tuple[dict[str, Any], Array]:
+        """(figures of NATURAL, predicted activations of the shared sequences' tokens, in their order)."""
+        feature = self._feature(layer, neuron, sign)
+        self._simulate(feature, description, self.shared_Q, (neuron, sign))
+        drawn, most = len(self.shared_Q), min(self.wanted.most, len(self.order_S))
+        while True:
+            places_Q, sample = draw(feature.true_S, self.wanted.certain, self.order_S[:drawn])
+            self._simulate(feature, description, places_Q, (neuron, sign))
+            predicted, true, *lookups = feature.of(places_Q)
+            score = self._estimate(sampling.correlation, (predicted, true), sample, layer, neuron, sign)
+            if self.wanted.precision is None or drawn >= most:
+                break
+            if np.isfinite(score.value) and score.high - score.low <= 2 * self.wanted.precision:
+                break
+            drawn = min(ceil(MORE * drawn), most)
+        gain = self._estimate(sampling.partial_correlation, (predicted, true, *lookups), sample, layer, neuron, sign)
+        figures = {
+            **_interval("score", score),
+            **self._baselines(feature, score.value),
+            **_interval("gain", gain),
+            "sequence_auc": self._auc(feature, places_Q, sample),
+            "n_sequences": len(places_Q),
+            "n_certain": int(sample.counts_H[0]),
+            "n_tokens": sum(map(len, true)),
+        }
+        return figures, np.concatenate([feature.predicted[i] for i in self.shared_Q])
+
+    def _feature(self, layer: int, neuron: int, sign: str) -> Feature:
+        fit_N, test_N = (one_side(p.acts(layer, [neuron])[0], sign) for p in (self.fit, self.test))
+        found = self.lookups.predictions(fit_N[None].astype(np.float32))
+        true, token, bigram = (
+            np.split(v.astype(float), self.ends) for v in (test_N, found["token"][0], found["bigram"][0])
+        )
+        return Feature(true, token, bigram)
+
+    def _simulate(self, feature: Feature, description: str, places_Q: Places, where: tuple) -> None:
+        missing = [int(i) for i in places_Q if int(i) not in feature.predicted]
+        if missing:
+            tasks = [Task(description, self.test.sequences[i]) for i in missing]
+            # A call is found again as a whole: how tasks are batched decides how they are rounded.
+            predicted = self.kept.simulate(self.simulator, tasks, (*where, "natural", *missing))
+            feature.predicted.update(zip(missing, predicted))
+
+    def _estimate(self, statistic, variables: Iterable[Sequences], sample: Sample, *who: object) -> Estimate:
+        random = generator(self.seed, "natural", *who)
+        resamples, confidence = self.settings.bootstrap, self.settings.confidence
+        return estimate(statistic, moments(*variables), sample, resamples, confidence, random, WIDER)
+
+    def _baselines(self, feature: Feature, score: float) -> dict[str, float | None]:
+        """Of the whole panel_test, exactly."""
+        true_N = np.concatenate(feature.true_S)
+        found = {
+            f"{name}_baseline_score": _number(correlation(np.concatenate(looked_up), true_N))
+            for name, looked_up in (("token", feature.token_S), ("bigram", feature.bigram_S))
+        }
+        best = max((value for value in found.values() if value is not None), default=0.0)
+        return found | {"share_of_baseline": _number(score / best) if best >= SHARE_FROM else None}
+
+    def _auc(self, feature: Feature, places_Q: Places, sample: Sample) -> float | None:
+        means_S = np.array([true.mean() for true in feature.true_S])
+        active_Q = means_S[places_Q] > np.quantile(means_S, ACTIVE)
+        predicted_Q = [feature.predicted[i].mean() for i in places_Q]
+        return _number(weighted_auc(predicted_Q, active_Q, sample.weights_Q))
+
+
+def _interval(name: str, found: Estimate) -> dict[str, float | None]:
+    return {name: _number(found.value), f"{name}_low": _number(found.low), f"{name}_high": _number(found.high)}
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def score_natural(
+    neurons: list[int],
+    layer: int,
+    inputs: dict[str, str],
+    simulator: dict[str, Any],
+    settings: Scores,
+    seed: int,
+    threads: int,
+    outputs: dict[str, str],
+    kept: dict[str, Any],
+) -> None:
+    """Score a chunk's chosen descriptions on the panel and write two tables: NATURAL, and SHARED predictions.
+
+    inputs: scores (table of the chunk), panel and panel_test with panel_acts and panel_test_acts, folders subject and
+    simulator, and prompt, if the simulator has one; outputs: scores, shared; kept: as of `simulation.score_chunk`.
+    """
+    rows = read_table(inputs["scores"], SCORES, [("neuron", "in", neurons), ("kind", "=", "candidate")]).to_pylist()
+    panels = tuple(Panel(inputs[p], [inputs[f"{p}_acts"]], inputs["subject"]) for p in PANELS)
+    chosen = {(r["neuron"], r["sign"]): r for r in rows if r["chosen"] and r["split"] == "test"}
+    tried = {key: {r["description"] for r in rows if (r["neuron"], r["sign"]) == key} for key in chosen}
+    prompt = inputs.get("prompt")
+    loaded = load_simulator(Job(simulator, inputs["simulator"], prompt, inputs["subject"], threads))
+    folders = [Path(inputs[name]).name for name in ("subject", "simulator")]
+    made_by = repr((kept["made_by"], sorted(simulator.items()), folders, file_digest(prompt) if prompt else None))
+    scorer = NaturalScorer(loaded, panels, settings, seed, Predictions(kept["path"], made_by))  # type: ignore[arg-type]
+    places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in chosen]
+    found, shared = [], []
+    for neuron, sign in progress(iter(places), len(places), "neuron signs"):
+        row = chosen[neuron, sign]
+        who = {name: row[name] for name in ("layer", "neuron", "sign")}
+        figures, predicted = scorer.score(layer, neuron, sign, row["description"])
+        about = {"description": row["description"], "simulator": simulator["model"]}
+        found.append(who | about | {"n_tried": len(tried[neuron, sign])} | figures)
+        shared.append(who | {"description": row["description"], "simulated": predicted})
+    logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)
+    write_table(pa.Table.from_pylist(shared, schema=SHARED), outputs["shared"])
+    write_table(pa.Table.from_pylist(found, schema=NATURAL), outputs["scores"])

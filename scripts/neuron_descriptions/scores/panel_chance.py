@@ -1,0 +1,122 @@
+"""Chance on the panel, without a simulator: all descriptions were simulated on the same sequences, so each one's
+predictions can be correlated with every feature's activations.
+
+G descriptions, I features, N tokens of the shared sequences.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from neuron_descriptions.common.storage import read_tables, write_table
+from neuron_descriptions.common.streams import uniforms
+from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.scores.formulas import Array, best_of_weights, share_below
+from neuron_descriptions.scores.natural import shared_order
+from neuron_descriptions.scores.simulation import one_side
+from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
+
+OTHERS = 99  # features that a description's own is told from
+
+
+def correlations(predicted_GN: Array, true_IN: Array) -> Array:
+    """Pearson correlations (G, I); NaN where either side is constant."""
+    scaled = []
+    for values in (predicted_GN, true_IN):
+        centred = values - values.mean(1, keepdims=True)
+        length = np.sqrt((centred**2).sum(1, keepdims=True))
+        varies = np.ptp(values, axis=1, keepdims=True) > 0
+        scaled.append(np.where(varies, centred / np.where(varies, length, 1.0), np.nan))
+    return scaled[0] @ scaled[1].T
+
+
+def chance(own: Array, nulls_2G: Array, n: int) -> tuple[float | None, float | None]:
+    """(mean of what the best of n nulls gets, share of such choices that `own` lies above in %).
+
+    own (2,) and nulls_2G: scores on two halves of the shared sequences. The best of n is chosen on one half and
+    compared on the other, and the other way round, since it would flatter itself on what it was chosen by.
+    """
+    marks, shares = [], []
+    for here, there in ((0, 1), (1, 0)):
+        weights = best_of_weights(nulls_2G[there], n)
+        known = np.isfinite(nulls_2G[here])
+        if weights[known].sum() > 0:
+            marks.append(float(weights[known] @ nulls_2G[here][known] / weights[known].sum()))
+        if np.isfinite(own[here]):
+            shares.append(share_below(float(own[here]), nulls_2G[here], weights))
+    return (float(np.mean(marks)) if marks else None), (100 * float(np.mean(shares)) if shares else None)
+
+
+class Comparison:
+    """A layer's features on the shared sequences, and the descriptions of other neurons that are the nulls."""
+
+    def __init__(self, panel: Panel, layer: int, sequences: int, nulls: list[dict[str, Any]], seed: int):
+        """sequences: how many are shared; nulls: rows of SHARED."""
+        self.panel, self.layer, self.seed = panel, layer, seed
+        shared_Q = shared_order(len(panel.sequences), seed)[:sequences]
+        starts = np.concatenate([[0], np.cumsum(panel.lengths)])
+        self.columns_N = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in shared_Q])
+        self.second_N = np.repeat(np.arange(len(shared_Q)) % 2, panel.lengths[shared_Q]).astype(bool)
+        self.null_of = [(row["layer"], row["neuron"]) for row in nulls]
+        self.null_GN = np.array([row["simulated"] for row in nulls], float).reshape(len(nulls), len(self.columns_N))
+
+    def row(self, neuron: int, sign: str, simulated: list[float], n: int) -> dict[str, Any]:
+        """Figures of COMPARED. n: distinct candidates that the description was chosen of."""
+        predicted_1N = np.array(simulated, float)[None]
+        true_IN = self._acts([neuron, *self._others(neuron)], sign)
+        own_I = correlations(predicted_1N, true_IN)[0]
+        other_G = [who != (self.layer, neuron) for who in self.null_of]
+        nulls_G = correlations(self.null_GN[other_G], true_IN[:1])[:, 0]
+        halves = [~self.second_N, self.second_N]
+        own_2 = np.array([correlations(predicted_1N[:, half], true_IN[:1, half])[0, 0] for half in halves])
+        nulls_2G = np.array([correlations(self.null_GN[other_G][:, h], true_IN[:1, h])[:, 0] for h in halves])
+        known = nulls_G[np.isfinite(nulls_G)]
+        mark, above = chance(own_2, nulls_2G, n) if len(known) else (None, None)
+        told = np.isfinite(own_I[0]) and len(own_I) > 1
+        return {
+            "panel_score": float(own_I[0]) if np.isfinite(own_I[0]) else None,
+            "panel_null_score": float(known.mean()) if len(known) else None,
+            "panel_best_null_score": mark,
+            "panel_null_percentile": above,
+            "n_panel_nulls": len(known),
+            "discrimination": 100 * share_below(float(own_I[0]), own_I[1:]) if told else None,
+            "n_discriminated": len(own_I) - 1,
+        }
+
+    def _others(self, neuron: int) -> NDArray[np.int64]:
+        """Up to OTHERS features of the layer beside a neuron: those with the smallest random numbers for it."""
+        there = np.array([other for other in self.panel.neurons(self.layer) if other != neuron], np.int64)
+        drawn = uniforms(there, 1, self.seed, "discrimination", self.layer, neuron)[:, 0] if len(there) else there
+        return np.sort(there[np.argsort(drawn, kind="stable")[:OTHERS]])
+
+    def _acts(self, neurons: list[int], sign: str) -> Array:
+        """One side's activations (I, N) on the shared sequences, the given order kept."""
+        return one_side(self.panel.acts(self.layer, neurons)[:, self.columns_N].astype(float), sign)
+
+
+def compare_natural(
+    layer: int,
+    tables: dict[str, list[str]],
+    null_neurons: dict[int, list[int]],
+    panel: dict[str, str],
+    sequences: int,
+    seed: int,
+    output: str,
+) -> None:
+    """Write COMPARED of a layer.
+
+    tables: scores (NATURAL) and shared (SHARED) of the layer, nulls (SHARED, of null_neurons, and others);
+    null_neurons: layer -> neurons whose descriptions are the nulls; panel: corpus, acts; sequences: how many are
+    shared at most.
+    """
+    shared = {(r["neuron"], r["sign"]): r["simulated"] for r in read_tables(tables["shared"], SHARED).to_pylist()}
+    pool = read_tables(tables["nulls"], SHARED).to_pylist()
+    nulls = [row for row in pool if row["neuron"] in null_neurons.get(row["layer"], ())]
+    comparison = Comparison(Panel(panel["corpus"], [panel["acts"]]), layer, sequences, nulls, seed)
+    rows = [
+        row | comparison.row(row["neuron"], row["sign"], shared[row["neuron"], row["sign"]], row["n_tried"])
+        for row in read_tables(tables["scores"], NATURAL).to_pylist()
+    ]
+    write_table(pa.Table.from_pylist(rows, schema=COMPARED), output)

@@ -1,0 +1,137 @@
+"""Estimates of a whole text from some of its sequences, against the whole text itself."""
+
+import numpy as np
+import pytest
+
+from neuron_descriptions.scores.natural import draw
+from neuron_descriptions.scores.sampling import (
+    Sample,
+    correlation,
+    estimate,
+    moments,
+    partial_correlation,
+    weighted_auc,
+)
+
+
+def text(random, n, tokens=30):
+    """Sequences of predicted and true activations, rare and strong, and of a look-up."""
+    found = []
+    for _ in range(n):
+        strength = random.exponential() ** 2
+        true = strength * random.exponential(size=tokens) * (random.random(tokens) < 0.2)
+        look_up = 0.5 * true + random.exponential(size=tokens) * (random.random(tokens) < 0.1)
+        predicted = 0.4 * true + 0.3 * look_up + 0.5 * random.exponential(size=tokens) * (random.random(tokens) < 0.1)
+        found.append((predicted, true, look_up))
+    return [list(side) for side in zip(*found)]
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(3)
+
+
+def test_a_sequence_counts_as_often_as_it_stands_for_others(random):
+    predicted, true, _ = text(random, 5)
+    sample = Sample(np.array([0, 0, 1, 1, 1]), np.array([2.0, 12.0]))
+    repeated = [i for i, times in enumerate((1, 1, 4, 4, 4)) for _ in range(times)]
+    slow = np.corrcoef(np.concatenate([predicted[i] for i in repeated]), np.concatenate([true[i] for i in repeated]))
+    found = estimate(correlation, moments(predicted, true), sample, 50, 0.95, random)
+    assert found.value == pytest.approx(slow[0, 1])
+    assert found.low < found.value < found.high
+
+
+def test_nothing_is_estimated_where_all_is_simulated(random):
+    predicted, true, _ = text(random, 6)
+    sample = Sample(np.array([0, 0, 1, 1, 1, 1]), np.array([2.0, 4.0]))
+    found = estimate(correlation, moments(predicted, true), sample, 50, 0.95, random)
+    exact = np.corrcoef(np.concatenate(predicted), np.concatenate(true))[0, 1]
+    assert (found.value, found.low, found.high) == pytest.approx((exact,) * 3)
+
+
+def test_partial_correlation_is_that_of_the_residuals(random):
+    predicted, true, look_up = text(random, 20)
+    twice = [2 * values + 1 for values in look_up]  # says nothing more
+    constant = [np.full(30, 7.0)] * 20
+    p, t, c = (np.concatenate(side) for side in (predicted, true, look_up))
+    design = np.stack([np.ones(len(c)), c], 1)
+    left = [side - design @ np.linalg.lstsq(design, side, rcond=None)[0] for side in (p, t)]
+    found = partial_correlation(moments(predicted, true, look_up, twice, constant).sum(0))
+    assert found == pytest.approx(np.corrcoef(*left)[0, 1])
+    assert np.isnan(partial_correlation(moments(look_up, true, twice).sum(0)))  # it leaves nothing of the first
+    assert partial_correlation(moments(predicted, true).sum(0)) == pytest.approx(np.corrcoef(p, t)[0, 1])
+
+
+@pytest.mark.parametrize("flat", ["predicted", "true"])
+def test_what_does_not_vary_has_no_correlation(random, flat):
+    predicted, true, _ = text(random, 4)
+    constant = [np.full(30, 0.1)] * 4
+    sides = (constant, true) if flat == "predicted" else (predicted, constant)
+    assert np.isnan(correlation(moments(*sides).sum(0)))
+    found = estimate(correlation, moments(*sides), Sample(np.zeros(4, int), np.array([9.0])), 20, 0.95, random)
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("strata", "population"), [([0, 0, 0], [3.0, 9.0]), ([], [0.0, 9.0]), ([0, 0, 1], [2.0, 9.0])])
+def test_there_is_no_interval_of_what_nothing_or_one_sequence_stands_for(random, strata, population):
+    predicted, true, _ = text(random, len(strata)) if strata else ([], [], [])
+    sample = Sample(np.array(strata, int), np.array(population))
+    found = estimate(correlation, moments(predicted, true), sample, 20, 0.95, random)
+    assert np.isnan([found.low, found.high]).all()
+    assert np.isfinite(found.value) == (strata == [0, 0, 1])
+
+
+def test_resamples_keep_the_numbers_of_a_stratum(random):
+    sample = Sample(np.array([0, 0, 1, 1, 1, 1, 2]), np.array([2.0, 40.0, 5.0]))
+    weights_RQ = sample.resampled(4000, random)
+    assert np.ptp(weights_RQ[:, :2], axis=0).max() == 0  # simulated whole
+    assert np.ptp(weights_RQ[:, 6]) == 0  # alone
+    assert weights_RQ[:, 2:6].sum(1) == pytest.approx(40)
+    assert weights_RQ.mean(0) == pytest.approx(sample.weights_Q, rel=0.05)
+    # The variance of a mean of n out of N, which is what it is for.
+    values = np.array([1.0, 4.0, -2.0, 7.0])
+    wanted = values.var(ddof=1) / 4 * (1 - 4 / 40)
+    assert (weights_RQ[:, 2:6] @ values / 40).var() == pytest.approx(wanted, rel=0.1)
+
+
+def test_estimates_are_unbiased_and_their_intervals_cover(random):
+    errors, covered, mixtures = [], [], []
+    for trial in range(60):
+        predicted, true, _ = text(random, 300)
+        exact = np.corrcoef(np.concatenate(predicted), np.concatenate(true))[0, 1]
+        for again in range(3):
+            drawn = np.random.default_rng((trial, again)).permutation(300)[:48]
+            places, sample = draw(true, 20, drawn)
+            sides = ([side[i] for i in places] for side in (predicted, true))
+            found = estimate(correlation, moments(*sides), sample, 200, 0.95, random, 1.4)
+            errors.append(found.value - exact)
+            covered.append(found.low <= exact <= found.high)
+        mixture = [np.concatenate([side[i] for i in places[:24]]) for side in (predicted, true)]
+        mixtures.append(np.corrcoef(*mixture)[0, 1] - exact)
+    assert abs(np.mean(errors)) < 0.01
+    assert np.mean(covered) > 0.92
+    # Taken as they are, the strongest sequences flatter.
+    assert np.mean(mixtures) > 0.008
+
+
+def test_a_draw_has_the_strongest_and_what_is_left_of_the_random_ones(random):
+    _, true, _ = text(random, 12)
+    energy = [float((t**2).sum()) for t in true]
+    strongest = sorted(sorted(range(12), key=lambda i: -energy[i])[:3])
+    drawn = np.array([strongest[0], *[i for i in range(12) if i not in strongest][:4]])
+    places, sample = draw(true, 3, drawn)
+    assert places.tolist() == [*strongest, *drawn[1:].tolist()]
+    assert sample.weights_Q == pytest.approx([1] * 3 + [9 / 4] * 4)
+
+
+def test_area_under_the_curve_counts_pairs(random):
+    scores = random.integers(0, 4, 9).astype(float)
+    positive, weights = random.random(9) < 0.4, random.integers(1, 4, 9).astype(float)
+    pairs = [
+        (weights[i] * weights[j], (scores[i] > scores[j]) + (scores[i] == scores[j]) / 2)
+        for i in range(9) if positive[i]
+        for j in range(9) if not positive[j]
+    ]  # fmt: skip
+    slow = sum(w * value for w, value in pairs) / sum(w for w, _ in pairs)
+    assert weighted_auc(scores, positive, weights) == pytest.approx(slow)
+    assert np.isnan(weighted_auc(scores, np.zeros(9, bool), weights))
