@@ -6,5 +6,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         descriptions=snakemake.input.descriptions,
         scores=snakemake.input.scores,
         statistics=snakemake.input.statistics,
+        concepts=snakemake.input.get("concepts"),
+        types=snakemake.input.get("types"),
         output=snakemake.output.atlas,
     )

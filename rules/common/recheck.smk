@@ -10,6 +10,9 @@ RECHECK_FILES = {
     **{name: (path, DESCRIBED) for name, path in TABLES.items()},
     **{name: (path, DESCRIBED) for name, path in found_concepts().items()},
 }
+if CFG.descriptions.concept_candidates:
+    CONCEPTS = "<results>/concepts/layer-{layer}/{part}.parquet"
+    RECHECK_FILES["concept_scores"] = (CONCEPTS, DESCRIBED)
 
 
 def recheck_files():
@@ -25,6 +28,11 @@ def recheck_files():
         for layer, neurons in RECHECKED.items()
         for name, (path, chunks) in paths.items()
     }
+    if CFG.panel:
+        found |= {
+            f"types_{layer}": [f"<evidence>/types/layer-{layer}.parquet"]
+            for layer in RECHECKED
+        }
     if not IMPORTED:
         found |= {
             f"{split}_{layer}": path

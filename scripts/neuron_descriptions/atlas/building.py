@@ -11,10 +11,12 @@ from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, read_tables, whole, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
+from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.formulas import best_of_weights, choose, share_below
-from neuron_descriptions.scores.tables import SCORES
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES
 
 Key = tuple[int, int, str]  # layer, neuron, sign
 # What a row says about chance.
@@ -24,14 +26,33 @@ CHANCE = (
 )  # fmt: skip
 
 
-def atlas_rows(descriptions: pa.Table, scores: pa.Table, statistics: pa.Table) -> list[dict[str, Any]]:
-    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign."""
+def atlas_rows(
+    descriptions: pa.Table,
+    scores: pa.Table,
+    statistics: pa.Table,
+    concepts: pa.Table | None = None,
+    types: pa.Table | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign. concepts, types: tables
+    CONCEPT_SCORES and NEURON_TYPES of the same neurons or more; None: the run has none."""
     candidates, scored = by_sign(descriptions), by_sign(scores)
+    lists = {} if concepts is None else by_sign(concepts)
+    typed = {} if types is None else {key: rows[0]["type"] for key, rows in by_sign(types).items()}
     ranges = {(r["layer"], r["neuron"]): r for r in statistics.to_pylist() if r["split"] == "train"}
-    return [
-        _atlas_row(key, group, scored.get(key, []), ranges[key[:2]])
-        for key, group in sorted(candidates.items(), key=_order)
-    ]
+    rows = []
+    for key, group in sorted(candidates.items(), key=_order):
+        row = _atlas_row(key, group, scored.get(key, []), ranges[key[:2]])
+        direct = list_shown(lists.get(key, []), row["description"]) or {}
+        found = {name: direct.get(name) for name in ("direct_score", "direct_score_contrast")}
+        rows.append({name: (row | found | {"type": typed.get(key)})[name] for name in ATLAS.names})
+    return rows
+
+
+def list_shown(lists: list[dict], description: str | None) -> dict | None:
+    """Of a feature's lists of concepts (rows of CONCEPT_SCORES) the one that says its description, or else the longest;
+    None where no concept fits."""
+    found = sorted((r for r in lists if r["sentence"] != NO_PATTERN), key=lambda row: row["candidate"])
+    return next((r for r in found if r["sentence"] == description), found[0] if found else None)
 
 
 def _order(item: tuple[Key, Any]) -> tuple[int, int, int]:
@@ -146,17 +167,30 @@ def standing(
     return "not shown" if score > mark else "at chance", ", ".join(failed)
 
 
-def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
+def build_atlas(
+    descriptions: list[str],
+    scores: list[str],
+    statistics: list[str],
+    output: str,
+    concepts: list[str] | None = None,
+    types: list[str] | None = None,
+) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
-    their neurons, or of more."""
+    their neurons, or of more; concepts: their direct scores, of the same chunks; types: as statistics; where the run
+    has these."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
-    files = list(zip(descriptions, scores))
-    for d, s in progress(files, len(files), "chunks"):
+    typed = read_tables(types, NEURON_TYPES) if types else None
+    files = list(zip(descriptions, scores, concepts or [""] * len(scores)))
+    for d, s, c in progress(files, len(files), "chunks"):
         described = read_table(d, DESCRIPTIONS)
-        of_layer = pc.equal(train["layer"], described["layer"][0])
-        of_chunk = pc.is_in(train["neuron"], described["neuron"].combine_chunks())
-        rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)))
+        rows += atlas_rows(
+            described,
+            read_table(s, SCORES),
+            _of_chunk(train, described),
+            read_table(c, CONCEPT_SCORES) if c else None,
+            _of_chunk(typed, described) if typed is not None else None,
+        )
     write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
@@ -164,6 +198,11 @@ def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str
         len(rows),
         ", ".join(f"{s} {statuses.count(s)}" for s in sorted(set(statuses))),
     )
+
+
+def _of_chunk(table: pa.Table, described: pa.Table) -> pa.Table:
+    of_layer = pc.equal(table["layer"], described["layer"][0])
+    return table.filter(pc.and_(of_layer, pc.is_in(table["neuron"], described["neuron"].combine_chunks())))
 
 
 def write_given_scores(scores: list[str], output: str) -> None:

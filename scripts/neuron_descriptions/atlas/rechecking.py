@@ -27,10 +27,11 @@ from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.forward import Batch, make_batch, run_layers
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.formulas import correlation
 from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side
-from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 
 # What other batches, processors and versions of a library may change. Of activations: the largest difference in a
@@ -247,9 +248,13 @@ def check_atlas(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[in
             read_tables(files[name], schema, only)
             for name, schema in (("descriptions", DESCRIPTIONS), ("scores", SCORES), ("statistics", STATISTICS))
         ]
+        others = [
+            read_tables(files[name], schema, only) if files.get(name) else None
+            for name, schema in (("concept_scores", CONCEPT_SCORES), ("types", NEURON_TYPES))
+        ]
         rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)]).to_pylist()
         stored = {(row["neuron"], row["sign"]): row for row in rows}
-        for row in atlas_rows(*read):
+        for row in atlas_rows(*read, *others):
             here = stored.get((row["neuron"], row["sign"]), {})
             for name in ATLAS.names[3:]:
                 where, pair = f"column {name}", (here.get(name), row[name])

@@ -55,7 +55,9 @@ function drawRow(row, axis, searched) {
     el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(chanceOf(row))),
     cell("tokens_score", "tokens", number(row.token_baseline_score)),
     cell("published_score", "publ.", number(row.published_score)),
-    el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords));
+    el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
+    cell("direct", "direct", number(row.direct_score)),
+    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
 }
 
 function drawTable() {
@@ -63,11 +65,15 @@ function drawTable() {
   const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
   const page = Math.min(pages, Math.max(1, parseInt(state.page, 10) || 1));
   const from = (page - 1) * PAGE_ROWS;
-  for (const field of ["q", "layer", "sign", "status", "min"]) {
+  for (const field of ["q", "layer", "sign", "status", "type", "min"]) {
     const control = byId("filters").elements[field];
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
   if (!loadAll) byId("filters").elements.layer.value = wantedLayers()[0]?.layer ?? "";
+  const has = (name) => total.some((row) => row[name] !== null && row[name] !== undefined);
+  byId("of-type").hidden = !has("type");
+  byId("rows").classList.toggle("untyped", !has("type"));
+  byId("rows").classList.toggle("undirected", !has("direct_score"));
   byId("rows-view").before(legend);
   drawSummary(rows, total.length);
   markSort(axis);
