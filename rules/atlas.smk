@@ -18,6 +18,8 @@ rule build_atlas:
         scores=all_chunks(TABLES["scores"]),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
+        concepts=CONCEPT_SCORES,
+        types=TYPES,
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -45,6 +47,7 @@ rule write_details:
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
         **natural_of_layer(),
+        **executable_of_part(),
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -143,6 +146,7 @@ rule write_neuron_page:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        **executable_of_part(),
         natural=natural_of_neuron,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,

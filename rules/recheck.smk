@@ -35,7 +35,7 @@ rule recheck_rows:
     params:
         code=digest("recheck_rows.py"),
         neurons=RECHECKED,
-        names=[*RECHECK_FILES, *SPLITS],
+        names=[*RECHECK_FILES, *LAYER_FILES, *SPLITS],
         subject={
             "n_layers": CFG.subject.layers,
             "n_neurons": CFG.subject.neurons_per_layer,

@@ -8,5 +8,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         statistics=snakemake.input.statistics,
         natural=snakemake.input.get("natural", []),
         pool_nulls=snakemake.params.get("pool_nulls", False),
+        concepts=snakemake.input.get("concepts"),
+        types=snakemake.input.get("types"),
         output=snakemake.output.atlas,
     )

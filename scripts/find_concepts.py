@@ -9,6 +9,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         corpus={split: given[split] for split in ("train", "valid")},
         exemplars=given.exemplars,
         models={name: given[name] for name in ("subject", "rules")},
-        panel={"corpus": given.panel, "acts": given.panel_acts} if hasattr(given, "panel") else {},
+        panel={"corpus": given.panel, "acts": given.panel_acts} if given.get("panel") else {},
         output=snakemake.output.concepts,
     )

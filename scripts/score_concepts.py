@@ -5,7 +5,7 @@ with job_log(snakemake.log[0], snakemake.rule):
     score_concepts(
         neurons=snakemake.params.neurons,
         layer=int(snakemake.wildcards.layer),
-        inputs=dict(snakemake.input.items()),
+        inputs={name: files for name, files in snakemake.input.items() if files},
         numbers=snakemake.params.numbers,
         output=snakemake.output.concepts,
     )

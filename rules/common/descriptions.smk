@@ -33,13 +33,24 @@ def found_concepts():
 
 
 def panel_of_layer(panel):
-    """A panel's text and a layer's activations on it, where there is a panel."""
+    """A panel's text and a layer's activations on it, where there is a panel that has a part's neurons."""
     if not CFG.panel:
         return {}
-    return {
+    files = {
         panel: f"<evidence>/corpus/{panel}.parquet",
         f"{panel}_acts": f"<evidence>/panel/{panel}/layer-{{layer}}.safetensors",
     }
+    return {
+        name: lambda wildcards, file=file: file if in_panel(wildcards) else []
+        for name, file in files.items()
+    }
+
+
+def in_panel(wildcards):
+    """Whether the panel has a part's neurons: those of chunks, and single ones that are kept."""
+    layer = int(wildcards.layer)
+    neurons = LAYOUT.neurons(DESCRIBED, layer, part_of(wildcards))
+    return {*neurons} <= {*KEPT.neurons.get(layer, ())}
 
 
 # What candidates and their prompts depend on.

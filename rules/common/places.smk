@@ -11,11 +11,28 @@ CONCEPT_SCORES = (
     if CFG.descriptions.concept_candidates
     else []
 )
+
 # Tables of the kept neurons' types, where there is a panel.
 TYPES = [
     f"<evidence>/types/layer-{layer}.parquet"
     for layer in (KEPT.neurons if CFG.panel else ())
 ]
+
+
+def executable_of_part():
+    """What a part's pages execute and tell: its lists of concepts with the words that these know, and its layer's
+    types, where the run has these."""
+    found = {}
+    if CFG.descriptions.concept_candidates:
+        rules = CFG.descriptions.concept_rules
+        found["concepts"] = part_table(
+            "<results>/concepts/layer-{layer}/{part}.parquet"
+        )
+        found["rules"] = project_file(rules, "descriptions.concept_rules")
+    if CFG.panel:
+        types = "<evidence>/types/layer-{layer}.parquet"
+        found["types"] = lambda wildcards: types if in_panel(wildcards) else []
+    return found
 
 
 def exemplars_place():

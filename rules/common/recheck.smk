@@ -10,6 +10,18 @@ RECHECK_FILES = {
     **{name: (path, DESCRIBED) for name, path in TABLES.items()},
     **{name: (path, DESCRIBED) for name, path in found_concepts().items()},
 }
+if CFG.descriptions.concept_candidates:
+    CONCEPTS = "<results>/concepts/layer-{layer}/{part}.parquet"
+    RECHECK_FILES["concept_scores"] = (CONCEPTS, DESCRIBED)
+
+# Those that are of whole layers.
+LAYER_FILES = {}
+if CFG.panel:
+    LAYER_FILES["types"] = "<evidence>/types/layer-{layer}.parquet"
+if HAS_NATURAL:
+    LAYER_FILES["natural"] = NATURAL
+if CFG.scores.pool_nulls:
+    LAYER_FILES["pooled"] = TABLES["scores"]
 
 
 def recheck_files():
@@ -24,6 +36,14 @@ def recheck_files():
         ]
         for layer, neurons in RECHECKED.items()
         for name, (path, chunks) in paths.items()
+    }
+    found |= {
+        f"{name}_{layer}": [
+            path.format(layer=layer, part=part)
+            for part in (DESCRIBED.names(layer) if "{part}" in path else [None])
+        ]
+        for layer in RECHECKED
+        for name, path in LAYER_FILES.items()
     }
     if not IMPORTED:
         found |= {

@@ -1,6 +1,7 @@
 """The atlas: one table of all neurons and signs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_footer, read_table, read_tables, whole, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
+from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.formulas import best_of_weights, choose, share_below
-from neuron_descriptions.scores.tables import COMPARED, NATURAL, SCORES
+from neuron_descriptions.scores.tables import COMPARED, CONCEPT_SCORES, NATURAL, SCORES
 
 Key = tuple[int, int, str]  # layer, neuron, sign
 Pools = dict[tuple[int, str], list[dict]]  # layer, sign -> nulls' rows of SCORES
@@ -32,32 +35,49 @@ CHANCE = (
 )  # fmt: skip
 
 
+@dataclass(slots=True, frozen=True)
+class Beside:
+    """Tables that not every run has, of the same neurons or more."""
+
+    natural: pa.Table | None = None
+    """COMPARED, or NATURAL of neurons that nothing was compared with."""
+    concepts: pa.Table | None = None
+    """CONCEPT_SCORES."""
+    types: pa.Table | None = None
+    """NEURON_TYPES."""
+    pools: Pools = field(default_factory=dict)
+    """Nulls that stand for each neuron's own."""
+
+
 def atlas_rows(
     descriptions: pa.Table,
     scores: pa.Table,
     statistics: pa.Table,
-    natural: pa.Table | None = None,
-    pools: Pools | None = None,
+    beside: Beside | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign.
-
-    natural: COMPARED, or NATURAL of neurons that nothing was compared with; pools: nulls that stand for each neuron's
-    own.
-    """
+    """Rows of ATLAS for everything in a chunk's tables, by layer, neuron and sign."""
+    beside = beside or Beside()
     candidates, scored = by_sign(descriptions), by_sign(scores)
+    lists = {} if beside.concepts is None else by_sign(beside.concepts)
+    typed = {} if beside.types is None else {key: rows[0]["type"] for key, rows in by_sign(beside.types).items()}
     ranges = {(r["layer"], r["neuron"]): r for r in statistics.to_pylist() if r["split"] == "train"}
-    on_panel = by_sign(natural) if natural is not None else {}
-    return [
-        _atlas_row(
-            key,
-            group,
-            scored.get(key, []),
-            ranges[key[:2]],
-            next(iter(on_panel.get(key, [])), None),
-            (pools or {}).get((key[0], key[2])),
-        )
-        for key, group in sorted(candidates.items(), key=_order)
-    ]
+    on_panel = by_sign(beside.natural) if beside.natural is not None else {}
+    rows = []
+    for key, group in sorted(candidates.items(), key=_order):
+        natural = next(iter(on_panel.get(key, [])), None)
+        pool = beside.pools.get((key[0], key[2]))
+        row = _atlas_row(key, group, scored.get(key, []), ranges[key[:2]], natural, pool)
+        direct = list_shown(lists.get(key, []), row["description"]) or {}
+        found = {name: direct.get(name) for name in ("direct_score", "direct_score_contrast")}
+        rows.append({name: (row | found | {"type": typed.get(key)})[name] for name in ATLAS.names})
+    return rows
+
+
+def list_shown(lists: list[dict], description: str | None) -> dict | None:
+    """Of a feature's lists of concepts (rows of CONCEPT_SCORES) the one that says its description, or else the longest;
+    None where no concept fits."""
+    found = sorted((r for r in lists if r["sentence"] != NO_PATTERN), key=lambda row: row["candidate"])
+    return next((r for r in found if r["sentence"] == description), found[0] if found else None)
 
 
 def _order(item: tuple[Key, Any]) -> tuple[int, int, int]:
@@ -107,7 +127,7 @@ def _atlas_row(
         status = "ok"
 
     baseline = next((r for r in scores if r["kind"] == "token_baseline" and r["split"] == "test"), {})
-    row = {
+    return {
         "layer": layer,
         "neuron": neuron,
         "sign": sign,
@@ -130,7 +150,6 @@ def _atlas_row(
         "simulator": valid.get("simulator"),
         "status": status,
     }
-    return {name: row[name] for name in ATLAS.names}
 
 
 def _natural(test: dict, baseline: dict, natural: dict | None) -> dict[str, Any]:
@@ -211,20 +230,27 @@ def build_atlas(
     output: str,
     natural: Sequence[str] = (),
     pool_nulls: bool = False,
+    concepts: Sequence[str] | None = None,
+    types: Sequence[str] | None = None,
 ) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
     their neurons, or of more; natural: scores on text as it comes, of whole layers; pool_nulls: compare with the nulls
-    of all neurons of the layer and sign."""
+    of all neurons of the layer and sign; concepts: their direct scores, of the same chunks; types: as statistics; where
+    the run has these."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
-    files = list(zip(descriptions, scores))
-    pools = gather_nulls(scores) if pool_nulls else None
-    on_panel = read_natural(list(natural))
-    for d, s in progress(files, len(files), "chunks"):
+    typed = read_tables(list(types), NEURON_TYPES) if types else None
+    on_panel, pools = read_natural(list(natural)), gather_nulls(scores) if pool_nulls else {}
+    files = list(zip(descriptions, scores, concepts or [""] * len(scores)))
+    for d, s, c in progress(files, len(files), "chunks"):
         described = read_table(d, DESCRIPTIONS)
-        of_layer = pc.equal(train["layer"], described["layer"][0])
-        of_chunk = pc.is_in(train["neuron"], described["neuron"].combine_chunks())
-        rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)), on_panel, pools)
+        beside = Beside(
+            natural=_of_chunk(on_panel, described) if on_panel is not None else None,
+            pools=pools,
+            concepts=read_table(c, CONCEPT_SCORES) if c else None,
+            types=_of_chunk(typed, described) if typed is not None else None,
+        )
+        rows += atlas_rows(described, read_table(s, SCORES), _of_chunk(train, described), beside)
     write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
@@ -232,6 +258,11 @@ def build_atlas(
         len(rows),
         ", ".join(f"{s} {statuses.count(s)}" for s in sorted(set(statuses))),
     )
+
+
+def _of_chunk(table: pa.Table, described: pa.Table) -> pa.Table:
+    of_layer = pc.equal(table["layer"], described["layer"][0])
+    return table.filter(pc.and_(of_layer, pc.is_in(table["neuron"], described["neuron"].combine_chunks())))
 
 
 def write_given_scores(scores: list[str], output: str) -> None:

@@ -5,15 +5,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from neuron_descriptions.atlas.building import ON_PANEL, Key, atlas_rows, by_sign, read_natural
+from neuron_descriptions.atlas.building import ON_PANEL, Beside, Key, atlas_rows, by_sign, list_shown, read_natural
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.concepts.execution import ConceptList, read_list
+from neuron_descriptions.concepts.predicates import Reader
+from neuron_descriptions.concepts.vocabulary import read_vocabulary
+from neuron_descriptions.concepts.wording import sentence
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
-from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+from neuron_descriptions.panel.tables import NEURON_TYPES
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
 
 class Details:
@@ -27,7 +32,8 @@ class Details:
         subject_folder: str,
         n_exemplars: int,
     ):
-        """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files."""
+        """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files; where the run has these,
+        concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.tokenizer = load_tokenizer(subject_folder)
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
@@ -38,12 +44,15 @@ class Details:
         self.candidates, self.scores = by_sign(descriptions), by_sign(scores)
         self.exemplars = by_sign(read_tables(tables["exemplars"], EXEMPLARS, shown))
         self.simulations = by_sign(read_table(tables["simulations"], SIMULATIONS, only))
-        rows = atlas_rows(
-            descriptions,
-            scores,
-            pa.Table.from_pylist(self.statistics, schema=STATISTICS),
-            read_natural([tables["natural"]] if tables.get("natural") else [], only),
+        natural = read_natural([tables["natural"]] if tables.get("natural") else [], only)
+        direct, types = (
+            read_table(tables[name], schema, only) if tables.get(name) else None
+            for name, schema in (("concepts", CONCEPT_SCORES), ("types", NEURON_TYPES))
         )
+        self.lists = {} if direct is None else by_sign(direct)
+        self.reader = Reader(read_vocabulary(tables["rules"])) if self.lists else None
+        statistics = pa.Table.from_pylist(self.statistics, schema=STATISTICS)
+        rows = atlas_rows(descriptions, scores, statistics, Beside(natural, direct, types))
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
         self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
 
@@ -74,14 +83,21 @@ class Details:
         numbers = (
             *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score", "null_percentile",
             "best_null_score", "best_null_percentile", "token_baseline_contrast", "spearman", "average_precision", "r2",
-            "abs_dev_explained", "published_score", "published_score_test", "selection_score",
+            "abs_dev_explained", "published_score", "published_score_test", "selection_score", "direct_score",
+            "direct_score_contrast",
         )  # fmt: skip
+        listed = list_shown(self.lists.get(key, []), row["description"])
+        parts = None if listed is None else read_list(listed["parts"])
         half = max(1, self.n_exemplars // 2)
         return {
             "status": row["status"],
             "best": best,
             **{name: rounded(row[name]) for name in numbers},
-            **{name: row[name] for name in ("chance", "chance_failed", "n_nulls", "n_top", "n_middle", "n_random")},
+            **{
+                name: row[name]
+                for name in ("chance", "chance_failed", "n_nulls", "n_top", "n_middle", "n_random", "type")
+            },
+            "concepts": None if listed is None or parts is None else _said(listed["sentence"], parts),
             "candidates": [
                 {
                     "candidate": c["candidate"],
@@ -96,13 +112,13 @@ class Details:
                 for c in self.candidates.get(key, [])
             ],
             "exemplars": [
-                {**self._sequence(r), "peak": rounded(r["peak"])}
+                {**self._sequence(r, parts), "peak": rounded(r["peak"])}
                 for r in self.exemplars[key]
                 if r["rank"] < (self.n_exemplars if (r["split"], r["kind"]) == ("train", "top") else half)
             ],
             "simulated": [
                 {
-                    **self._sequence(r),
+                    **self._sequence(r, parts),
                     "simulated": [rounded(v) for v in r["simulated"]],
                 }
                 for r in self.simulations.get(key, [])
@@ -110,11 +126,25 @@ class Details:
             ],
         }
 
-    def _sequence(self, row: dict) -> dict[str, Any]:
+    def _sequence(self, row: dict, parts: ConceptList | None) -> dict[str, Any]:
         source, tokens = self.texts[row["split"]][row["seq_id"]]
         shown = {name: row[name] for name in ("split", "kind", "rank", "seq_id")}
         activations = [rounded(v) for v in row["activations"]]
-        return {**shown, "source": source, "tokens": tokens, "activations": activations}
+        fires = [] if parts is None or self.reader is None else parts.deciding(self.reader.held(tokens))
+        return {
+            **shown,
+            "source": source,
+            "tokens": tokens,
+            "activations": activations,
+            # Only where one predicts: [token, part], so that pages stay small.
+            **({"fires": [[t, part] for t, part in enumerate(fires) if part >= 0]} if parts is not None else {}),
+        }
+
+
+def _said(text: str, found: ConceptList) -> dict[str, Any]:
+    """A list of concepts as a page shows it: its parts in words, each with the activation that it predicts."""
+    parts = [{"words": sentence([part]), "weight": rounded(part.weight)} for part in found.parts]
+    return {"sentence": text, "parts": parts, "base": rounded(found.base)}
 
 
 def rounded(value: float | None) -> float | None:

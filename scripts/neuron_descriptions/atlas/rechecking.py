@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from neuron_descriptions.atlas.agreement import Recheck, said
-from neuron_descriptions.atlas.building import atlas_rows, by_sign
+from neuron_descriptions.atlas.building import Beside, atlas_rows, by_sign, gather_nulls, read_natural
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, read_tables, whole
@@ -27,10 +27,11 @@ from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.forward import Batch, make_batch, run_layers
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.formulas import correlation
 from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side, split_sizes
-from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 
 # What other batches, processors and versions of a library may change. Of activations: the largest difference in a
@@ -243,13 +244,18 @@ def check_atlas(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[in
     for layer, of_layer in neurons.items():
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
         files = tables[layer]
-        read = [
+        described, scored, statistics = (
             read_tables(files[name], schema, only)
             for name, schema in (("descriptions", DESCRIPTIONS), ("scores", SCORES), ("statistics", STATISTICS))
-        ]
+        )
+        concepts, types = (
+            read_tables(files[name], schema, only) if files.get(name) else None
+            for name, schema in (("concept_scores", CONCEPT_SCORES), ("types", NEURON_TYPES))
+        )
+        natural, pools = read_natural(files.get("natural", []), only), gather_nulls(files.get("pooled", []))
         rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)]).to_pylist()
         stored = {(row["neuron"], row["sign"]): row for row in rows}
-        for row in atlas_rows(*read):
+        for row in atlas_rows(described, scored, statistics, Beside(natural, concepts, types, pools)):
             here = stored.get((row["neuron"], row["sign"]), {})
             for name in ATLAS.names[3:]:
                 where, pair = f"column {name}", (here.get(name), row[name])

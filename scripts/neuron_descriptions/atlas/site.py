@@ -20,6 +20,7 @@ from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.descriptions.tables import ACCOUNTS
+from neuron_descriptions.panel.tables import TYPES
 
 PAGES = Path(__file__).parent / "pages"
 SCRIPTS = ("helpers", "charts", "neuron", "search", "table", "atlas")  # one script, in this order
@@ -154,6 +155,7 @@ def _write_page(title: str, data: dict[str, Any], output: str) -> None:
         title=html.escape(title),
         css=(PAGES / "atlas.css").read_text(),
         js="\n".join((PAGES / f"{name}.js").read_text() for name in SCRIPTS),
+        types=TYPES,
         columns={column.name: column for column in COLUMNS},
         data=_json(data),
     )

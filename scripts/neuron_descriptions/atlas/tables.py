@@ -29,8 +29,7 @@ COLUMNS = (
         "description",
         pa.string(),
         "Description",
-        "What the neuron responds to: of the candidates that the explainer wrote, the one with the best selection"
-        " score.",
+        "What the neuron responds to: of the candidates, the one with the best selection score.",
     ),
     Column(
         "score",
@@ -217,7 +216,35 @@ COLUMNS = (
     Column("n_middle", pa.int16(), "Middle sequences", "Sequences from between the strongest and the ordinary."),
     Column("n_random", pa.int16(), "Random sequences", "Sequences drawn at random."),
     Column("peak", pa.float32(), "Peak", "The most extreme activation of this sign on the training text."),
-    Column("explainer", pa.string(), "Explainer", "The model that wrote the description; “tokens” needs none."),
+    Column(
+        "type",
+        pa.string(),
+        "Type",
+        "What tells most of the neuron's activation on held-out natural text: “token” (the token read), “bigram” (it"
+        " and the one before), “context” (what the sequence is about), “position”, or “none” of these. Empty without a"
+        " panel.",
+    ),
+    Column(
+        "direct_score",
+        pa.float64(),
+        "Direct score",
+        "A description made of concepts predicts activations by itself, without a simulator. This is the correlation of"
+        " its own predictions with the real activations on held-out natural text (the panel). It is that of the chosen"
+        " description where this one is made of concepts, and of the longest that was found where not. Empty without"
+        " a panel, or where no concept fits.",
+    ),
+    Column(
+        "direct_score_contrast",
+        pa.float64(),
+        "Direct score, contrast",
+        "The same on the test sequences that the simulator's score is made on, of which many are strong.",
+    ),
+    Column(
+        "explainer",
+        pa.string(),
+        "Explainer",
+        "What wrote the description: a model; “tokens” and “concepts” need none.",
+    ),
     Column("simulator", pa.string(), "Simulator", "The model that predicted activations from it."),
     Column(
         "status",

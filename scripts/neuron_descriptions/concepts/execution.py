@@ -37,13 +37,18 @@ class ConceptList:
 
     def predict_held(self, held: list[set[Predicate]]) -> NDArray[np.float64]:
         """The same, where it is known already what is true of each token (see Reader.held)."""
-        return np.array([self._of_token(predicates) for predicates in held], float)
+        weights = [*(part.weight for part in self.parts), self.base]  # the last one is of part -1
+        return np.array([weights[part] for part in self.deciding(held)], float)
 
-    def _of_token(self, predicates: set[Predicate]) -> float:
-        for part in self.parts:
+    def deciding(self, held: list[set[Predicate]]) -> list[int]:
+        """Which part decides on each token: its place, from 0; -1 where none is true."""
+        return [self._part_of(predicates) for predicates in held]
+
+    def _part_of(self, predicates: set[Predicate]) -> int:
+        for number, part in enumerate(self.parts):
             if part.head in predicates and (part.narrowed is None or part.narrowed in predicates):
-                return part.weight
-        return self.base
+                return number
+        return -1
 
     def write(self) -> str:
         """It as JSON, which `read_list` reads back as the same list."""

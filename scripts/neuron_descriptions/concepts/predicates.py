@@ -80,6 +80,17 @@ def stem_of(word: str) -> str:
     return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
 
 
+_WORDS_OF_A_LETTER = frozenset("aiouy")  # in chats, too
+_ROLE = Predicate("place", "role")
+
+
+def _is_scrap(text: str, before: str) -> bool:
+    """Whether letters are no word of their own: what an apostrophe cuts off (the "d" of "I'd"), or a single letter that
+    is none; text: with the space before it; before: the token before."""
+    cut_off = not text[:1].isspace() and before.strip() in ("'", "’")
+    return cut_off or (len(text.strip()) == 1 and text.strip().lower() not in _WORDS_OF_A_LETTER)
+
+
 class Reader:
     """Says what is true of the tokens of texts, by the lists of a vocabulary."""
 
@@ -95,7 +106,13 @@ class Reader:
         for i, j in words_of(tokens):
             text = "".join(tokens[i:j])
             word = text.strip()
+            if state.names_speaker(word):  # a header of the chat's form, not a word of what is said
+                found += [{_ROLE} for _ in range(i, j)]
+                state.pass_by(word, text, (_ROLE,))
+                continue
             of_word = self._of_text(text)
+            if _is_scrap(text, tokens[i - 1] if i else ""):
+                of_word = tuple(Predicate("piece", p.value) if p.kind == "word" else p for p in of_word)
             before = state.before(word)
             for t in range(i, j):
                 held = {*of_word, *before}
@@ -211,6 +228,10 @@ class _State:
         self.previous: set[Predicate] = set()  # what stands right before, as contexts
         self.comment = False
 
+    def names_speaker(self, word: str) -> bool:
+        """Whether a word is the name of a speaker at the beginning of a turn."""
+        return self.role and word.isalpha()
+
     def before(self, word: str) -> set[Predicate]:
         """What holds of each of a word's tokens."""
         held = set(self.previous)
@@ -220,7 +241,6 @@ class _State:
         places = {
             "text": self.words < 3,
             "middle capital": word[:1].isupper() and not (self.sentence or self.line),
-            "role": self.role,
             "repeated": word.isalpha() and len(word) > 3 and low in self.seen,
             "first time": word.isalpha() and len(word) > 5 and low not in self.seen and self.words > 10,
         }
@@ -242,10 +262,10 @@ class _State:
         special = bool(_SPECIAL.search(word))
         if word:
             self.words += 1
-            if self.role and word.isalpha():
+            if self.names_speaker(word):
                 self.speaker = {"user": "user", "assistant": "assistant", "system": "system"}.get(word.lower(), "")
             self.role = special and "start" in word
-        if word.isalpha():
+        if word.isalpha() and of_word != (_ROLE,):
             self.seen.add(word.lower())
         if word or "\n" in text:
             self.previous = _as_contexts(word, of_word)
@@ -272,7 +292,7 @@ class _State:
 
 
 _FOLLOWED = frozenset({
-    "number", "year", "line break", "turn", "capitalized", "capitals", "middle capital", "punctuation",
+    "number", "year", "line break", "turn", "role", "capitalized", "capitals", "middle capital", "punctuation",
     "end of sentence", "opening mark", "closing mark",
 })  # fmt: skip
 
@@ -280,6 +300,6 @@ _FOLLOWED = frozenset({
 def _as_contexts(word: str, of_word: tuple[Predicate, ...]) -> set[Predicate]:
     """What a word is to the next one."""
     held = {Predicate("following", p.value) for p in of_word if p.kind == "list" or p.value in _FOLLOWED}
-    if word.isalpha() or word in MARKS:
+    if of_word != (_ROLE,) and (word.isalpha() or word in MARKS):
         held.add(Predicate("after", word.lower()))
     return held

@@ -16,10 +16,11 @@ from neuron_descriptions.concepts.execution import ConceptList
 from neuron_descriptions.concepts.predicates import CONTEXTS, KINDS, Predicate
 from neuron_descriptions.concepts.wording import Part
 
-# How gladly a kind is taken: what its gain is multiplied by. Plain and general kinds come before scraps of words.
+# How gladly a kind is taken, as a part or to narrow one down: what its gain is multiplied by. Plain and general kinds
+# come before scraps of words.
 FAVOUR = {
     "word": 1.0, "family": 0.95, "list": 1.1, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
-    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.7, "mentioned": 0.5,
+    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.95, "mentioned": 0.5,
 }  # fmt: skip
 # Tokens that a part must be true of; other kinds 3.
 LEAST = {
@@ -39,13 +40,13 @@ class Settings:
     groups: int = 3  # kinds of parts: further parts are said together with these, or there is none
     shrink: float = 2.0  # tokens of the others' mean that a part's mean is drawn towards
     gain: float = 0.0015  # share of the variance that a part must explain
-    narrower: float = 1.5  # a part is narrowed down where that explains so many times as much
+    narrower: float = 1.8  # a part is narrowed down where that explains so many times as much
     survivors: int = 160  # predicates that are worth a look
     contexts: int = 60  # of them that narrow others down
     tried: int = 4  # parts that are tried narrowed down
     distinct: int = 3  # words that an ending or a beginning must be seen with; a list or a family: 2
-    per_group: float = 0.008  # cost of a part of a new kind
-    per_part: float = 0.0015  # cost of a part said together with others
+    per_group: float = 0.012  # cost of a part of a new kind
+    per_part: float = 0.005  # cost of a part said together with others
     least: float = 0.1  # correlation on valid below which there is no pattern
 
 
@@ -233,7 +234,9 @@ def _best(
         tried += 1
         if groups is not None:  # a narrowed part would be a group of its own
             return candidate
-        narrow_M = gains(found.sums(train, rows), np.minimum(found.least_M, 3.0)) * found.favour_M[head]
+        narrow_M = (
+            gains(found.sums(train, rows), np.minimum(found.least_M, 3.0)) * found.favour_M[head] * found.favour_M
+        )
         narrow_M = np.where(found.context_M, narrow_M, 0.0)
         other = int(_round(narrow_M).argmax())
         if narrow_M[other] > settings.narrower * candidate.gain and other != head:

@@ -16,7 +16,7 @@ PLACES = {
     "sentence": "the first words of sentences",
     "line": "the first words of lines",
     "line break": "line breaks",
-    "space": "single spaces, as before numbers",
+    "space": "spaces that stand alone, as before numbers",
     "turn": "the marks between the turns of a conversation",
     "role": "the names of speakers at the beginning of a turn",
     "number": "numbers written in digits",
@@ -29,11 +29,6 @@ PLACES = {
     "decimals": "digits after a decimal point",
     "after thousands": "digits after the comma of a large number",
     "mark in number": "points and commas within numbers",
-    "first digit": "the first digits of numbers",
-    "second digit": "the second digits of numbers",
-    "third digit": "the third digits of numbers",
-    "later digit": "the later digits of long numbers",
-    "last digit": "the last digits of numbers",
     "capitals": "words in capitals",
     "capitalized": "capitalized words",
     "lower case": "words in lower case",
@@ -45,9 +40,6 @@ PLACES = {
     "middle capital": "names and other capitalized words within a sentence",
     "repeated": "words that occurred before",
     "first time": "long words that occur for the first time",
-    "first piece": "the beginnings of uncommon words",
-    "middle piece": "the middles of uncommon words",
-    "last piece": "the endings of uncommon words",
     "punctuation": "punctuation marks",
     "several marks": "several punctuation marks in a row",
     "end of sentence": "marks that end sentences",
@@ -79,10 +71,21 @@ _TOGETHER = {
     "family": ("forms of {}", "forms of {}", "and"),
     "ending": ("words ending in {}", "words ending in {}", "or"),
     "beginning": ("words beginning with {}", "words beginning with {}", "or"),
-    "piece": ("{} within longer words", "{} within longer words", "and"),
+    "piece": ("the word piece {}", "the word pieces {}", "and"),
     "digits": ("the digit {}", "the digits {}", "and"),
     "after": ("what follows {}", "what follows {}", "or"),
     "following": ("what follows {}", "what follows {}", "or"),
+}
+# Places that are said together: what they are places of, and the name of each.
+SERIES = {
+    "first piece": ("of uncommon words", "beginnings"),
+    "middle piece": ("of uncommon words", "middles"),
+    "last piece": ("of uncommon words", "endings"),
+    "first digit": ("digits of numbers", "first"),
+    "second digit": ("digits of numbers", "second"),
+    "third digit": ("digits of numbers", "third"),
+    "later digit": ("digits of numbers", "later"),
+    "last digit": ("digits of numbers", "last"),
 }
 
 
@@ -99,7 +102,9 @@ class Part:
     def group(self) -> tuple[str, ...]:
         """Parts of the same group are said together."""
         narrowed = () if self.narrowed is None else tuple(self.narrowed)
-        kind = self.head.kind
+        kind = "following" if self.head.kind == "after" else self.head.kind
+        if kind == "place" and self.head.value in SERIES:
+            return kind, SERIES[self.head.value][0], *narrowed
         return (kind, *narrowed) if kind in _TOGETHER else (*self.head, *narrowed)
 
 
@@ -127,6 +132,9 @@ def _phrase(parts: list[Part]) -> str:
         one, several, last = _TOGETHER[head.kind]
         names = list(dict.fromkeys(_name(part) for part in parts))
         said = (one if len(names) == 1 else several).format(_joined(names, last))
+    elif head.kind == "place" and head.value in SERIES:
+        names = [name for value, (_, name) in SERIES.items() if any(part.head.value == value for part in parts)]
+        said = f"the {_joined(names, 'and')} {SERIES[head.value][0]}"
     else:
         said = {"mark": lambda v: _marks(v), "list": lambda v: v}.get(head.kind, lambda v: PLACES[v])(head.value)
     return said if narrowed is None else f"{said} {narrowing(narrowed)}"

@@ -3,14 +3,18 @@
 A floor for explainers, and what a simulator is trained on.
 """
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
+from neuron_descriptions.concepts.vocabulary import is_debris
+
 FEW, MANY = 3, 8  # words named
 MOST = 0.6  # share of the peaks that makes a property theirs
 OFTEN = 0.4  # the same for what stands before
+_SPECIAL = re.compile(r"<\|[^|]*\|>$")
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,22 +23,45 @@ class Peak:
 
     token: str
     before: str
+    piece: bool = False  # the token goes on a word that began before it
 
 
 def peak_of(tokens: list[str], acts: np.ndarray) -> Peak:
     """tokens: texts (T); acts: (T,), largest where the neuron is strongest. The token is completed to its word."""
     at = int(np.argmax(acts))
-    word = tokens[at]
+    word, last = tokens[at], tokens[at - 1] if at else ""
+    if _SPECIAL.search(last) and word.isalpha():  # the name of a speaker, which the chat's form brings
+        word = ""
+    piece = word[:1].isalpha() and last[-1:].isalpha()
     for text in tokens[at + 1 : at + 3]:
         if not (text[:1].isalpha() and word[-1:].isalpha()):
             break
         word += text
-    return Peak(word, "".join(tokens[max(0, at - 3) : at]))
+    return Peak(word, "".join(tokens[max(0, at - 3) : at]), piece)
 
 
 def words_of(peaks: list[Peak]) -> list[str]:
-    """Distinct words of the peaks, the most frequent first, then in the order of the peaks."""
-    return [word for word, _ in Counter(p.token.strip() for p in peaks if p.token.strip()).most_common()]
+    """Distinct words of the peaks, the most frequent first, then in the order of the peaks. What may not stand in a
+    description, as a special token, is none."""
+    found = Counter(p.token.strip() for p in peaks if is_sayable(p.token.strip()))
+    return [word for word, _ in found.most_common()]
+
+
+def is_sayable(word: str) -> bool:
+    """Whether a word can stand in quotation marks: it is no special token, half a character or mark-up, and has no
+    quotation mark of its own."""
+    return not is_debris(word) and '"' not in word
+
+
+def named(words: list[str], peaks: list[Peak], whole: str) -> str:
+    """Words in quotation marks; those that are no words but pieces of some are said to be. whole: what the
+    others are called."""
+    pieces = {p.token.strip() for p in peaks if p.piece}
+    kinds = [
+        (noun, [word for word in words if (word in pieces) == is_piece])
+        for noun, is_piece in ((whole, False), ("the word piece", True))
+    ]
+    return " and ".join(f"{noun}{'s' * (len(some) > 1)} {listed(some)}" for noun, some in kinds if some)
 
 
 def listed(words: list[str], last: str = "and") -> str:
@@ -66,7 +93,7 @@ def form_of(words: list[str]) -> str | None:
 
 def context_of(peaks: list[Peak]) -> str | None:
     """The word that often stands before the peaks; None where there is none."""
-    before = Counter(p.before.split()[-1] for p in peaks if p.before.split())
+    before = Counter(p.before.split()[-1] for p in peaks if p.before.split() and is_sayable(p.before.split()[-1]))
     for word, count in before.most_common(1):
         if count >= max(3, OFTEN * len(peaks)):
             return word
@@ -82,13 +109,13 @@ def describe_tokens(peaks: list[Peak], generator: np.random.Generator | None = N
     form = form_of(words)
     draw = (lambda n: 0) if generator is None else (lambda n: int(generator.integers(n)))
     few, many = words[: FEW + draw(3)], words[:MANY]
-    ways = [f"the tokens {listed(many)}" if len(many) > 1 else f"the token {listed(many)}"]
-    if generator is not None:
-        ways += [", ".join(many), f"words such as {', '.join(few)}", f"words like {listed(few, 'or')}", listed(many)]
+    ways = [named(many, peaks, "the token")]
+    if generator is not None and not any(p.piece for p in peaks):
+        ways += [f"words such as {listed(few)}", f"words like {listed(few, 'or')}", named(few, peaks, "the token")]
     if form:
         ways = [f"{form}, such as {listed(few)}"]
         if generator is not None:
-            ways += [form, f"{form} ({', '.join(few)})"]
+            ways += [form, f"{form} ({listed(few)})"]
     found = ways[draw(len(ways))]
     if context and (generator is None or draw(2)):
         place = (f'after "{context}"', f'that follow "{context}"', f'preceded by "{context}"')[draw(3)]

@@ -16,21 +16,25 @@ import pytest
 
 from conftest import ROOT
 from neuron_descriptions.atlas import site as pages
-from neuron_descriptions.atlas.building import atlas_rows, build_atlas, standing
+from neuron_descriptions.atlas.building import Beside, atlas_rows, build_atlas, standing
 from neuron_descriptions.atlas.details import Details
 from neuron_descriptions.atlas.plots import plot_scores
 from neuron_descriptions.atlas.site import _json, _packed, write_atlas_page, write_details, write_neuron_page
 from neuron_descriptions.atlas.tables import ATLAS, COLUMNS, documentation
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
+from neuron_descriptions.concepts.execution import ConceptList
+from neuron_descriptions.concepts.predicates import Predicate
+from neuron_descriptions.concepts.wording import NO_PATTERN, Part
 from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.simulation import Evidence, Scorer
-from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
 # --- rows by hand ------------------------------------------------------------------------------------
 
@@ -68,7 +72,7 @@ def statistics(neuron, layer=1):
     ]
 
 
-def rows_of(descriptions, scores=()):
+def rows_of(descriptions, scores=(), concepts=None, types=None):
     """(layer, neuron, sign) -> row, in order."""
     who = dict.fromkeys((d["layer"], d["neuron"]) for d in descriptions)
     tables = (
@@ -79,11 +83,15 @@ def rows_of(descriptions, scores=()):
             ([s for layer, neuron in who for s in statistics(neuron, layer)], STATISTICS),
         )
     )
-    return {(r["layer"], r["neuron"], r["sign"]): r for r in atlas_rows(*tables)}
+    more = (
+        None if rows is None else pa.Table.from_pylist(rows, schema=schema)
+        for rows, schema in ((concepts, CONCEPT_SCORES), (types, NEURON_TYPES))
+    )
+    return {(r["layer"], r["neuron"], r["sign"]): r for r in atlas_rows(*tables, Beside(None, *more))}
 
 
-def row_of(descriptions, scores=()):
-    (row,) = rows_of(descriptions, scores).values()
+def row_of(descriptions, scores=(), concepts=None, types=None):
+    (row,) = rows_of(descriptions, scores, concepts, types).values()
     assert list(row) == ATLAS.names
     pa.Table.from_pylist([row], schema=ATLAS)
     return row
@@ -241,6 +249,49 @@ def test_published_score_is_of_the_description_that_its_rule_chooses():
     assert (row["score_contrast"], row["published_score"], row["published_score_test"]) == (0.4, 0.8, 0.7)
 
 
+def concept(neuron, sign, candidate, found, natural=None, contrast=None, layer=1):
+    return {
+        "layer": layer, "neuron": neuron, "sign": sign, "candidate": candidate, "sentence": found.sentence,
+        "parts": found.write(), "direct_score": natural, "direct_score_contrast": contrast,
+    }  # fmt: skip
+
+
+SHORT = ConceptList((Part(Predicate("word", "the"), None, 2.0),), 0.1)
+LONG = ConceptList((*SHORT.parts, Part(Predicate("mark", ","), None, 1.25)), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("described", "direct"),
+    [(LONG.sentence, 0.4), (SHORT.sentence, 0.3), ("months", 0.4), (None, 0.4)],
+    ids=["the longest is chosen", "a shorter one", "another kind", "none is chosen"],
+)
+def test_the_direct_score_is_of_the_description_or_else_of_the_longest(described, direct):
+    lists = [concept(5, "positive", 1, SHORT, 0.3, 0.5), concept(5, "positive", 0, LONG, 0.4, 0.6)]
+    lists.append(concept(5, "negative", 0, LONG, 0.9, 0.9))
+    scored = [score(5, "positive", 0, split, 0.7, chosen=True, description=described) for split in ("valid", "test")]
+    row = row_of([description(5, "positive", 0, described or "x")], scored if described else [], lists)
+    assert (row["direct_score"], row["direct_score_contrast"]) == (direct, pytest.approx(direct + 0.2))
+
+
+def test_without_a_list_there_is_no_direct_score():
+    described = [description(5, "positive", 0, NO_PATTERN)]
+    for lists in (None, [], [concept(5, "positive", 0, ConceptList(), 0.0, 0.0)]):
+        assert row_of(described, [], lists)["direct_score"] is None
+
+
+def test_a_row_has_its_own_type():
+    types = [
+        {"layer": layer, "neuron": neuron, "sign": sign, "type": name}
+        for layer, neuron, sign, name in (
+            (1, 5, "positive", "token"), (1, 5, "negative", "none"), (1, 6, "positive", "bigram"),
+            (2, 5, "positive", "context"),
+        )
+    ]  # fmt: skip
+    described = [description(5, sign, 0, "x") for sign in SIGNS] + [description(7, "positive", 0, "x")]
+    assert [row["type"] for row in rows_of(described, types=types).values()] == ["token", "none", None]
+    assert all(row["type"] is None for row in rows_of(described).values())
+
+
 def test_signs_have_rows_of_their_own():
     described = [description(5, sign, 0, f"{sign} words") for sign in SIGNS]
     scored = [
@@ -300,6 +351,13 @@ SCORED = [
     score(9, "negative", 0, "valid", None, layer=3),
 ]
 
+FOUND = [concept(9, "positive", 0, LONG, 0.25, 0.45, layer=3), concept(9, "negative", 0, ConceptList(), 0, 0, layer=3)]
+TYPED = [
+    {"layer": layer, "neuron": neuron, "sign": sign, "type": name}
+    for (layer, neuron), name in {(1, 5): "token", (1, 700): "none", (3, 9): "context"}.items()
+    for sign in SIGNS
+]
+
 
 @pytest.fixture(scope="module")
 def texts(corpus, tokenizer, tmp_path_factory):
@@ -339,7 +397,7 @@ def shown_sequences(texts, layer, neuron, sign):
 
 @pytest.fixture(scope="module")
 def tables(texts, tmp_path_factory):
-    """(layer, neuron) -> its five tables: a chunk of one neuron each."""
+    """(layer, neuron) -> its tables: a chunk of one neuron each."""
     folder = tmp_path_factory.mktemp("tables")
     found = {}
     for layer, neurons in LAYERS.items():
@@ -360,11 +418,13 @@ def tables(texts, tmp_path_factory):
                 "descriptions": ([d for d in DESCRIBED if (d["layer"], d["neuron"]) == (layer, neuron)], DESCRIPTIONS),
                 "scores": (scored, SCORES),
                 "simulations": (simulations, SIMULATIONS),
+                "concepts": ([c for c in FOUND if (c["layer"], c["neuron"]) == (layer, neuron)], CONCEPT_SCORES),
+                "types": ([t for t in TYPED if t["layer"] == layer], NEURON_TYPES),
             }
             paths = {name: str(folder / f"{layer}-{neuron}-{name}.parquet") for name in content}
             for name, (rows, schema) in content.items():
                 write_table(pa.Table.from_pylist(rows, schema=schema), paths[name])
-            found[layer, neuron] = paths
+            found[layer, neuron] = paths | {"rules": str(ROOT / "config/concepts/lists.yaml")}
     return found
 
 
@@ -379,7 +439,8 @@ def site(tables, texts, smollm2, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     chunks = list(tables.values())
     lists = ([chunk[name] for chunk in chunks] for name in ("descriptions", "scores", "statistics"))
-    build_atlas(*lists, output=str(folder / "atlas.parquet"))
+    concepts, types = ([chunk[name] for chunk in chunks] for name in ("concepts", "types"))
+    build_atlas(*lists, str(folder / "atlas.parquet"), concepts=concepts, types=[types[0], types[2]])
     parts = {layer: [f"chunk-{i}" for i in range(len(neurons))] for layer, neurons in LAYERS.items()}
     for layer, neurons in LAYERS.items():
         for part, neuron in zip(parts[layer], neurons):
@@ -613,6 +674,63 @@ def test_filters_narrow(table):
     assert cells(table, 2) == ["5"]
     table.reload()  # filters live in the address
     wait_for_rows(table, 1)
+
+
+def test_rows_are_chosen_by_type(table):
+    assert [cells(table, column) for column in (10, 11)] == [
+        ["–", "0.25", "–", "–", "–", "–"], ["token", "context", "token", "none", "none", "context"]
+    ]  # fmt: skip
+    table.select_option("[name=type]", "context")
+    wait_for_rows(table, 2)
+    assert cells(table, 2) == ["9", "9"]
+    table.fill("[name=q]", "type:token")
+    wait_for_rows(table, 0)
+    table.click("button[type=reset]")
+    wait_for_rows(table, 6)
+    table.fill("[name=q]", "type:none")
+    wait_for_rows(table, 2)
+
+
+def test_without_types_nothing_speaks_of_them(page, site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    for path in (tmp_path / "site/rows").iterdir():
+        path.write_text(re.sub(r'"(type|direct_score|direct_score_contrast)":\[.*?\],?', "", path.read_text()))
+    page.goto((tmp_path / "site/index.html").as_uri())
+    page.wait_for_selector("#rows tbody tr")
+    assert page.is_hidden("[name=type]") and page.is_hidden("th.type") and page.is_hidden("th.direct")
+
+
+def test_parts_are_shown_and_underlined_where_they_predict(page, site):
+    """A token is underlined where its own text says that the part holds, and nowhere else."""
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/positive")
+    page.wait_for_selector(".parts")
+    assert page.locator(".parts button").all_inner_texts() == ['the word "the"', "commas"]
+    assert "predicts 2" in page.inner_text(".parts") and "predicts 1.25" in page.inner_text(".parts")
+    assert "elsewhere it predicts 0.1" in page.inner_text("#neuron-view")
+    assert f"“{LONG.sentence}”" in page.inner_text("#neuron-view")  # another description is the chosen one
+    page.locator("details.group summary").last.click()
+    page.wait_for_function("() => document.querySelectorAll('.pair .fires').length")
+    found = page.locator("#neuron-view .text [data-token]").evaluate_all(
+        "all => all.map(e => [e.dataset.token, e.classList.contains('fires') ? e.dataset.part : null, e.title])"
+    )
+    expected = {"the": "0", ",": "1"}
+    assert {part for _, part, _ in found} == {"0", "1", None}
+    wrong = [(token, part) for token, part, _ in found if expected.get(token.strip().lower()) != part]
+    # A comma within a number, or "the" within a longer word, is another word's.
+    assert all(token.strip().lower() in expected and part is None for token, part in wrong) and len(wrong) < 5
+    assert all(('predicted 2 by “the word "the"”' in title) == (part == "0") for _, part, title in found)
+    page.click(".parts button >> nth=1")
+    lit = ".text .fires:not(.other)"
+    assert set(page.locator(lit).evaluate_all("all => all.map(e => e.dataset.part)")) == {"1"}
+    assert page.get_attribute(".parts button >> nth=1", "aria-pressed") == "true"
+    page.click(".parts button >> nth=1")
+    assert set(page.locator(lit).evaluate_all("all => all.map(e => e.dataset.part)")) == {"0", "1"}
+
+
+def test_where_no_concept_fits_no_part_is_shown(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/negative")
+    page.wait_for_selector("#neuron-view h2")
+    assert page.locator(".parts, .fires").count() == 0
 
 
 def test_sorting_puts_missing_scores_last(table):

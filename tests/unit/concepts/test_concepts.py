@@ -12,7 +12,7 @@ from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import KINDS, Predicate, Reader, stem_of, words_of
 from neuron_descriptions.concepts.search import DEFAULTS, FAVOUR, find_list, find_parts
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
-from neuron_descriptions.concepts.wording import INSIDE, NO_PATTERN, PLACES, Part, readable, sayable, sentence
+from neuron_descriptions.concepts.wording import INSIDE, NO_PATTERN, PLACES, SERIES, Part, readable, sayable, sentence
 
 VOCABULARY = read_vocabulary(str(ROOT / "config/concepts/lists.yaml"))
 READER = Reader(VOCABULARY)
@@ -51,6 +51,15 @@ def test_words_join_letters_with_letters_and_digits_with_digits():
         (["<|im_start|>", "user", "\n", "Hi"], "place", "turn", [0]),
         (["<|im_start|>", "user", "\n", "Hi"], "place", "role", [1]),
         (["<|im_start|>", "user", "\n", "Hi"], "in", "turn of user", [3]),
+        (["<|im_start|>", "user", "\n", "Hi"], "word", "user", []),
+        (["<|im_start|>", "ass", "istant", "\n", "Hi"], "piece", "istant", []),
+        (["<|im_start|>", "ass", "istant", "\n", "Hi"], "after", "assistant", []),
+        (["<|im_start|>", "ass", "istant", "\n", "Hi"], "following", "role", [3]),
+        ([" the", " user", " left"], "word", "user", [1]),
+        (["I", "'", "d", " go"], "word", "d", []),
+        (["I", "'", "d", " go"], "piece", "d", [2]),
+        ([" f", " of", " a"], "piece", "f", [0]),
+        ([" f", " of", " a"], "word", "a", [2]),
         (["house", " and", " house"], "place", "repeated", [2]),
         (["a", " mountain", " rose", "s"], "mentioned", "mountain", [2, 3]),
         (["it", " is", " not", " so"], "list", "negations", [2]),
@@ -285,6 +294,18 @@ def test_sentences_put_words_together():
     )
 
 
+def test_sentences_say_what_is_alike_together():
+    place = lambda *values: [Part(Predicate("place", value)) for value in values]  # noqa: E731
+    assert sentence(place("middle piece", "first piece")) == "the beginnings and middles of uncommon words"
+    assert sentence(place("third digit")) == "the third digits of numbers"
+    digits = [*place("first digit", "year"), *place("last digit")]
+    assert sentence(digits) == "the first and last digits of numbers; years"
+    follows = [Part(Predicate("after", "the")), Part(Predicate("following", "year"))]
+    assert sentence(follows) == 'what follows "the" or years'
+    pieces = [Part(Predicate("piece", piece)) for piece in ("ha", "e")]
+    assert sentence(pieces) == 'the word pieces "ha" and "e"'
+
+
 def test_every_kind_and_place_has_words():
     assert set(FAVOUR) == set(KINDS)
     text = ["<|im_start|>", "user", "\n", "A", " b", "c", " d_e", " 1", ",", "2", "0", "0", ".", "5", " (", "U", "S",
@@ -295,7 +316,7 @@ def test_every_kind_and_place_has_words():
             if predicate.kind in ("in",):
                 assert predicate.value in INSIDE
             elif predicate.kind == "place":
-                assert predicate.value in PLACES
+                assert predicate.value in PLACES or predicate.value in SERIES
             if predicate.kind not in ("in", "mentioned") and sayable(predicate):
                 assert sentence([Part(predicate)])
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from neuron_descriptions.concepts.vocabulary import is_debris
 from neuron_descriptions.descriptions.tokens import (
     Peak,
     context_of,
@@ -26,6 +27,8 @@ def peaks(*words, before="we saw"):
         (["a", " b", " c", " d", " e"], [0, 0, 0, 0, 1], Peak(" e", " b c d")),
         ([",", "000", " people"], [0, 5, 0], Peak("000", ",")),
         (["First"], [1], Peak("First", "")),
+        ([" un", "for", "gett", "able"], [0, 8, 1, 0], Peak("forgettable", " un", piece=True)),
+        (["<|im_start|>", "user", "\n"], [0, 8, 1], Peak("", "<|im_start|>")),
     ],
 )
 def test_peak_is_the_strongest_token_its_word_and_what_stands_before(tokens, acts, peak):
@@ -71,6 +74,23 @@ def test_description_says_words_form_and_context():
     assert found == 'words ending in "ing", such as "going", "seeing" and "eating"'
     assert describe_tokens(peaks("x", "y", "z")).endswith(', mostly after "saw"')
     assert describe_tokens([Peak(" ", "a"), Peak("", "b")]) is None
+
+
+@pytest.mark.parametrize("seed", [None, *range(20)])
+def test_no_way_to_say_it_holds_debris(seed):
+    """Special tokens, halves of characters and lone quotation marks are left out, pieces of words said to be such."""
+    ugly = [Peak("<|im_end|>", "x"), Peak(" \ufffd", "x"), Peak(' "', "x"), Peak('a"b', "x"), Peak("\x07", "x")]
+    ugly = [
+        *ugly,
+        Peak(" whole", "<|im_start|>user"),
+        Peak("ner", "ca", piece=True),
+        Peak(" dog", '"'),
+        Peak(" cat", '"'),
+    ]
+    found = describe_tokens(ugly, None if seed is None else np.random.default_rng(seed))
+    assert not is_debris(found) and "im_" not in found and '""' not in found
+    assert 'the word piece "ner"' in found and '"whole"' in found
+    assert describe_tokens(ugly[:5]) is None
 
 
 def test_there_are_several_ways_to_say_it_each_a_function_of_the_generator():

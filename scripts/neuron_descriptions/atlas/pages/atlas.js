@@ -1,6 +1,6 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FIELDS = ["q", "layer", "sign", "status", "min", "sort", "page", "neuron"];
+const FIELDS = ["q", "layer", "sign", "status", "type", "min", "sort", "page", "neuron"];
 let state = {};
 
 function readHash() {
@@ -145,7 +145,7 @@ async function start() {
     form.addEventListener("input", ({target}) => change({[target.name]: target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", min: "", layer: loadAll ? "" : state.layer}); });
+    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", type: "", min: "", layer: loadAll ? "" : state.layer}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
     if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],

@@ -35,10 +35,11 @@ function tokenText(token) {
     ? el("span", {class: "space"}, piece.replace(/\r?\n/, "↵").replace("\t", "⇥").replaceAll(" ", "·")) : piece);
 }
 
-// `second`: of the simulated row, which repeats the text and is neither read out nor copied.
-function shadedToken(token, value, largest, words, second = false) {
+// `second`: of the simulated row, which repeats the text and is neither read out nor copied. `part`: number of the part of
+// a description made of concepts that predicts here.
+function shadedToken(token, value, largest, words, second = false, part = undefined) {
   const strength = isNumber(value) && largest > 0 ? Math.min(1, Math.abs(value) / largest) : 0;
-  return el("span", {class: (value < 0 ? "negative" : "positive") + (second ? " second" : ""), style: `--a:${strength.toFixed(3)}`,
+  return el("span", {class: (value < 0 ? "negative" : "positive") + (second ? " second" : "") + (part === undefined ? "" : " fires"), "data-part": part, style: `--a:${strength.toFixed(3)}`,
     title: `${JSON.stringify(token)}  ${words}`, "data-token": second ? null : token, "aria-hidden": second ? "true" : null}, ...tokenText(token));
 }
 
@@ -53,10 +54,18 @@ function sequence(record, ...content) {
   return el("div", {class: "sequence"}, el("div", {class: "meta"}, meta.filter(Boolean).join(" · ")), ...content);
 }
 
+// Where which part of a description made of concepts predicts, and how a token says so.
+function predictions(record) {
+  const fires = new Map(record.fires ?? []);
+  const words = (i) => fires.has(i) ? `, predicted ${significant(record.parts?.[fires.get(i)]?.weight)} by “${record.parts?.[fires.get(i)]?.words}”` : "";
+  return {part: (i) => fires.get(i), words};
+}
+
 function exemplarLine(record, scale) {
+  const predicted = predictions(record);
   return sequence(record, shadedText({dir: "auto"}, record.tokens.map((token, i) => {
     const value = record.activations[i];
-    return shadedToken(token, value, value < 0 ? scale.negative : scale.positive, `activation ${significant(value)}`);
+    return shadedToken(token, value, value < 0 ? scale.negative : scale.positive, `activation ${significant(value)}${predicted.words(i)}`, false, predicted.part(i));
   })));
 }
 
@@ -64,13 +73,14 @@ function exemplarLine(record, scale) {
 function simulatedLine(record, sign) {
   const largestTrue = largestOf(record.activations);
   const direction = sign === "negative" ? -1 : 1;
+  const predicted = predictions(record);
   return sequence(record,
     el("div", {class: "meta"}, `largest: true ${significant(largestTrue)}, simulated ${significant(largestOf(record.simulated))} of 10`),
     shadedText({}, el("span", {class: "pair label", "aria-hidden": "true"}, el("span", {}, "true"), el("span", {}, "simulated")),
       record.tokens.map((token, i) => {
         const real = record.activations[i], guess = record.simulated[i];
-        const words = `true ${significant(real)}, simulated ${significant(guess)} of 10`;
-        return el("span", {class: "pair"}, shadedToken(token, real, largestTrue, words),
+        const words = `true ${significant(real)}, simulated ${significant(guess)} of 10${predicted.words(i)}`;
+        return el("span", {class: "pair"}, shadedToken(token, real, largestTrue, words, false, predicted.part(i)),
           shadedToken(token, isNumber(guess) ? direction * guess : null, 10, words, true));
       })));
 }

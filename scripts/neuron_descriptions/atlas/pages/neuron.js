@@ -67,6 +67,28 @@ function candidatesTable(sign) {
     el("td", {class: "small"}, candidate.explainer), el("td", {class: "small soft"}, ranks(candidate)))));
 }
 
+// The parts of a description made of concepts, which predict by themselves. A pressed one shows its tokens alone.
+function partsList(sign, chosen) {
+  const {parts, sentence, base} = sign.concepts ?? {parts: []};
+  if (!parts.length) return null;
+  const press = (event) => {
+    const button = event.currentTarget, on = button.getAttribute("aria-pressed") !== "true";
+    for (const other of button.closest("ol").querySelectorAll("button")) other.setAttribute("aria-pressed", String(on && other === button));
+    showPart(button.closest("section"));
+  };
+  return [el("h3", {}, "Parts that predict"), el("p", {class: "small soft"},
+    chosen?.description === sentence ? "This description predicts activations by itself, without a simulator. " : `The description made of concepts predicts by itself: “${sentence}”. `,
+    `Of the parts that hold at a token the first decides; elsewhere it predicts ${significant(base)}. Tokens where a part holds are `, el("span", {class: "fires"}, "underlined"),
+    " in the texts below; press a part to see its tokens alone."),
+  el("ol", {class: "parts"}, parts.map(({words, weight}, i) => el("li", {}, el("button", {type: "button", "aria-pressed": "false", "data-part": String(i), click: press}, words),
+    el("span", {class: "soft small"}, ` predicts ${significant(weight)}`))))];
+}
+
+function showPart(section) {
+  const only = section.querySelector(".parts [aria-pressed=true]")?.dataset.part;
+  for (const token of section.querySelectorAll(".text .fires")) token.classList.toggle("other", only !== undefined && token.dataset.part !== only);
+}
+
 const nullWords = (record) => isNumber(record.null_percentile) ? `The contrast score is above ${percentile(record.null_percentile)} of the nulls, and above `
   + `${percentile(record.best_null_percentile)} of the best of as many as there are candidates` : "";
 const madeOn = (record) => isNumber(record.n_top) ? ["top", "middle", "random"].map((kind) => `${record[`n_${kind}`]} ${kind}`).join(" + ") : "–";
@@ -96,7 +118,9 @@ function measures(sign) {
     ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
     ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
     ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`],
-    ["Selection score", number(sign.selection_score)]]))];
+    ["Selection score", number(sign.selection_score)],
+    ...isNumber(sign.direct_score) || isNumber(sign.direct_score_contrast) ? [["Direct score, contrast", `${number(sign.direct_score)}, ${number(sign.direct_score_contrast)}`]] : [],
+    ...sign.type ? [["Type", sign.type]] : []]))];
 }
 
 const keyMark = (name) => el("span", {class: "bar key"}, el("span", {class: name, style: "left:50%"}));
@@ -109,20 +133,23 @@ function signSection(neuron, signName) {
   const scale = {positive: largestOf(all, (v) => v > 0), negative: largestOf(all, (v) => v < 0)};
   const reason = reasonOf(sign), train = neuron.statistics?.train;
   const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
-  return el("section", {},
+  const section = el("section", {},
     chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
     reason ? el("p", {class: "message"}, isNumber(sign.score_contrast) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
     measures(sign),
     el("p", {}, verdict(sign)),
     legend,
+    partsList(sign, chosen),
     sign.candidates?.length ? [el("h3", {}, "Candidate descriptions"), candidatesTable(sign)] : null,
     exemplars.length ? [el("h3", {}, "Exemplars"), el("p", {class: "small soft"}, "Shading: ",
       swatch("positive", `${significant(scale.positive)}  `), swatch("negative", `−${significant(scale.negative)}`),
       ". Point at a token, touch it, or use the arrow keys in a text, for its activation."),
-    groups(exemplars, (record) => exemplarLine({...record, rarity: rarity(train, record.peak)}, scale))] : null,
+    groups(exemplars, (record) => exemplarLine({...record, rarity: rarity(train, record.peak), parts: sign.concepts?.parts}, scale))] : null,
     simulated.length ? [el("h3", {}, "True against simulated"), el("p", {class: "small soft"},
       "Above, the neuron's real activations; below, what the simulator predicts from the description alone (0 to 10). The real ones are shaded relative to the line's largest, the simulated ones on their scale of 0 to 10."),
-    groups(simulated, (record) => simulatedLine(record, signName))] : null);
+    groups(simulated, (record) => simulatedLine({...record, parts: sign.concepts?.parts}, signName))] : null);
+  section.addEventListener("toggle", () => showPart(section), true);  // texts that are built when they are opened
+  return section;
 }
 
 function drawNeuron(neuron, signName) {

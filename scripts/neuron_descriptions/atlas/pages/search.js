@@ -1,11 +1,11 @@
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
-const FIELD = /^(layer|neuron|sign|status):(.+)$/;
+const FIELD = /^(layer|neuron|sign|status|type):(.+)$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
 
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
-// layer:5-15, neuron:699, sign:+ and status:at_chance choose rows.
+// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows.
 function searchTerms(text) {
   return [...text.toLowerCase().matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const word = quoted === undefined ? whole : (field ?? "") + quoted;
@@ -20,6 +20,7 @@ function searchTerms(text) {
     }
     if (name === "sign") return {test: (row) => row.sign === (SIGN_NAMES[value] ?? value)};
     if (name === "status") return {test: (row) => [statusOf(row), row.status].includes(value.replaceAll(/[ -]/g, "_"))};
+    if (name === "type") return {test: (row) => row.type === value};
     return word ? {word, test: (row) => row.text.includes(word)} : null;
   }).filter(Boolean);
 }
@@ -38,6 +39,7 @@ function rowFilter() {
   if (loadAll && state.layer) tests.push((row) => String(row.layer) === state.layer);
   if (state.sign) tests.push((row) => row.sign === state.sign);
   if (state.status) tests.push((row) => statusOf(row) === state.status);
+  if (state.type) tests.push((row) => row.type === state.type);
   if (state.min !== "" && isNumber(Number(state.min))) tests.push((row) => isNumber(row.score) && row.score >= Number(state.min));
   return (row) => tests.every((test) => test(row));
 }

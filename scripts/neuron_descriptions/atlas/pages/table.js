@@ -57,7 +57,9 @@ function drawRow(row, axis, searched) {
     cell("tokens_score", "tokens", number(natural.tokens)),
     el("td", {class: "contrast number", "data-label": "contrast", title: interval(contrast) || null}, number(contrast.score)),
     el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance)),
-    el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords));
+    el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
+    cell("direct", "direct", number(row.direct_score)),
+    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
 }
 
 function drawTable() {
@@ -65,11 +67,15 @@ function drawTable() {
   const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
   const page = Math.min(pages, Math.max(1, parseInt(state.page, 10) || 1));
   const from = (page - 1) * PAGE_ROWS;
-  for (const field of ["q", "layer", "sign", "status", "min"]) {
+  for (const field of ["q", "layer", "sign", "status", "type", "min"]) {
     const control = byId("filters").elements[field];
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
   if (!loadAll) byId("filters").elements.layer.value = wantedLayers()[0]?.layer ?? "";
+  const has = (name) => total.some((row) => row[name] !== null && row[name] !== undefined);
+  byId("of-type").hidden = !has("type");
+  byId("rows").classList.toggle("untyped", !has("type"));
+  byId("rows").classList.toggle("undirected", !has("direct_score"));
   byId("rows-view").before(legend);
   drawSummary(rows, total.length);
   markSort(axis);
