@@ -17,6 +17,7 @@ rule build_atlas:
         descriptions=all_chunks(TABLES["descriptions"]),
         scores=all_chunks(TABLES["scores"]),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
+        scorers=scorer_tables(),
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -42,6 +43,7 @@ rule write_details:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        scorers=scorer_parts,
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -140,6 +142,7 @@ rule write_neuron_page:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        scorers=scorer_parts,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:

@@ -110,3 +110,9 @@ rule score:
 
 
 include: "given.smk"
+include: "common/scorers.smk"
+
+
+if SCORERS:
+
+    include: "scorers.smk"

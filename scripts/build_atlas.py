@@ -6,5 +6,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         descriptions=snakemake.input.descriptions,
         scores=snakemake.input.scores,
         statistics=snakemake.input.statistics,
+        scorers=snakemake.input.scorers,
         output=snakemake.output.atlas,
     )

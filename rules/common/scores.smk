@@ -12,6 +12,7 @@ SCORING = tracked(
         "null_neurons",
         "null_descriptions",
         "descriptions",
+        "scorers",
     ],
 )
 

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, read_tables, whole, write_table
@@ -146,9 +147,11 @@ def standing(
     return "not shown" if score > mark else "at chance", ", ".join(failed)
 
 
-def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str], output: str) -> None:
+def build_atlas(
+    descriptions: list[str], scores: list[str], statistics: list[str], output: str, scorers: list[str] | None = None
+) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
-    their neurons, or of more."""
+    their neurons, or of more; scorers: tables of further scores, which bring columns."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
     files = list(zip(descriptions, scores))
@@ -157,7 +160,9 @@ def build_atlas(descriptions: list[str], scores: list[str], statistics: list[str
         of_layer = pc.equal(train["layer"], described["layer"][0])
         of_chunk = pc.is_in(train["neuron"], described["neuron"].combine_chunks())
         rows += atlas_rows(described, read_table(s, SCORES), train.filter(pc.and_(of_layer, of_chunk)))
-    write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
+    added = Added(scorers or [])
+    rows = [row | added.values(row) for row in rows]
+    write_table(pa.Table.from_pylist(rows, schema=added.schema()), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
         "%d rows: %s",

@@ -247,7 +247,7 @@ def check_atlas(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[in
             read_tables(files[name], schema, only)
             for name, schema in (("descriptions", DESCRIPTIONS), ("scores", SCORES), ("statistics", STATISTICS))
         ]
-        rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)]).to_pylist()
+        rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)], ATLAS.names).to_pylist()
         stored = {(row["neuron"], row["sign"]): row for row in rows}
         for row in atlas_rows(*read):
             here = stored.get((row["neuron"], row["sign"]), {})
