@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
+from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.detection import detected, precision_interval
 from neuron_descriptions.scores.opening import Described, Details, Job, Row
 from neuron_descriptions.scores.passages import SILENT
 from neuron_descriptions.scores.simulation import one_side

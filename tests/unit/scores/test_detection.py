@@ -22,8 +22,9 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores import detection
+from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import scorer_schema
-from neuron_descriptions.scores.detection import DetectionScorer, detected, precision_interval
+from neuron_descriptions.scores.detection import DetectionScorer
 from neuron_descriptions.scores.judging import LogitJudge
 from neuron_descriptions.scores.opening import SCORERS, Described, Job, documentation, run_scorer
 from neuron_descriptions.scores.passages import Passages
