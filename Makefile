@@ -93,6 +93,7 @@ format: .venv/ready ## what lint would complain about, mended
 docs: .venv/ready ## generated pages: configuration, columns, rule graph
 	cd scripts && ../$(BIN)/python -m neuron_descriptions.config.reference
 	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.tables
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.scores.opening
 	$(BIN)/python tests/rule_graph.py
 
 .venv/ready: requirements.lock

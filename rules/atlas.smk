@@ -20,6 +20,7 @@ rule build_atlas:
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
         concepts=CONCEPT_SCORES,
         types=TYPES,
+        scorers=scorer_tables(),
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -48,6 +49,7 @@ rule write_details:
         **{name: part_table(path) for name, path in TABLES.items()},
         **natural_of_layer(),
         **executable_of_part(),
+        scorers=scorer_parts,
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -148,6 +150,7 @@ rule write_neuron_page:
         **{name: part_table(path) for name, path in TABLES.items()},
         **executable_of_part(),
         natural=natural_of_neuron,
+        scorers=scorer_parts,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:

@@ -118,3 +118,9 @@ if HAS_NATURAL:
 
 
 include: "given.smk"
+include: "common/scorers.smk"
+
+
+if SCORERS:
+
+    include: "scorers.smk"

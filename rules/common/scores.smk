@@ -14,6 +14,7 @@ SCORING = tracked(
         "descriptions",
         "natural",
         "pool_nulls",
+        "scorers",
     ],
 )
 

@@ -91,6 +91,10 @@ MARKS = {
     "kinds": 'Literal["prompted", "finetuned"]',
     "kind_list": "# The key `kind` of the section -> how it is made.",
     "kind_entry": '    "finetuned": _finetuned,\n',
+    "scorer_union": "Detection | SimulatedDetection",
+    "before_scorers": "# Every scorer: to add one",
+    "before_scorer_list": "# The key `kind` of the section -> its class.",
+    "scorer_list": '    "simulated_detection": _simulated_detection,\n',
 }
 
 
@@ -187,6 +191,118 @@ def test_a_simulator_is_a_kind_a_class_and_an_entry(tmp_path, smollm2):
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[10.0, 10.0, 0.0, 10.0, 0.0], [0.0] * 4]
+
+
+LENGTH_SECTION = '''class Length(Section):
+    """The length of a description."""
+
+    kind: Literal["length"]
+    """`length`: longer is worse."""
+    most: PositiveInt = 60
+    """Characters of a description that scores 0."""
+
+
+# Every scorer: to add one'''
+
+LENGTH_SCORER = '''"""Scores descriptions by their length."""
+
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from neuron_descriptions.scores.columns import Column
+
+
+class LengthScorer:
+    """1 for an empty description, 0 from `most` characters on."""
+
+    columns = (Column("brevity", pa.float64(), "brevity", "How short the description is, from 0 to 1."),)
+    details = (("characters", pa.int32()),)
+
+    def __init__(self, most):
+        self.most = most
+
+    @classmethod
+    @contextmanager
+    def open(cls, job):
+        yield cls(job.section.most)
+
+    def score(self, described):
+        best = min(described.candidates, key=lambda row: len(row["description"]))
+        length = len(best["description"])
+        brevity = max(0.0, 1 - length / self.most)
+        return {"candidate": best["candidate"], "status": "ok", "brevity": brevity, "characters": length}
+'''
+
+LENGTH_ENTRY = """def _length() -> type[Scorer]:
+    from neuron_descriptions.scores.length import LengthScorer
+
+    return LengthScorer
+
+
+# The key `kind` of the section -> its class."""
+
+# What a job does with it: from the configuration to the atlas and its page's legend.
+SCORE = """
+import json, sys, yaml
+import pyarrow as pa
+from neuron_descriptions.atlas.building import build_atlas
+from neuron_descriptions.atlas.further import read_atlas
+from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.scorers import Scorer
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.harvest.tables import STATISTICS
+from neuron_descriptions.scores.opening import Job, documentation, run_scorer
+from neuron_descriptions.scores.tables import SCORES
+
+section = restored(Scorer, tracked(load_config(yaml.safe_load(open(sys.argv[1]))).scores.scorers["short"]))
+who = {"layer": 1, "neuron": 5}
+rows = [{**who, "sign": "positive", "candidate": n, "description": text, "status": "ok", "explainer": "x"}
+        for n, text in enumerate(("twelve chars", "six ch"))]
+rows.append({**who, "sign": "negative", "candidate": 0, "status": "unparsed", "explainer": "x"})
+write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), "d.parquet")
+write_table(SCORES.empty_table(), "s.parquet")
+write_table(pa.Table.from_pylist([{"split": "train", **who, "min": -1.0, "max": 1.0}], schema=STATISTICS), "t.parquet")
+run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, {}, "", 0, 1), "l.parquet")
+build_atlas(["d.parquet"], ["s.parquet"], ["t.parquet"], "a.parquet", ["l.parquet"])
+atlas, added = read_atlas("a.parquet")
+print(json.dumps({
+    "rows": atlas.select(["sign", "short_status", "short_brevity"]).to_pylist(),
+    "legend": [[c.name, c.heading, c.words] for c in added], "docs": "## `length`" in documentation(),
+}))
+"""
+
+
+def test_a_scorer_is_a_section_a_class_and_an_entry(tmp_path):
+    project = Project(tmp_path / "toy")
+    before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    library = project.folder / "scripts/neuron_descriptions"
+    union = MARKS["scorer_union"] + " | Length"
+    insert(library / "config/scorers.py", before_scorers=LENGTH_SECTION, scorer_union=union)
+    (library / "scores/length.py").write_text(LENGTH_SCORER)
+    entry = MARKS["scorer_list"] + '    "length": _length,\n'
+    insert(library / "scores/opening.py", before_scorer_list=LENGTH_ENTRY, scorer_list=entry)
+    assert len([p for p in project.folder.rglob("*.py") if before.get(p) != p.read_bytes()]) == 3
+
+    config = changed(tiny_config(), scores__scorers={"short": {"kind": "length", "most": 24}})
+    assert project.planned(config)["run_scorer"] == 2
+    done = subprocess.run(
+        [sys.executable, "-c", SCORE, project.folder / "run.yaml"],
+        env=os.environ | {"PYTHONPATH": str(project.folder / "scripts")},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["rows"] == [
+        {"sign": "positive", "short_status": "ok", "short_brevity": 0.75},
+        {"sign": "negative", "short_status": "no_description", "short_brevity": None},
+    ]
+    assert found["legend"][1] == ["short_brevity", "short: brevity", "How short the description is, from 0 to 1."]
+    assert found["docs"]
 
 
 def refused(project: Project, config: dict) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_footer, read_table, read_tables, whole, write_table
@@ -232,11 +233,12 @@ def build_atlas(
     pool_nulls: bool = False,
     concepts: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
+    scorers: Sequence[str] | None = None,
 ) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
     their neurons, or of more; natural: scores on text as it comes, of whole layers; pool_nulls: compare with the nulls
-    of all neurons of the layer and sign; concepts: their direct scores, of the same chunks; types: as statistics; where
-    the run has these."""
+    of all neurons of the layer and sign; concepts: their direct scores, of the same chunks; types: as statistics;
+    scorers: tables of further scores, which bring columns; where the run has these."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
     typed = read_tables(list(types), NEURON_TYPES) if types else None
@@ -251,7 +253,9 @@ def build_atlas(
             types=_of_chunk(typed, described) if typed is not None else None,
         )
         rows += atlas_rows(described, read_table(s, SCORES), _of_chunk(train, described), beside)
-    write_table(pa.Table.from_pylist(rows, schema=ATLAS), output)
+    added = Added(list(scorers or []))
+    rows = [row | added.values(row) for row in rows]
+    write_table(pa.Table.from_pylist(rows, schema=added.schema()), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
         "%d rows: %s",

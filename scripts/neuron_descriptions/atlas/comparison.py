@@ -42,7 +42,7 @@ def compare(folder: str) -> dict[str, Any]:
 
     folder: a run's results. Raises ValueError where no row has status ok.
     """
-    rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")]).to_pylist()
+    rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")], ATLAS.names).to_pylist()
     if not rows:
         raise ValueError(f"{folder}: no row has status ok, so there is nothing to compare")
     config = json.loads(Path(folder, "atlas", "provenance.json").read_text())["config"]

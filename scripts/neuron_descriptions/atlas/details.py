@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuron_descriptions.atlas.building import ON_PANEL, Beside, Key, atlas_rows, by_sign, list_shown, read_natural
+from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
@@ -33,8 +34,10 @@ class Details:
         n_exemplars: int,
     ):
         """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files; where the run has these,
-        concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file."""
+        natural -> file, concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file,
+        scorers -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
+        self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
         shown = [*only, ("rank", "<", n_exemplars)]
@@ -98,6 +101,7 @@ class Details:
                 for name in ("chance", "chance_failed", "n_nulls", "n_top", "n_middle", "n_random", "type")
             },
             "concepts": None if listed is None or parts is None else _said(listed["sentence"], parts),
+            **self._further(key),
             "candidates": [
                 {
                     "candidate": c["candidate"],
@@ -125,6 +129,14 @@ class Details:
                 if r["split"] == "test"
             ],
         }
+
+    def _further(self, key: Key) -> dict[str, Any]:
+        """Pairs of a heading and a value, of further scores; nothing where there are none."""
+        if not self.added.columns:
+            return {}
+        values = self.added.values(dict(zip(("layer", "neuron", "sign"), key)))
+        shown = {name: rounded(value) if isinstance(value, float) else value for name, value in values.items()}
+        return {"further": [[column.heading, shown[name]] for name, column in self.added.columns.items()]}
 
     def _sequence(self, row: dict, parts: ConceptList | None) -> dict[str, Any]:
         source, tokens = self.texts[row["split"]][row["seq_id"]]

@@ -33,7 +33,7 @@ def _drawing(output: str, width: float, columns: int = 1) -> Iterator[Any]:
 
 def plot_scores(atlas: str, output: str) -> None:
     """Draw each layer's scores beside what chance and the token baseline get."""
-    table = read_table(atlas, ATLAS, [("status", "=", "ok")])
+    table = read_table(atlas, ATLAS, [("status", "=", "ok")], ATLAS.names)
     layers = sorted(set(table["layer"].to_pylist()))
     series = (
         ("score", "description", OWN),

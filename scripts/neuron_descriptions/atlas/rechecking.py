@@ -253,7 +253,7 @@ def check_atlas(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[in
             for name, schema in (("concept_scores", CONCEPT_SCORES), ("types", NEURON_TYPES))
         )
         natural, pools = read_natural(files.get("natural", []), only), gather_nulls(files.get("pooled", []))
-        rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)]).to_pylist()
+        rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)], ATLAS.names).to_pylist()
         stored = {(row["neuron"], row["sign"]): row for row in rows}
         for row in atlas_rows(described, scored, statistics, Beside(natural, concepts, types, pools)):
             here = stored.get((row["neuron"], row["sign"]), {})

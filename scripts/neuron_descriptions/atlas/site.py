@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import compress
 from pathlib import Path
@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuron_descriptions.atlas.details import Details, rounded
+from neuron_descriptions.atlas.further import read_atlas
 from neuron_descriptions.atlas.tables import ATLAS, COLUMNS
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.descriptions.tables import ACCOUNTS
 from neuron_descriptions.panel.tables import TYPES
+from neuron_descriptions.scores.columns import Column
 
 PAGES = Path(__file__).parent / "pages"
 SCRIPTS = ("helpers", "charts", "neuron", "search", "table", "atlas")  # one script, in this order
@@ -42,7 +44,8 @@ def write_neuron_page(about: dict[str, str], layer: int, details: Details, outpu
     """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator."""
     neuron = details.neurons[0]
     data = {"kind": "neuron", **about, "neuron": details.neuron(layer, neuron)}
-    _write_page(f"Layer {layer}, neuron {neuron} of {about['subject']}", data, output)
+    further = list(details.added.columns.values())
+    _write_page(f"Layer {layer}, neuron {neuron} of {about['subject']}", data, output, further)
 
 
 def write_atlas_page(
@@ -66,14 +69,15 @@ def write_atlas_page(
     probe: what the simulator's probe found;
     details: of all chunks, in their order; rows: one output per layer, in their order.
     """
-    table = read_table(atlas, ATLAS)
+    table, further = read_atlas(atlas)
+    shown_columns = [*SHOWN, *(column.name for column in further)]
     layers: list[dict[str, Any]] = []
     for_report: dict[int, dict[str, list]] = {}
     best = _best(table["score"])
     for (layer, names), file in zip(parts.items(), rows):
         of_layer = table.filter(pc.equal(table["layer"], layer))
-        columns: dict[str, list] = {name: of_layer[name].to_pylist() for name in SHOWN}
-        for name in (n for n in SHOWN if pa.types.is_floating(ATLAS.field(n).type)):
+        columns: dict[str, list] = {name: of_layer[name].to_pylist() for name in shown_columns}
+        for name in (n for n in shown_columns if pa.types.is_floating(table.schema.field(n).type)):
             columns[name] = [rounded(value) for value in columns[name]]
         columns["part"] = [names[i // (chunk_size * len(SIGNS))] for i in range(len(of_layer))]
         with whole(file) as part:
@@ -88,12 +92,12 @@ def write_atlas_page(
         data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
     data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the neurons of {about['subject']} respond to"
-    _write_page(title, data | {"layers": layers}, output)
+    _write_page(title, data | {"layers": layers}, output, further)
 
     files = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))
     shown = [{"layer": layer, "n_rows": len(columns["neuron"])} for layer, columns in for_report.items()]
     packed = _packed(for_report, _neurons(for_report, files))
-    _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, report)
+    _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, report, further)
 
 
 # --- the page in a report ---
@@ -147,7 +151,7 @@ def _json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _write_page(title: str, data: dict[str, Any], output: str) -> None:
+def _write_page(title: str, data: dict[str, Any], output: str, further: Sequence[Column] = ()) -> None:
     import jinja2
 
     template = jinja2.Template((PAGES / "atlas.html").read_text())
@@ -156,7 +160,7 @@ def _write_page(title: str, data: dict[str, Any], output: str) -> None:
         css=(PAGES / "atlas.css").read_text(),
         js="\n".join((PAGES / f"{name}.js").read_text() for name in SCRIPTS),
         types=TYPES,
-        columns={column.name: column for column in COLUMNS},
+        columns={column.name: column for column in (*COLUMNS, *further)},
         data=_json(data),
     )
     with whole(output) as part:

@@ -1,19 +1,10 @@
 """The atlas's columns, declared once: table, legend of the pages and docs/reference/atlas.md are made from them."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
-
-class Column(NamedTuple):
-    """A column of the atlas."""
-
-    name: str
-    type: pa.DataType
-    heading: str  # on the pages
-    words: str  # what it says, in plain English
-
+from neuron_descriptions.scores.columns import Column
 
 COLUMNS = (
     Column("layer", pa.int16(), "Layer", "Layer of the subject model; the first is 0."),
@@ -266,7 +257,8 @@ def documentation() -> str:
             "",
             "Generated from scripts/neuron_descriptions/atlas/tables.py by `make docs`; do not edit.",
             "",
-            "`atlas/atlas.parquet` has a row per neuron and sign. Empty means: not known, or not defined.",
+            "`atlas/atlas.parquet` has a row per neuron and sign. Empty means: not known, or not defined. Further"
+            " scores add [columns of their own](scorers.md).",
             "",
             "| column | type | meaning |",
             "| --- | --- | --- |",

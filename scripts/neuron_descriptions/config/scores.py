@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from neuron_descriptions.config.base import Dtype, NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
+from neuron_descriptions.config.scorers import Scorer, ScorerName
 
 
 class Simulator(Section):
@@ -81,6 +82,9 @@ class Scores(Section):
     """Resamples (of sequences) behind a confidence interval."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Level of the interval."""
+    scorers: dict[ScorerName, Scorer] = {}
+    """Further scores, by names of your own: each name begins the names of its columns in the atlas, as `detection` does
+    in `detection_average_precision`."""
 
     @field_validator("probe", mode="before")
     @classmethod

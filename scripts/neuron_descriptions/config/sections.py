@@ -98,6 +98,7 @@ def _check_models(config: Config) -> None:
         ("descriptions.explainer.model", None if isinstance(explainer, Endpoint) else explainer.model),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
         ("scores.simulator.model", config.scores.simulator.model),
+        *_judges(config),
         ("training.base", getattr(config.training, "base", None)),
         ("explainer_training.base", getattr(config.explainer_training, "base", None)),
         *((f"models.{name}.base", base) for name, base in made_of.items()),
@@ -128,6 +129,12 @@ def _check_what_exemplars_need(config: Config) -> None:
             "panel: leave it out; it needs exemplars.source: harvest, since published exemplars come without"
             " activations on other text"
         )
+
+
+def _judges(config: Config) -> list[tuple[str, str | None]]:
+    """Keys of the scorers' models, and what they name."""
+    judges = {name: getattr(section, "judge", None) for name, section in config.scores.scorers.items()}
+    return [(f"scores.scorers.{name}.judge.model", j.local_model()) for name, j in judges.items() if j is not None]
 
 
 def _check_counts(config: Config) -> None:

@@ -11,6 +11,7 @@ from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.models import HubModel
+from neuron_descriptions.config.scorers import Detection
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
@@ -208,6 +209,27 @@ def _explainer_training_stages(r: _Reckoning, training: ExplainerTraining, promp
     ]  # fmt: skip
 
 
+def _scorer_stages(r: _Reckoning) -> list[Stage]:
+    """Further scores: a judge reads every passage with a description, of the neuron and of others."""
+    config, p, found = r.config, r.p, []
+    for section in config.scores.scorers.values():
+        read, remote, prices, model = 0.0, False, None, None
+        if isinstance(section, Detection):
+            passages = section.positives + section.random + section.close + section.panel
+            remote = isinstance(section.judge, Endpoint)
+            prices = section.judge.prices if isinstance(section.judge, Endpoint) else None
+            model = None if remote else section.judge.local_model()
+            several = section.passages_per_request if remote else 1
+            read = r.signs * (1 + section.nulls) * passages * (r.text + (PROMPT + DESCRIPTION) / several)
+        seconds = r.model_job(model, read / r.chunks) if model else r.reading(r.signs / r.chunks, p.rows)
+        found.append(
+            Stage("ask_scorer" if remote else "run_scorer", r.chunks, seconds, r.megabytes(model, r.chunk_data),
+                  int(model is not None), read=read, kept=r.signs * ROW + TABLE * r.chunks,
+                  endpoint=read * prices.prompt / 1e6 if prices else 0.0, in_turn=remote)
+        )  # fmt: skip
+    return found
+
+
 def on_processor(config: Config, cores: int) -> Config:
     """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
     preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "gpu_hour": 0.0}
@@ -308,6 +330,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
               r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
               kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
         *natural,
+        *_scorer_stages(r),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
               kept=details),
         Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),

@@ -24,7 +24,7 @@ NONE = "explainer_training: no held-out neuron (a tenth is) has a score; choose 
 
 def held_out_scores(folder: str | Path) -> Scores:
     """Scores on test text of a run's held-out neurons and signs that have one. Raises ValueError where none has."""
-    rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")]).to_pylist()
+    rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")], ATLAS.names).to_pylist()
     found = {
         (row["layer"], row["neuron"], row["sign"]): row["score_contrast"]
         for row in rows

@@ -120,7 +120,8 @@ function measures(sign) {
     ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`],
     ["Selection score", number(sign.selection_score)],
     ...isNumber(sign.direct_score) || isNumber(sign.direct_score_contrast) ? [["Direct score, contrast", `${number(sign.direct_score)}, ${number(sign.direct_score_contrast)}`]] : [],
-    ...sign.type ? [["Type", sign.type]] : []]))];
+    ...sign.type ? [["Type", sign.type]] : [],
+    ...(sign.further ?? []).map(([heading, value]) => [heading, isNumber(value) && !Number.isInteger(value) ? number(value) : value ?? "–"])]))];
 }
 
 const keyMark = (name) => el("span", {class: "bar key"}, el("span", {class: name, style: "left:50%"}));

@@ -1,0 +1,94 @@
+# Further scorers: what each needs and depends on. No rules.
+from neuron_descriptions.config.scorers import scorers as scorer_kinds
+from neuron_descriptions.scores.questions import read_judge_template
+
+SCORERS = CFG.scores.scorers
+SCORER_TABLE = "<results>/scorers/{scorer}/layer-{layer}/{part}.parquet"
+# Library modules of the kinds of scorers, by kind.
+SCORER_MODULES = {kind: f"scores/{kind}" for kind in scorer_kinds()}
+
+
+def judge_of(name):
+    """The section of the model that a scorer asks, if it asks one."""
+    return getattr(SCORERS[name], "judge", None)
+
+
+# Those that ask an endpoint; all others run where models are.
+ASKING = [name for name in SCORERS if getattr(judge_of(name), "remote", False)]
+RUNNING = [name for name in SCORERS if name not in ASKING]
+
+
+def judge_prompt(name):
+    """A judge's prompt file, tried out before any job starts."""
+    path = project_file(SCORERS[name].prompt, f"scores.scorers.{name}.prompt")
+    try:
+        read_judge_template(path)
+    except ValueError as error:
+        raise WorkflowError(f"scores.scorers.{name}.prompt: {error}") from None
+    return path
+
+
+JUDGE_PROMPTS = {name: judge_prompt(name) for name in SCORERS if judge_of(name)}
+
+
+def judge_model(name):
+    """Name of the model whose weights or tokenizer a judge needs, if any."""
+    return judge_of(name).local_model() if judge_of(name) else None
+
+
+def judge_folder(wildcards):
+    """Its folder."""
+    model = judge_model(wildcards.scorer)
+    return model_folder(model) if model else []
+
+
+def of_scorer(wildcards):
+    """A scorer's settings, without what decides nothing."""
+    section, judge = SCORERS[wildcards.scorer], judge_of(wildcards.scorer)
+    said = tracked(section, exclude=["judge", "prompt"])
+    return said | ({"judge": tracked(judge, exclude=ACCESS_KEYS)} if judge else {})
+
+
+def modules_apart(wildcards):
+    """Modules that a scorer's job does not load: other scorers and other clients."""
+    kind, judge = SCORERS[wildcards.scorer].kind, judge_of(wildcards.scorer)
+    others = {f"clients/{client}" for client in clients()}
+    others -= {f"clients/{judge.client}"} if judge else set()
+    return others | {m for other, m in SCORER_MODULES.items() if other != kind}
+
+
+def scorer_access(wildcards, threads):
+    """What no score depends on: made from `threads`, Snakemake does not compare it."""
+    judge, name = judge_of(wildcards.scorer), wildcards.scorer
+    access = judge.model_dump(include=set(ACCESS_KEYS)) if judge else {}
+    return {
+        "requests": f"results/{CFG.run}/requests",
+        "part": f"scorers/{name}/layer-{wildcards.layer}/{wildcards.part}",
+        "prices": None,
+        **access,
+    }
+
+
+def scorer_environment(wildcards):
+    """The environment of a scorer that asks no endpoint."""
+    judge = judge_of(wildcards.scorer)
+    return f"../envs/{judge.environment() if judge else 'models'}.yaml"
+
+
+def scorer_parts(wildcards):
+    """Input function: a part's tables of all scorers."""
+    paths = (SCORER_TABLE.replace("{scorer}", name) for name in SCORERS)
+    return [part_table(path)(wildcards) for path in paths]
+
+
+def scorer_tables():
+    """Tables of all scorers and chunks."""
+    paths = (SCORER_TABLE.replace("{scorer}", name) for name in SCORERS)
+    return [table for path in paths for table in all_chunks(path)]
+
+
+# Of the simulation's settings: those that scorers share.
+SCORER_NUMBERS = {
+    name: getattr(CFG.scores, name)
+    for name in ("top", "middle", "bootstrap", "confidence")
+}

@@ -1,0 +1,55 @@
+"""Section `scores.scorers`: further scores of the descriptions, each with a table and columns of its own."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, StringConstraints
+
+from neuron_descriptions.config.base import NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
+from neuron_descriptions.config.explainers import Explainer
+
+# A scorer's name begins the names of its columns.
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+
+
+class Detection(Section):
+    """A model reads the description and says of each of some test passages whether the neuron is active in it."""
+
+    kind: Literal["detection"]
+    """`detection`: which passages activate the neuron, by its description alone? Needs a model, and no simulator."""
+    judge: Explainer
+    """The model that is asked, with the keys of `descriptions.explainer`. With the client `transformers` the chances of
+    "yes" and "no" are read, and nothing is generated; any other client is asked for a list of answers."""
+    prompt: UserPath = "config/prompts/detection.yaml"
+    """Prompt file."""
+    positives: PositiveInt16 = 10
+    """Passages in which the neuron is active, spread evenly over the range of activations of the exemplars that the
+    simulation takes (`scores.top`, `scores.middle`)."""
+    random: NonNegativeInt16 = 10
+    """Random passages in which it is silent: exemplars of the test split."""
+    close: NonNegativeInt16 = 5
+    """Passages in which it is silent although they hold a token at which it peaks elsewhere; with a panel, if there are
+    too few of these, passages in which the most similar neuron of the layer is strongest."""
+    panel: NonNegativeInt16 = 0
+    """Further random passages in which it is silent, from the panel; none without one."""
+    nulls: NonNegativeInt16 = 3
+    """Descriptions of other neurons that are judged on the same passages. Each costs as much as the description."""
+    passages_per_request: PositiveInt = 5
+    """Passages that a client is asked about at once. A local model reads each for itself."""
+
+
+class SimulatedDetection(Section):
+    """Detection as the simulator's predictions answer it: a passage counts as strong as its strongest predicted token.
+    It costs nothing further, and is made on the sequences of the simulation alone."""
+
+    kind: Literal["simulated_detection"]
+    """`simulated_detection`: read from the predictions that the score is made of."""
+
+
+# Every scorer: to add one, its section joins these.
+Scorer = Annotated[Detection | SimulatedDetection, Field(discriminator="kind")]
+
+
+def scorers() -> dict[str, type[Section]]:
+    """Every scorer: the value of its key `kind` -> its section."""
+    sections = get_args(get_args(Scorer)[0])
+    return {get_args(section.model_fields["kind"].annotation)[0]: section for section in sections}

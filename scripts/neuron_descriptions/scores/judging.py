@@ -1,0 +1,115 @@
+"""Judges: which of some passages a description fits, by a model that is asked.
+
+A local model reads each passage for itself, and the chance of "yes" is read from its logits: nothing is generated. Any
+other client is asked for a list of answers, which is read strictly.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+
+from neuron_descriptions.clients.base import Answer, Client, Request
+from neuron_descriptions.clients.journal import Journal
+from neuron_descriptions.clients.opening import Job, open_client
+from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.common.streams import key
+from neuron_descriptions.config.explainers import ACCESS_KEYS, TransformersExplainer
+from neuron_descriptions.models.conversations import plain_ids
+from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
+from neuron_descriptions.simulators.simulating import _Expectation, _Row
+
+REFUSED, UNPARSED = "refused", "unparsed"
+Verdict = float | str  # the chance of "yes", 0 to 1; or REFUSED or UNPARSED
+_ANSWER_TOKENS = 8  # of one answer in a list, at most; and so many more of the list
+_LIST_TOKENS = 32
+
+
+class Judge(Protocol):
+    """Answers questions."""
+
+    def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
+        """Per question, a verdict for each passage. group: of what may be run together, such as a neuron."""
+
+
+class ListJudge:
+    """Asks a client about several passages at once."""
+
+    def __init__(self, client: Client, journal: Journal, template: JudgeTemplate, at_once: int, seed: int):
+        self.client, self.journal, self.template = client, journal, template
+        self.at_once, self.seed = at_once, seed
+
+    def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
+        """See Judge."""
+        requests, places = [], []
+        for number, question in enumerate(questions):
+            for first in range(0, len(question.passages), self.at_once):
+                shown = question.passages[first : first + self.at_once]
+                prompt = self.template.prompt(question.description, shown, several=True)
+                requests.append(Request(prompt, key(self.seed, "judge", *question.who, first), group))
+                places.append((number, first, len(shown)))
+        found: list[list[Verdict]] = [[UNPARSED] * len(question.passages) for question in questions]
+
+        def done(answers: dict[int, Answer], fresh: bool) -> None:
+            for i, answer in answers.items():
+                number, first, count = places[i]
+                said = parse_list(answer.text, count) if answer.finished and not answer.refused else None
+                failed: Verdict = REFUSED if answer.refused else UNPARSED
+                found[number][first : first + count] = said if said is not None else [failed] * count
+
+        self.journal.answer(self.client, requests, done)
+        return found
+
+
+class LogitJudge:
+    """Reads the chance of "yes" against "no" as the first word of a local model's answer, passage by passage."""
+
+    def __init__(self, model: Any, tokenizer: Any, template: JudgeTemplate, batch_tokens: int):
+        """Raises ValueError where the tokenizer writes neither "yes" nor "no" as one token."""
+        words = [{i[0] for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
+                  if len(i := plain_ids(tokenizer, form)) == 1} for word in ("no", "yes")]  # fmt: skip
+        if not all(words) or words[0] & words[1]:
+            raise ValueError(
+                "scores.scorers: the judge's tokenizer does not write yes and no as single tokens: use another model,"
+                " or another client, which is asked for a list of answers"
+            )
+        ids = [*sorted(words[0]), *sorted(words[1])]
+        self.ids, self.template = TokenIds(tokenizer), template
+        self.expectation = _Expectation(model, ids, batch_tokens)
+        said = [0.0] * len(words[0]) + [1.0] * len(words[1])
+        self.expectation.numbers_N = torch.tensor(said, device=model.device)  # so its expectation is the chance of yes
+
+    def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
+        """See Judge."""
+        rows: dict[tuple[str, str], _Row] = {}  # what is asked twice is read once
+        for question in questions:
+            for passage in question.passages:
+                if (question.description, passage) not in rows:
+                    prompt = self.template.prompt(question.description, [passage], several=False)
+                    shared, rest = self.ids.prompt(prompt)
+                    rows[question.description, passage] = _Row(tuple(shared), rest, [len(rest) - 1])
+        chances = dict(zip(rows, self.expectation.run(list(rows.values()))))
+        return [[chances[q.description, passage][0] for passage in q.passages] for q in questions]
+
+
+@contextmanager
+def open_judge(
+    section: Any, inputs: dict[str, Any], access: dict[str, Any], groups: set[int], seed: int, threads: int
+) -> Iterator[Judge]:
+    """The judge of a scorer's section (`judge`, `passages_per_request`). inputs: prompt, and folder where the judge has
+    one; access: see scores.opening.Job, with `code`."""
+    template, judge = read_judge_template(inputs["prompt"]), section.judge
+    if isinstance(judge, TransformersExplainer):
+        model = load_model(inputs["folder"], judge.dtype, head=True, threads=threads)
+        yield LogitJudge(model, load_tokenizer(inputs["folder"]), template, judge.batch_tokens)
+        return
+    at_once, explainer = section.passages_per_request, judge.model_dump(exclude=set(ACCESS_KEYS))
+    most = _LIST_TOKENS + _ANSWER_TOKENS * at_once
+    job = Job(explainer, inputs.get("folder"), (), 0.0, most, access, access["part"], threads)
+    with open_client(job) as client:
+        # An endpoint's answers are paid for: they outlive the code and the job.
+        made_by = "" if client.keeps else f"{access['code']} {explainer} {inputs.get('folder')}"
+        yield ListJudge(client, Journal(f"{access['requests']}/{access['part']}.jsonl", groups, made_by), template,
+                        at_once, seed)  # fmt: skip
