@@ -186,7 +186,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=tracked(CFG, exclude=["plan", "recheck"]),
+        config=tracked(CFG, exclude=["plan", "recheck", "exports"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

@@ -16,6 +16,7 @@ from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
 from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.exports import Exports
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.plan import Planning, Rechecking
@@ -55,6 +56,8 @@ class Config(Section):
     """What the pages show."""
     publish: Publishing | None = None
     """Where the run is published."""
+    exports: Exports = Exports()
+    """The run in formats of others."""
     recheck: Rechecking = Rechecking()
     """What a recheck of the finished run takes."""
     plan: Planning = Planning()
