@@ -37,11 +37,17 @@ rule build_atlas:
         "../scripts/build_atlas.py"
 
 
+if CFG.output_side:
+
+    include: "output_side.smk"
+
+
 rule write_details:
     input:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -140,6 +146,7 @@ rule write_neuron_page:
         **CORPUS,
         **{name: evidence_tables(path) for name, path in EVIDENCE.items()},
         **{name: part_table(path) for name, path in TABLES.items()},
+        output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:

@@ -11,6 +11,7 @@ rule export:
         exemplars=all_chunks(EVIDENCE["exemplars"], KEPT),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
         train=RUN_CORPUS["train"],
+        output_side=list(OUTPUT_SIDES.values()),
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
     output:

@@ -9,6 +9,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.scores.tables import SCORES
 
 LAYERS, NEURONS, TOP, RANDOM = (1, 3), (5, 7, 9), 4, 3
@@ -31,7 +32,17 @@ def exemplars_of(texts, layer, neuron, sign, rng):
 
 def tables_of(texts, layer, neuron, rng):
     """Rows of a neuron, by table."""
-    found = {"descriptions": [], "scores": [], "exemplars": [], "statistics": []}
+    found = {"descriptions": [], "scores": [], "exemplars": [], "statistics": [], "output_side": []}
+    ends = {
+        f"{end}_{name}": values
+        for end, turn in (("top", 1), ("bottom", -1))
+        for name, values in (
+            ("token_ids", [5, 6]),
+            ("tokens", [f"{end} {neuron}", " x"]),
+            ("effects", [turn * 0.5, turn * 0.25]),
+        )
+    }
+    found["output_side"].append({"layer": layer, "neuron": neuron, **ends, "std": 0.1, "skew": 0.0, "kurtosis": 1.0})
     # One that is not known, as of imported exemplars, and others from 10 to 13.
     quantiles = {quantile_column(tail, sign): None if tail == 1e-8 else turn * (6 - np.log10(tail))
                  for sign, turn in zip(SIGNS, (1, -1)) for tail in TAILS}  # fmt: skip
@@ -68,10 +79,11 @@ def hand_made(folder, corpus, subject, size=2, kept=3):
     texts = read_table(corpus, CORPUS).to_pylist()
     rng = np.random.default_rng(0)
     rows = {(layer, neuron): tables_of(texts, layer, neuron, rng) for layer in LAYERS for neuron in NEURONS}
-    schemas = {"descriptions": DESCRIPTIONS, "scores": SCORES, "exemplars": EXEMPLARS, "statistics": STATISTICS}
+    schemas = {"descriptions": DESCRIPTIONS, "scores": SCORES, "exemplars": EXEMPLARS, "statistics": STATISTICS,
+               "output_side": OUTPUT_SIDE}  # fmt: skip
     files = {name: [] for name in schemas}
     for name, schema in schemas.items():
-        step = size if name in ("descriptions", "scores") else kept
+        step = size if name in ("descriptions", "scores") else kept if name != "output_side" else len(NEURONS)
         for layer in LAYERS:
             for first in range(0, len(NEURONS), step):
                 chunk = [row for n in NEURONS[first : first + step] for row in rows[layer, n][name]]

@@ -2,7 +2,7 @@
 
 Fields are those of its class `Model` (circuit_tracer/frontend/feature_models.py, version 0.5.0); `number` pairs layer
 and index as its graphs do (graph_models.py). A scan has one sign. What the class has no field for stands under
-`neuron_descriptions`, which it passes over. Top and bottom logits are empty: a run knows what a neuron reads.
+`neuron_descriptions`, which it passes over. Top and bottom logits are empty where the run has no output side.
 """
 
 import json
@@ -39,8 +39,8 @@ def _feature(scan: str, feature: Described) -> dict[str, Any]:
         "examples_quantiles": [
             {"quantile_name": NAMES[kind], "examples": found} for kind, found in examples.items() if found
         ],
-        "top_logits": [],
-        "bottom_logits": [],
+        "top_logits": [token for token, _ in feature.promoted],
+        "bottom_logits": [token for token, _ in feature.suppressed],
         "act_min": 0.0,
         "act_max": feature.peak,
         "quantile_values": feature.quantiles,

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from neuron_descriptions.common.vocabulary import SIGNS
-from neuron_descriptions.exports.neuronpedia import model_id, source_set
+from neuron_descriptions.exports.neuronpedia import logits, model_id, source_set
 from neuron_descriptions.exports.reading import Described, FinishedRun, blocks
 
 BATCH = 64  # neurons and signs of a file
 EMPTY = (
     "neuron_alignment_indices", "neuron_alignment_values", "neuron_alignment_l1", "correlated_neurons_indices",
     "correlated_neurons_l1", "correlated_neurons_pearson", "correlated_features_indices", "correlated_features_l1",
-    "correlated_features_pearson", "neg_str", "neg_values", "pos_str", "pos_values", "logits_hist_data_bar_heights",
-    "logits_hist_data_bar_values", "decoder_weights_dist", "vector",
+    "correlated_features_pearson", "logits_hist_data_bar_heights", "logits_hist_data_bar_values",
+    "decoder_weights_dist", "vector",
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def _feature(feature: Described) -> dict[str, Any]:
     return {
         "feature_index": feature.neuron,
         **{name: [] for name in EMPTY},
+        **logits(feature),
         "frac_nonzero": feature.density or 0.0,
         "freq_hist_data_bar_heights": [float(count) for count in feature.histogram],
         "freq_hist_data_bar_values": ((edges[1:] + edges[:-1]) / 2).tolist() if feature.histogram else [],

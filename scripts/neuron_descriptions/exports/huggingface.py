@@ -24,7 +24,16 @@ EXAMPLE = pa.struct(
         ("activations", pa.list_(pa.float32())),
     ]
 )
-DATASET = pa.schema([*ROW, ("density", pa.float64()), ("exemplars", pa.list_(EXAMPLE))])
+EFFECT = pa.struct([("token", pa.string()), ("effect", pa.float32())])
+DATASET = pa.schema(
+    [
+        *ROW,
+        ("density", pa.float64()),
+        ("promoted", pa.list_(EFFECT)),
+        ("suppressed", pa.list_(EFFECT)),
+        ("exemplars", pa.list_(EXAMPLE)),
+    ]
+)
 # What DATASET has beyond the atlas.
 WORDS = {
     "run": "Name of the run.",
@@ -36,6 +45,9 @@ WORDS = {
     "explainer_revision": "Of the explainer; null where no model was asked, or another run's.",
     "simulator_revision": "Of the simulator.",
     "density": "Share of the tokens of random train sequences on which the neuron is active with this sign.",
+    "promoted": "Tokens that the neuron makes more likely with this sign, with its direct effect on their logits for"
+    " one more unit of activation; empty where the run has no output side.",
+    "suppressed": "Those that it makes less likely.",
     "exemplars": "Train sequences: kind (top, middle, random), rank, seq_id, source, tokens, activations. Activations"
     " are turned, so that strong is large.",
 }
@@ -56,7 +68,11 @@ class HuggingFace:
 
 def _row(feature: Described) -> dict[str, Any]:
     examples = [{name: getattr(e, name) for name in EXAMPLE.names} for e in feature.examples]
-    return {**feature.row, "density": feature.density, "exemplars": examples}
+    ends = {
+        end: [{"token": token, "effect": effect} for token, effect in getattr(feature, end)]
+        for end in ("promoted", "suppressed")
+    }
+    return {**feature.row, "density": feature.density, **ends, "exemplars": examples}
 
 
 def _card(about: dict[str, Any], n_rows: int) -> str:
@@ -123,6 +139,7 @@ def push_dataset(folder: str, repository: str, private: bool, output: str) -> No
             repo_type="dataset",
             folder_path=folder,
             delete_patterns="data/*.parquet",
+            ignore_patterns=".*",
             commit_message="Export of a run of neuron-descriptions",
         )
     except HfHubHTTPError as error:
@@ -133,7 +150,8 @@ def push_dataset(folder: str, repository: str, private: bool, output: str) -> No
                 " there, and exports.repository its owner's"
             ) from None
         raise
-    files = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    written = (path for path in Path(folder).rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(path.relative_to(folder).as_posix() for path in written)
     logger.info("%d files to %s", len(files), repository)
     with whole(output) as part:
         said = {"repository": repository, "commit": commit.oid, "files": files}

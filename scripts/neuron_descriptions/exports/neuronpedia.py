@@ -38,6 +38,15 @@ def source_id(run: str, layer: int, sign: str) -> str:
     return f"{layer}-{source_set(run, sign)}"
 
 
+def logits(feature: Described) -> dict[str, list[Any]]:
+    """Neuronpedia's and SAEDashboard's columns of the tokens that a feature makes more and less likely."""
+    ends = (("pos", feature.promoted), ("neg", feature.suppressed))
+    return {
+        **{f"{end}_str": [token for token, _ in tokens] for end, tokens in ends},
+        **{f"{end}_values": [float(f"{effect:.5g}") for _, effect in tokens] for end, tokens in ends},
+    }
+
+
 def _id(*parts: object) -> str:
     """An id of the form of a cuid, always the same for the same row: importing twice makes no second one."""
     return "c" + sha256("\n".join(map(str, parts)).encode()).hexdigest()[:24]
@@ -111,6 +120,7 @@ class Neuronpedia:
             "maxActApprox": feature.peak,
             "hookName": f"blocks.{feature.layer}.mlp.hook_post",
             "frac_nonzero": feature.density or 0.0,
+            **logits(feature),
             "freq_hist_data_bar_heights": [float(count) for count in feature.histogram],
             "freq_hist_data_bar_values": ((edges[1:] + edges[:-1]) / 2).tolist() if feature.histogram else [],
         }

@@ -18,6 +18,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.scores.tables import SCORES
 
 # A row of every export: the atlas's columns between what the run was made with and where the description comes from.
@@ -84,6 +85,10 @@ class Described:
     """Share of tokens of the random sequences that are active; None: the run has none."""
     histogram: list[int]
     """BINS counts of those tokens' activations, from 0 to `peak`; empty where there are none."""
+    promoted: list[tuple[str, float]]
+    """Tokens that this sign makes more likely, with effects, the largest first; empty where that was not asked."""
+    suppressed: list[tuple[str, float]]
+    """Those that it makes less likely, the smallest effect first."""
 
     def edges(self) -> np.ndarray:
         """Edges of the histogram's bins, (BINS + 1,)."""
@@ -115,8 +120,9 @@ class FinishedRun:
     def __init__(self, files: Mapping[str, Any], about: dict[str, Any], n_exemplars: int):
         """files: atlas, subject (a model's folder) -> one; descriptions, scores -> those of the same chunks in the same
         order; exemplars, statistics -> likewise, of the same neurons or more; train -> the text's table, or one for
-        each of the exemplars'. about: run, seed, layers, neurons_per_layer, and subject, explainer, simulator, each
-        with name and revision; n_exemplars: top ones of each sign, and half as many middle and random ones.
+        each of the exemplars'; output_side, where it is asked -> a table for each layer. about: run, seed, layers,
+        neurons_per_layer, and subject, explainer, simulator, each with name and revision; n_exemplars: top ones of each
+        sign, and half as many middle and random ones.
 
         Raises ValueError where a table cannot be read.
         """
@@ -126,6 +132,8 @@ class FinishedRun:
         self.atlas = read_table(files["atlas"], ATLAS)
         train = files["train"]
         texts = [train] * len(files["exemplars"]) if isinstance(train, str) else train
+        written = [read_table(path, OUTPUT_SIDE) for path in files.get("output_side") or ()]
+        self.written = {(row["layer"], row["neuron"]): row for table in written for row in table.to_pylist()}
         self.parts: dict[int, list[_Part]] = {}
         for exemplars, statistics, text in zip(files["exemplars"], files["statistics"], texts, strict=True):
             named = read_table(statistics, STATISTICS, columns=["layer", "neuron"])
@@ -197,6 +205,7 @@ class FinishedRun:
         ordinary = np.concatenate(random) if random else np.empty(0, np.float32)
         active = ordinary[ordinary > 0]
         quantiles = [train[quantile_column(tail, row["sign"])] for tail in TAILS]
+        promoted, suppressed = self._ends(row)
         return Described(
             layer=row["layer"],
             neuron=row["neuron"],
@@ -207,7 +216,19 @@ class FinishedRun:
             peak=peak,
             density=len(active) / len(ordinary) if len(ordinary) else None,
             histogram=np.histogram(active, BINS, (0, peak))[0].tolist() if len(active) and peak else [],
+            promoted=promoted,
+            suppressed=suppressed,
         )
+
+    def _ends(self, row: dict) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """Tokens that a sign makes more and less likely: a negative activation turns the two ends around."""
+        written = self.written.get((row["layer"], row["neuron"]))
+        if written is None:
+            return [], []
+        top, bottom = (list(zip(written[f"{end}_tokens"], written[f"{end}_effects"])) for end in ("top", "bottom"))
+        if row["sign"] == "positive":
+            return top, bottom
+        return [(token, -effect) for token, effect in bottom], [(token, -effect) for token, effect in top]
 
     def _row(self, row: dict, candidates: list[dict], scores: list[dict]) -> dict[str, Any]:
         best = next((r["candidate"] for r in scores if r["chosen"]), None)

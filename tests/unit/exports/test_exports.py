@@ -191,6 +191,24 @@ def test_neuronpedia_s_tables_have_its_columns_and_the_run_s_numbers(written, fi
     assert len(ids) == 12 * SHOWN + 10
 
 
+def test_tokens_that_a_neuron_writes_turn_with_its_sign(written, files, tmp_path):
+    for sign, first, last in (("positive", "top", "bottom"), ("negative", "bottom", "top")):
+        side = "-negative" if sign == "negative" else ""
+        rows = read_jsonl(
+            written["neuronpedia"] / f"smollm2-135m-instruct/3-tiny-1-mlp{side}/features/batch-0.jsonl.gz"
+        )
+        assert [row["pos_str"] for row in rows] == [[f"{first} {n}", " x"] for n in (5, 7, 9)]
+        assert [row["neg_str"] for row in rows] == [[f"{last} {n}", " x"] for n in (5, 7, 9)]
+        assert {(*row["pos_values"], *row["neg_values"]) for row in rows} == {(0.5, 0.25, -0.5, -0.25)}
+        scan = written["circuit_tracer"] / f"features/Tiny.1{side}"
+        feature = json.loads((scan / f"{pairing(3, 7)}.json").read_text())
+        assert (feature["top_logits"], feature["bottom_logits"]) == ([f"{first} 7", " x"], [f"{last} 7", " x"])
+    table = pq.read_table(written["huggingface"] / "data").to_pylist()
+    assert table[1]["sign"] == "negative" and table[1]["promoted"][0] == {"token": "bottom 5", "effect": 0.5}
+    without = write("huggingface", {k: v for k, v in files.items() if k != "output_side"}, tmp_path / "without")
+    assert all(row["promoted"] == [] for row in pq.read_table(without / "data").to_pylist())
+
+
 def test_densities_are_those_of_the_random_sequences(files, written):
     frame = pd.concat(pd.read_parquet(path) for path in files["exemplars"])
     shares = {}
