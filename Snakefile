@@ -43,6 +43,7 @@ include: "rules/descriptions.smk"
 include: "rules/scores.smk"
 include: "rules/atlas.smk"
 include: "rules/publishing.smk"
+include: "rules/exports.smk"
 
 
 if CFG.training is not None:

@@ -42,6 +42,11 @@ rule build_atlas:
         "../scripts/build_atlas.py"
 
 
+if CFG.output_side:
+
+    include: "output_side.smk"
+
+
 rule write_details:
     input:
         **CORPUS,
@@ -50,6 +55,7 @@ rule write_details:
         **natural_of_layer(),
         **executable_of_part(),
         scorers=scorer_parts,
+        output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
     output:
         details="<results>/atlas/details/layer-{layer}/{part}.js",
@@ -151,6 +157,7 @@ rule write_neuron_page:
         **executable_of_part(),
         natural=natural_of_neuron,
         scorers=scorer_parts,
+        output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:
@@ -197,7 +204,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=tracked(CFG, exclude=["plan", "recheck"]),
+        config=tracked(CFG, exclude=["plan", "recheck", "exports"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"

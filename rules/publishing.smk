@@ -18,6 +18,7 @@ rule publish:
         probe=PROBE,
         concepts=CONCEPT_SCORES,
         types=TYPES,
+        output_side=list(OUTPUT_SIDES.values()),
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",

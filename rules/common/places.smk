@@ -17,6 +17,16 @@ TYPES = [
     f"<evidence>/types/layer-{layer}.parquet"
     for layer in (KEPT.neurons if CFG.panel else ())
 ]
+# Tables of what described neurons write, where that is asked: layer -> file.
+OUTPUT_SIDES = {
+    layer: f"<results>/output_side/layer-{layer}.parquet"
+    for layer in (SELECTED if CFG.output_side else ())
+}
+
+
+def output_side_table(wildcards):
+    """What a layer's described neurons write, where that is asked and there are some."""
+    return OUTPUT_SIDES.get(int(wildcards.layer), [])
 
 
 def executable_of_part():

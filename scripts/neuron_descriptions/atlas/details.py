@@ -18,6 +18,7 @@ from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
@@ -35,7 +36,7 @@ class Details:
     ):
         """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files; where the run has these,
         natural -> file, concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file,
-        scorers -> files."""
+        output_side -> file, scorers -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -57,6 +58,8 @@ class Details:
         statistics = pa.Table.from_pylist(self.statistics, schema=STATISTICS)
         rows = atlas_rows(descriptions, scores, statistics, Beside(natural, direct, types))
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
+        written = read_table(tables["output_side"], OUTPUT_SIDE, only).to_pylist() if tables.get("output_side") else []
+        self.written = {r["neuron"]: r for r in written}
         self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
 
     def _texts(self, split: str, path: str) -> dict[int, tuple[str, list[str]]]:
@@ -75,6 +78,7 @@ class Details:
             "neuron": neuron,
             "statistics": {r["split"]: _statistics(r) for r in self.statistics if r["neuron"] == neuron},
             "signs": {sign: self._sign((layer, neuron, sign)) for sign in SIGNS},
+            **({"writes": _writes(self.written[neuron])} if neuron in self.written else {}),
         }
 
     def _sign(self, key: Key) -> dict[str, Any]:
@@ -162,6 +166,11 @@ def _said(text: str, found: ConceptList) -> dict[str, Any]:
 def rounded(value: float | None) -> float | None:
     """Three digits are what a page shows."""
     return None if value is None else float(f"{value:.3g}")
+
+
+def _writes(row: dict) -> dict[str, Any]:
+    ends = {end: list(zip(row[f"{end}_tokens"], map(rounded, row[f"{end}_effects"]))) for end in ("top", "bottom")}
+    return {**ends, **{name: rounded(row[name]) for name in ("std", "skew", "kurtosis")}}
 
 
 def _statistics(row: dict) -> dict[str, Any]:

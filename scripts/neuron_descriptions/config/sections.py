@@ -16,8 +16,10 @@ from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
 from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.exports import Exports
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
+from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
@@ -43,6 +45,8 @@ class Config(Section):
     """The text that the subject reads; required, but left out where exemplars are imported."""
     panel: Panel | None = None
     """Text that all kept neurons share, for types of neurons; null: none."""
+    output_side: OutputSide | None = None
+    """What neurons write; null: not asked."""
     neurons: Neurons = Neurons()
     """Which neurons to describe."""
     exemplars: Exemplars = HarvestedExemplars()
@@ -55,6 +59,8 @@ class Config(Section):
     """What the pages show."""
     publish: Publishing | None = None
     """Where the run is published."""
+    exports: Exports = Exports()
+    """The run in formats of others."""
     recheck: Rechecking = Rechecking()
     """What a recheck of the finished run takes."""
     plan: Planning = Planning()

@@ -31,6 +31,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.simulation import Evidence, Scorer
@@ -428,13 +429,24 @@ def tables(texts, tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> str:
+    """What the first neuron of layer 1 writes."""
+    path = str(tmp_path_factory.mktemp("written") / "layer-1.parquet")
+    row = {"layer": 1, "neuron": 5, "std": 0.1, "skew": 0.5, "kurtosis": 2.0}
+    for end, turn in (("top", 1), ("bottom", -1)):
+        row |= {f"{end}_token_ids": [5, 6], f"{end}_tokens": [f" {end}", HOSTILE], f"{end}_effects": [turn * 0.5, turn]}
+    write_table(pa.Table.from_pylist([row], schema=OUTPUT_SIDE), path)
+    return path
+
+
 def listed(paths: dict[str, str]) -> dict:
     """What lies in parts of its own comes as lists."""
     return paths | {name: [paths[name]] for name in ("exemplars", "statistics")}
 
 
 @pytest.fixture(scope="module")
-def site(tables, texts, smollm2, tmp_path_factory) -> Path:
+def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
     """A folder with the whole atlas in it."""
     folder = tmp_path_factory.mktemp("site")
     chunks = list(tables.values())
@@ -444,7 +456,8 @@ def site(tables, texts, smollm2, tmp_path_factory) -> Path:
     parts = {layer: [f"chunk-{i}" for i in range(len(neurons))] for layer, neurons in LAYERS.items()}
     for layer, neurons in LAYERS.items():
         for part, neuron in zip(parts[layer], neurons):
-            details = Details([neuron], texts, listed(tables[layer, neuron]), smollm2, N_EXEMPLARS)
+            files = listed(tables[layer, neuron]) | ({"output_side": written} if layer == 1 else {})
+            details = Details([neuron], texts, files, smollm2, N_EXEMPLARS)
             write_details(layer, details, str(folder / f"details/layer-{layer}/{part}.js"))
             write_neuron_page(ABOUT, layer, details, str(folder / f"neuron-{layer}-{neuron}.html"))
     rows = [str(folder / f"rows/layer-{layer}.js") for layer in LAYERS]
@@ -801,6 +814,24 @@ def test_link_to_nowhere_shows_the_table(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/6/positive")
     wait_for_rows(page, 6)
     assert "1/6/positive" in page.inner_text("#message")
+
+
+def test_a_neuron_s_page_says_what_each_sign_writes(page, site):
+    lines = {}
+    for neuron in ("1/5/positive", "1/5/negative", "1/700/positive", "3/9/positive"):
+        page.goto((site / "index.html").as_uri() + f"#neuron={neuron}")
+        page.wait_for_selector("#neuron-view h2")
+        tokens = page.locator("h3:text-is('Writes') + p + dl dd")
+        lines[neuron] = [[c.text_content() for c in dd.locator("code").all()] for dd in tokens.all()]
+        effects = [code.get_attribute("title") for code in tokens.locator("code").all()]
+        assert effects == (["+0.5", "+1", "−0.5", "−1"] if neuron.startswith("1/5") else [])
+    top, bottom = [" top", HOSTILE], [" bottom", HOSTILE]
+    assert lines == {
+        "1/5/positive": [top, bottom],
+        "1/5/negative": [bottom, top],
+        "1/700/positive": [],
+        "3/9/positive": [],
+    }
 
 
 def test_page_of_one_neuron_needs_no_other_file(page, site, tmp_path):

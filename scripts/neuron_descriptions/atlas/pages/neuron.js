@@ -153,6 +153,18 @@ function signSection(neuron, signName) {
   return section;
 }
 
+// Tokens that a neuron makes more and less likely: a negative activation turns the two ends around.
+function writesSection(writes, signName) {
+  const ends = signName === "negative" ? [["more", writes.bottom, -1], ["less", writes.top, -1]] : [["more", writes.top, 1], ["less", writes.bottom, 1]];
+  const effect = (value) => `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`;
+  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, "What the neuron itself adds to the logits where it fires with this sign, read off the weights: "
+    + "its column of the down projection through the final norm and the unembedding, for one more unit of activation. Later layers may change it."),
+  el("dl", {class: "numbers"}, terms(ends.map(([words, tokens, turn]) => [`${words} likely`, tokens.flatMap(([token, value], i) => [i ? " " : "",
+    el("code", {title: effect(turn * value)}, token)])]))),
+  el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
+    + " (large: few tokens stand out).")];
+}
+
 function drawNeuron(neuron, signName) {
   const signs = Object.keys(SIGNS).filter((name) => neuron.signs[name]);
   if (!signs.includes(signName)) signName = signs.find((name) => neuron.signs[name].status === "ok") ?? signs[0];
@@ -167,6 +179,7 @@ function drawNeuron(neuron, signName) {
     el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
       "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
     signSection(neuron, signName),
+    ...(neuron.writes ? writesSection(neuron.writes, signName) : []),
     ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), statisticsTable(neuron.statistics)].filter(Boolean) : []));
 }
 

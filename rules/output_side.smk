@@ -1,0 +1,35 @@
+# What neurons write: a table of each layer, read off the weights; only where the section `output_side` is there.
+
+
+rule write_output_side:
+    input:
+        subject=model_folder(CFG.subject.model),
+    output:
+        tables=list(OUTPUT_SIDES.values()),
+    log:
+        "<logs>/write_output_side.log",
+    benchmark:
+        "<benchmarks>/write_output_side.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("write_output_side"),
+        runtime=minutes("write_output_side"),
+        gpu=gpus("write_output_side"),
+        gpu_job=1,
+    params:
+        code=digest("write_output_side.py"),
+        architecture={
+            "n_layers": CFG.subject.layers,
+            "n_neurons": CFG.subject.neurons_per_layer,
+            "module": CFG.subject.module,
+            "dtype": CFG.subject.dtype,
+        },
+        settings=tracked(CFG.output_side),
+        neurons=SELECTED,
+        weights=weights(CFG.subject.model),
+    message:
+        "Reading what neurons write off the weights"
+    script:
+        "../scripts/write_output_side.py"

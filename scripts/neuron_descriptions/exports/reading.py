@@ -1,0 +1,270 @@
+"""A finished run as exports read it: its features one after the other, the tables of one chunk in memory at a time."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from neuron_descriptions.atlas.building import Key, by_sign
+from neuron_descriptions.atlas.tables import ATLAS
+from neuron_descriptions.common.logs import progress
+from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.vocabulary import TAILS, quantile_column
+from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.output_side.tables import OUTPUT_SIDE
+from neuron_descriptions.scores.tables import SCORES
+
+# A row of every export: the atlas's columns between what the run was made with and where the description comes from.
+ROW = pa.schema(
+    [
+        ("run", pa.string()),
+        ("seed", pa.int64()),
+        ("subject", pa.string()),
+        ("subject_revision", pa.string()),
+        *ATLAS,
+        ("candidate", pa.int16()),  # the chosen one's number
+        ("prompt_sha256", pa.string()),  # null: no model was asked
+        ("explainer_revision", pa.string()),  # null: another run's explainer, or no model
+        ("simulator_revision", pa.string()),
+    ]
+)
+BINS = 50
+T = TypeVar("T")
+
+
+def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of `size`, the last one shorter."""
+    iterator = iter(items)
+    while block := list(islice(iterator, size)):
+        yield block
+
+
+@dataclass(slots=True, frozen=True)
+class Example:
+    """A sequence of the train text, in the order of its tokens; strong is large, whatever the sign."""
+
+    kind: str
+    """top, middle or random"""
+    rank: int
+    seq_id: int
+    source: str
+    tokens: list[str]
+    activations: np.ndarray
+    """(T,), float32."""
+
+    def rounded(self) -> list[float]:
+        """The activations in five digits of the strongest one."""
+        strongest = float(np.abs(self.activations).max(initial=0))
+        digits = 5 - int(np.ceil(np.log10(strongest))) if strongest > 0 else 0
+        return np.round(self.activations.astype(np.float64), digits).tolist()
+
+
+@dataclass(slots=True, frozen=True)
+class Described:
+    """A neuron and sign with what the run has of it."""
+
+    layer: int
+    neuron: int
+    sign: str
+    row: dict[str, Any]
+    """Columns of ROW."""
+    examples: list[Example]
+    """Those that are shown: top ones, then middle and random ones."""
+    quantiles: list[float]
+    """Of the train text's activations, ascending; strong is large."""
+    peak: float
+    """The strongest activation of this sign; 0 where there is none."""
+    density: float | None
+    """Share of tokens of the random sequences that are active; None: the run has none."""
+    histogram: list[int]
+    """BINS counts of those tokens' activations, from 0 to `peak`; empty where there are none."""
+    promoted: list[tuple[str, float]]
+    """Tokens that this sign makes more likely, with effects, the largest first; empty where that was not asked."""
+    suppressed: list[tuple[str, float]]
+    """Those that it makes less likely, the smallest effect first."""
+
+    def edges(self) -> np.ndarray:
+        """Edges of the histogram's bins, (BINS + 1,)."""
+        return np.linspace(0, self.peak, BINS + 1)
+
+
+@lru_cache(maxsize=3)
+def _sequences(path: str) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+    """A corpus table: its seq_ids in ascending order, the rows that they stand in, and it."""
+    table = read_table(path, CORPUS)
+    seq_ids = table["seq_id"].to_numpy()
+    order = np.argsort(seq_ids, kind="stable")
+    return seq_ids[order], order, table
+
+
+@dataclass(slots=True, frozen=True)
+class _Part:
+    """Tables of a part's evidence."""
+
+    neurons: frozenset[int]
+    exemplars: str
+    statistics: str
+    corpus: str
+
+
+class FinishedRun:
+    """A run's files, read feature by feature."""
+
+    def __init__(self, files: Mapping[str, Any], about: dict[str, Any], n_exemplars: int):
+        """files: atlas, subject (a model's folder) -> one; descriptions, scores -> those of the same chunks in the same
+        order; exemplars, statistics -> likewise, of the same neurons or more; train -> the text's table, or one for
+        each of the exemplars'; output_side, where it is asked -> a table for each layer. about: run, seed, layers,
+        neurons_per_layer, and subject, explainer, simulator, each with name and revision; n_exemplars: top ones of each
+        sign, and half as many middle and random ones.
+
+        Raises ValueError where a table cannot be read.
+        """
+        self.files, self.about, self.n_exemplars = files, about, n_exemplars
+        self.tokenizer = load_tokenizer(files["subject"])
+        self.chunks = list(zip(files["descriptions"], files["scores"], strict=True))
+        self.atlas = read_table(files["atlas"], ATLAS)
+        train = files["train"]
+        texts = [train] * len(files["exemplars"]) if isinstance(train, str) else train
+        written = [read_table(path, OUTPUT_SIDE) for path in files.get("output_side") or ()]
+        self.written = {(row["layer"], row["neuron"]): row for table in written for row in table.to_pylist()}
+        self.parts: dict[int, list[_Part]] = {}
+        for exemplars, statistics, text in zip(files["exemplars"], files["statistics"], texts, strict=True):
+            named = read_table(statistics, STATISTICS, columns=["layer", "neuron"])
+            part = _Part(frozenset(named["neuron"].to_pylist()), exemplars, statistics, text)
+            for layer in set(named["layer"].to_pylist()):
+                self.parts.setdefault(layer, []).append(part)
+
+    def features(self) -> Iterator[Described]:
+        """Every neuron and sign of the atlas, by layer, neuron and sign.
+
+        Raises ValueError where the run is not finished: a row without its description's table, or a described neuron
+        without exemplars.
+        """
+        rows = {(r["layer"], r["neuron"], r["sign"]): r for r in self.atlas.to_pylist()}
+        for described, scored in progress(self.chunks, len(self.chunks), "chunks"):
+            candidates = by_sign(read_table(described, DESCRIPTIONS))
+            scores = by_sign(read_table(scored, SCORES))
+            if missing := [key for key in candidates if key not in rows]:
+                raise ValueError(
+                    f"{self.files['atlas']} lacks {_name(missing[0])}, which {described} has: the run is not finished,"
+                    " or one of them is of another run; run `snakemake` and export again"
+                )
+            evidence = self._evidence(candidates)
+            for key in candidates:
+                yield self._described(rows.pop(key), candidates[key], scores.get(key, []), *evidence[key])
+        if rows:
+            raise ValueError(
+                f"no table of descriptions has {_name(next(iter(rows)))}, which stands in {self.files['atlas']}: the"
+                " run is not finished; run `snakemake` and export again"
+            )
+
+    def _evidence(
+        self, keys: dict[Key, list[dict[str, Any]]]
+    ) -> dict[Key, tuple[dict[str, Any], list[dict[str, Any]], str]]:
+        """Train statistics, exemplars and text of a chunk's neurons; keys: their candidates. Raises ValueError where
+        there are none of a neuron that has something to describe."""
+        found: dict[Key, tuple[dict[str, Any], list[dict[str, Any]], str]] = {}
+        for layer in {key[0] for key in keys}:
+            wanted = {key[1] for key in keys if key[0] == layer}
+            for part in self.parts.get(layer, []):
+                if not wanted & part.neurons:
+                    continue
+                only: list[tuple[str, str, object]] = [
+                    ("layer", "=", layer), ("neuron", "in", sorted(wanted & part.neurons)), ("split", "=", "train"),
+                ]  # fmt: skip
+                exemplars = by_sign(read_table(part.exemplars, EXEMPLARS, only))
+                statistics = {r["neuron"]: r for r in read_table(part.statistics, STATISTICS, only).to_pylist()}
+                for key in (key for key in keys if key[0] == layer and key[1] in statistics):
+                    found[key] = statistics[key[1]], exemplars.get(key, []), part.corpus
+        for key, candidates in keys.items():
+            silent = all(candidate["status"] == "no_activation" for candidate in candidates)
+            if key not in found or not (found[key][1] or silent):
+                raise ValueError(
+                    f"{_name(key)} is described, but the run has no exemplars of it: these were deleted, or are those"
+                    " of another run (`evidence`); make them again with `snakemake`, then export"
+                )
+        return found
+
+    def _described(
+        self, row: dict, candidates: list[dict], scores: list[dict], train: dict, exemplars: list[dict], corpus: str
+    ) -> Described:
+        turn = 1.0 if row["sign"] == "positive" else -1.0
+        by_kind = {kind: [e for e in exemplars if e["kind"] == kind] for kind in ("top", "middle", "random")}
+        half = max(1, self.n_exemplars // 2)
+        shown = [e for e in by_kind["top"] if e["rank"] < self.n_exemplars]
+        shown += [e for kind in ("middle", "random") for e in by_kind[kind] if e["rank"] < half]
+        peak = max(0.0, turn * (row["peak"] or 0.0)) + 0.0
+        random = [np.asarray(e["activations"], np.float32) * np.float32(turn) for e in by_kind["random"]]
+        ordinary = np.concatenate(random) if random else np.empty(0, np.float32)
+        active = ordinary[ordinary > 0]
+        quantiles = [train[quantile_column(tail, row["sign"])] for tail in TAILS]
+        promoted, suppressed = self._ends(row)
+        return Described(
+            layer=row["layer"],
+            neuron=row["neuron"],
+            sign=row["sign"],
+            row=self._row(row, candidates, scores),
+            examples=[self._example(e, turn, corpus) for e in shown],
+            quantiles=sorted(turn * value + 0.0 for value in quantiles if value is not None),
+            peak=peak,
+            density=len(active) / len(ordinary) if len(ordinary) else None,
+            histogram=np.histogram(active, BINS, (0, peak))[0].tolist() if len(active) and peak else [],
+            promoted=promoted,
+            suppressed=suppressed,
+        )
+
+    def _ends(self, row: dict) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+        """Tokens that a sign makes more and less likely: a negative activation turns the two ends around."""
+        written = self.written.get((row["layer"], row["neuron"]))
+        if written is None:
+            return [], []
+        top, bottom = (list(zip(written[f"{end}_tokens"], written[f"{end}_effects"])) for end in ("top", "bottom"))
+        if row["sign"] == "positive":
+            return top, bottom
+        return [(token, -effect) for token, effect in bottom], [(token, -effect) for token, effect in top]
+
+    def _row(self, row: dict, candidates: list[dict], scores: list[dict]) -> dict[str, Any]:
+        best = next((r["candidate"] for r in scores if r["chosen"]), None)
+        chosen = next((c for c in candidates if c["candidate"] == best), {})
+        about = self.about
+        asked = row["explainer"] == about["explainer"]["name"]
+        facts = {
+            **row,
+            "run": about["run"],
+            "seed": about["seed"],
+            "subject": about["subject"]["name"],
+            "subject_revision": about["subject"]["revision"],
+            "candidate": best,
+            "prompt_sha256": chosen.get("prompt_sha256"),
+            "explainer_revision": about["explainer"]["revision"] if asked else None,
+            "simulator_revision": about["simulator"]["revision"],
+        }
+        return {name: facts[name] for name in ROW.names}
+
+    def _example(self, exemplar: dict, turn: float, corpus: str) -> Example:
+        seq_ids, order, table = _sequences(corpus)
+        place = int(np.searchsorted(seq_ids, exemplar["seq_id"]))
+        if place == len(seq_ids) or seq_ids[place] != exemplar["seq_id"]:
+            raise ValueError(f"{corpus} lacks the sequence {exemplar['seq_id']}, which exemplars name; delete both")
+        at = int(order[place])
+        evidence = table["input_ids"][at].as_py()[table["prefix_len"][at].as_py() :]
+        activations = np.asarray(exemplar["activations"], np.float32) * np.float32(turn)
+        return Example(
+            kind=exemplar["kind"],
+            rank=exemplar["rank"],
+            seq_id=exemplar["seq_id"],
+            source=table["source"][at].as_py(),
+            tokens=token_strings(self.tokenizer, evidence),
+            activations=activations + np.float32(0),  # +0 for -0
+        )
+
+
+def _name(key: Key) -> str:
+    return f"layer {key[0]}, neuron {key[1]}, {key[2]}"

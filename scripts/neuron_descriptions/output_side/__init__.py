@@ -1,0 +1,1 @@
+"""What neurons write: the tokens that they make more and less likely."""
