@@ -1,4 +1,7 @@
-# An explainer trained on the run's best candidates: only where asked for.
+# An explainer trained on the run's best candidates, or on written descriptions: only where asked for.
+
+
+include: "common/readings.smk"
 
 
 rule train_explainer:
@@ -9,8 +12,8 @@ rule train_explainer:
         prompt=explainer_prompt(),
         exemplars=all_chunks(EVIDENCE["exemplars"], KEPT),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
-        descriptions=all_chunks(TABLES["descriptions"]),
-        scores=all_chunks(TABLES["scores"]),
+        descriptions=[] if READINGS else all_chunks(TABLES["descriptions"]),
+        scores=[] if READINGS else all_chunks(TABLES["scores"]),
     output:
         explainer=directory("<results>/explainer"),
     log:
@@ -30,6 +33,7 @@ rule train_explainer:
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,
         settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
+        **READINGS,
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,
