@@ -29,11 +29,11 @@ rule train_explainer:
         gpu=gpus("train_explainer"),
         gpu_job=1,
     params:
+        **READINGS,
         code=digest("train_explainer.py"),
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,
         settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
-        **READINGS,
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,
