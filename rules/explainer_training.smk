@@ -1,4 +1,7 @@
-# An explainer trained on the run's best candidates: only where asked for.
+# An explainer trained on the run's best candidates, or on written descriptions: only where asked for.
+
+
+include: "common/readings.smk"
 
 
 rule train_explainer:
@@ -9,8 +12,8 @@ rule train_explainer:
         prompt=explainer_prompt(),
         exemplars=all_chunks(EVIDENCE["exemplars"], KEPT),
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
-        descriptions=all_chunks(TABLES["descriptions"]),
-        scores=all_chunks(TABLES["scores"]),
+        descriptions=[] if READINGS else all_chunks(TABLES["descriptions"]),
+        scores=[] if READINGS else all_chunks(TABLES["scores"]),
     output:
         explainer=directory("<results>/explainer"),
     log:
@@ -26,6 +29,7 @@ rule train_explainer:
         gpu=gpus("train_explainer"),
         gpu_job=1,
     params:
+        **READINGS,
         code=digest("train_explainer.py"),
         explainer=EXPLAINER.model,
         descriptions=DESCRIBING,

@@ -9,7 +9,7 @@ with job_log(snakemake.log[0], snakemake.rule):
     descriptions = restored(Descriptions, wanted.descriptions, explainer={"model": wanted.explainer})
     settings = restored(ExplainerTraining, wanted.settings, base=wanted.about["base"])
     train_explainer(
-        inputs=dict(snakemake.input.items()),
+        inputs=dict(snakemake.input.items()) | {"readings": wanted.get("readings")},
         explainer=wanted.explainer,
         descriptions=descriptions.model_dump(exclude={"explainer"}),
         settings=settings.model_dump(exclude={"base", "rounds", "devices"}),

@@ -69,13 +69,18 @@ class Training(Section):
 
 
 class ExplainerTraining(Section):
-    """How an explainer is trained on its best candidates: `make train-explainer`. Not part of the run."""
+    """How an explainer is trained, on its best candidates or on written descriptions: `make train-explainer`. Not part
+    of the run."""
 
     base: str
     """Name under `models` of the model that is trained, in each round anew."""
     rounds: PositiveInt = 3
     """Most rounds: describe, score, train. The first one whose explainer does not score better on held-out neurons,
     beyond the interval of the difference, is the last."""
+    readings: UserPath | None = None
+    """CSV of descriptions that somebody has written by reading (docs/how-to/write-descriptions.md), with the columns of
+    `scores.descriptions`: learnt in one round instead of the best candidates. The run has exemplars of their neurons.
+    null: the best candidates are learnt."""
     least_score: Annotated[float, Field(ge=-1, le=1)] = 0.2
     """Correlation on valid text from which a neuron's best candidate is learnt."""
     rank: PositiveInt = 16

@@ -14,15 +14,18 @@ COLUMNS = ("layer", "neuron", "sign", "description")
 _SIGNS: dict[str, str] = {sign: sign for sign in SIGNS} | {"+": "positive", "-": "negative"}
 
 
-def read_given(path: str, layers: int, neurons_per_layer: int) -> list[dict[str, Any]]:
-    """The file's rows, in its order; several may be of one neuron and sign. layers, neurons_per_layer: the subject's.
+def read_given(
+    path: str, layers: int, neurons_per_layer: int, key: str = "scores.descriptions"
+) -> list[dict[str, Any]]:
+    """The file's rows, in its order; several may be of one neuron and sign. layers, neurons_per_layer: the subject's;
+    key: what names the file in the configuration.
 
     Raises ValueError that names the key, the file and the line.
     """
     if not Path(path).exists():
-        raise ValueError(f"scores.descriptions: {path} does not exist")
+        raise ValueError(f"{key}: {path} does not exist")
     rows = []
-    for where, row in read_csv(path, "scores.descriptions", COLUMNS):
+    for where, row in read_csv(path, key, COLUMNS):
         layer, neuron = (whole_number(row, name, where) for name in ("layer", "neuron"))
         if not (0 <= layer < layers and 0 <= neuron < neurons_per_layer):
             raise ValueError(
@@ -42,7 +45,7 @@ def read_given(path: str, layers: int, neurons_per_layer: int) -> list[dict[str,
             }
         )
     if not rows:
-        raise ValueError(f"scores.descriptions: {path} holds no descriptions")
+        raise ValueError(f"{key}: {path} holds no descriptions")
     return rows
 
 

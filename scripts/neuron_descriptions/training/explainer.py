@@ -1,5 +1,6 @@
 """An explainer trained on what it said best: of a run's candidates for a neuron, the one that scores best on valid text
-becomes the answer to all prompts about that neuron (expert iteration; Anthony, Tian and Barber 2017).
+becomes the answer to all prompts about that neuron (expert iteration; Anthony, Tian and Barber 2017). Or on what
+somebody has written after reading the neuron's exemplars.
 
 B examples of a batch, S tokens of an example, T answer tokens of the longest answer of a batch, V tokens known.
 """
@@ -67,6 +68,14 @@ def winners(descriptions: list[str], scores: list[str], explainer: str, least_sc
     return {place: description for place, (_, description) in best.items()}
 
 
+def written(readings: list[dict[str, Any]]) -> dict[Place, str]:
+    """The written description of each neuron and sign; of several the first. readings: rows of read_given."""
+    found: dict[Place, str] = {}
+    for row in readings:
+        found.setdefault((row["layer"], row["neuron"], row["sign"]), row["description"])
+    return found
+
+
 def continuation(begun: str, description: str) -> str | None:
     """What follows the beginning of an answer to give a description; None where it begins otherwise. begun: what every
     answer begins with."""
@@ -112,6 +121,22 @@ def read_lessons(
     return lessons
 
 
+def _parted(lessons: list[Lesson], are_written: bool) -> tuple[list[Lesson], list[Lesson]]:
+    """(to learn from, held out). Raises ValueError where one of them is empty."""
+    learnt = [lesson for lesson in lessons if not is_held_out(*lesson.place[:2])]
+    held_out = [lesson for lesson in lessons if is_held_out(*lesson.place[:2])]
+    if learnt and held_out:
+        return learnt, held_out
+    key, what, remedy = "explainer_training", "a candidate that scores enough", "a lower explainer_training.least_score"
+    if are_written:
+        key, what = "explainer_training.readings", "a description that can be learnt"
+        remedy = "a descriptions.prompt whose answer does not begin with words of its own"
+    raise ValueError(
+        f"{key}: {len(learnt)} neurons and signs to learn from and {len(held_out)} held-out ones (a tenth is) have"
+        f" {what}; choose more neurons, or {remedy}"
+    )
+
+
 def answer_loss(model: Any, examples: list[tuple[list[int], list[int]]]) -> Tensor:
     """Cross-entropy summed over all answer tokens. examples: ids of a prompt and of its answer."""
     longest = max(len(prompt) + len(answer) for prompt, answer in examples)
@@ -143,31 +168,29 @@ def train_explainer(
     checkpoints: str,
     output: str,
 ) -> None:
-    """Fine-tune a model on the run's best candidates, and write its adapter with a card and a curve.
+    """Fine-tune a model on the run's best candidates, or on written descriptions, and write its adapter with a card and
+    a curve.
 
     inputs: base (folder of the model that is trained), subject (folder), corpus (train table, or those of imported
-    parts), prompt (file), exemplars, statistics, descriptions, scores (lists of tables, of all layers); explainer:
-    whose candidates count; descriptions: the config's section; settings: the config's `explainer_training`; about:
-    facts for the card; checkpoints: as in train_simulator. Raises ValueError where too few neurons have a candidate to
-    learn.
+    parts), prompt (file), exemplars, statistics (lists of tables, of all layers), and either readings (rows of
+    read_given) or descriptions and scores (lists of tables); explainer: whose candidates count; descriptions: the
+    config's section; settings: the config's `explainer_training`; about: facts for the card; checkpoints: as in
+    train_simulator. Raises ValueError where too few neurons have something to learn.
     """
     template = read_explainer_template(inputs["prompt"], descriptions["few_shot"], begins=True)
     tokenizer = load_tokenizer(inputs["base"])
-    best = winners(inputs["descriptions"], inputs["scores"], explainer, settings["least_score"])
+    readings = inputs.get("readings")
+    if readings:
+        best = written(readings)
+    else:
+        best = winners(inputs["descriptions"], inputs["scores"], explainer, settings["least_score"])
     lessons = read_lessons(best, inputs, template, descriptions, tokenizer, seed)
-    learnt = [lesson for lesson in lessons if not is_held_out(*lesson.place[:2])]
-    held_out = [lesson for lesson in lessons if is_held_out(*lesson.place[:2])]
-    if not (learnt and held_out):
-        raise ValueError(
-            f"explainer_training: {len(learnt)} neurons and signs to learn from and {len(held_out)} held-out ones (a"
-            " tenth is) have a candidate that scores enough; choose more neurons, or a lower"
-            " explainer_training.least_score"
-        )
+    learnt, held_out = _parted(lessons, bool(readings))
     logger.info("%d neurons and signs to learn from, %d held out", len(learnt), len(held_out))
     files = [str(path) for path in sorted(Path(inputs["base"]).iterdir()) if path.is_file()]
     for name in ("corpus", "prompt", "exemplars", "statistics", "descriptions", "scores"):
         files += [inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
-    said = json.dumps([settings, descriptions], sort_keys=True)
+    said = json.dumps([settings, descriptions, readings], sort_keys=True)
     kept = Path(checkpoints) / f"explainer-{key(code, seed, said, *map(file_digest, files)):016x}.pt"
     model = load_base(inputs["base"], "bfloat16", threads, settings["device_map"])
     model = with_low_rank(model, settings["rank"], key(seed, "adapter"))
@@ -197,24 +220,31 @@ def train_explainer(
         part.mkdir()
         save_adapter(model, about["base"], part)
         (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
-        (part / "README.md").write_text(_card(len(learnt), len(held_out), curve, about | {"seed": seed} | settings))
+        what = "written descriptions" if readings else "best candidates"
+        (part / "README.md").write_text(
+            _card(what, len(learnt), len(held_out), curve, about | {"seed": seed} | settings)
+        )
     kept.unlink()
     logger.info("sha256, for the config: %s", adapter_sha256(output))
 
 
-def _card(learnt: int, held_out: int, curve: list[dict[str, float]], facts: dict[str, Any]) -> str:
+def _card(what: str, learnt: int, held_out: int, curve: list[dict[str, float]], facts: dict[str, Any]) -> str:
+    how = (
+        "what a reader wrote"
+        if what.startswith("written")
+        else "the best of its candidates, as a simulator scored them"
+    )
     return "\n".join(
         [
             f"# Explainer for the neurons of {facts['subject']}",
             "",
             "Reads exemplars of a neuron and says in a few words what they have in common, as the prompt file named"
-            " below asks. Trained to answer with the best of its candidates, as a simulator scored them. For"
-            " `descriptions.explainer`.",
+            f" below asks. Trained to answer with {how}. For `descriptions.explainer`.",
             "",
             *(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
-            f"* learnt from: the best candidates of {learnt} neurons and signs",
+            f"* learnt from: the {what} of {learnt} neurons and signs",
             "",
-            f"Cross-entropy of the best candidates of {held_out} held-out neurons and signs, per token:"
+            f"Cross-entropy of the {what} of {held_out} held-out neurons and signs, per token:"
             f" {curve[-1]['loss']:.3f}.",
             "",
         ]

@@ -68,7 +68,8 @@ def train_rounds(file: str, cores: int) -> None:
     rounds: list[dict[str, Any]] = []
     scores: list[Scores] = []
     best = 0
-    for number in range(wanted.rounds + 1):
+    last = 1 if wanted.readings else wanted.rounds  # what is written stays the same
+    for number in range(last + 1):
         folder = Path(f"results/{config.run}-{number}")
         changed = Path(f"results/{config.run}/round-{number}.yaml")
         with whole(changed) as part:
@@ -82,7 +83,7 @@ def train_rounds(file: str, cores: int) -> None:
             if rounds[-1]["gain"][1] <= 0:
                 break
             best = number
-        if number < wanted.rounds:
+        if number < last:
             _make(f"{folder}/explainer", [file, str(changed)], cores)
     result = Path(f"results/{config.run}")
     with whole(result / "rounds.json") as part:

@@ -54,3 +54,5 @@ def test_a_bad_file_is_named_with_its_line(file, text, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"scores\.descriptions: .*none\.csv does not exist"):
         read_given(str(tmp_path / "none.csv"), 3, 10)
+    with pytest.raises(ValueError, match=r"explainer_training\.readings: .*none\.csv does not exist"):
+        read_given(str(tmp_path / "none.csv"), 3, 10, "explainer_training.readings")

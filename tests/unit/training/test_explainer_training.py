@@ -17,7 +17,14 @@ from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.adapters import adapter_sha256, merge_adapter
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.scores.tables import SCORES
-from neuron_descriptions.training.explainer import answer_loss, continuation, read_lessons, train_explainer, winners
+from neuron_descriptions.training.explainer import (
+    answer_loss,
+    continuation,
+    read_lessons,
+    train_explainer,
+    winners,
+    written,
+)
 from neuron_descriptions.training.fine_tuning import is_held_out
 from neuron_descriptions.training.rounds import gain
 from word_neurons import NEURONS, tiny_base, word_neurons
@@ -160,6 +167,57 @@ def test_trained_explainer_says_what_scored_best(inputs, tmp_path, tokenizer):
     assert said["after"].finished
     assert parse_answer(template.answer, said["after"].text, True) == (WINNER, "ok")
     assert said["before"].text != said["after"].text
+
+
+READ = "the words peace and war in speeches"
+
+
+def readings(*neurons):
+    return [{"layer": 0, "neuron": n, "sign": sign, "description": READ} for n in neurons for sign in SIGNS]
+
+
+def test_of_several_written_descriptions_the_first_is_learnt():
+    rows = [*readings(3), {"layer": 0, "neuron": 3, "sign": "positive", "description": "another"}]
+    assert written(rows) == {(0, 3, "positive"): READ, (0, 3, "negative"): READ}
+
+
+def test_trained_explainer_says_what_a_reader_wrote(inputs, tmp_path, tokenizer):
+    """Of a neuron that nobody described: without any candidate or score, by a prompt that leaves the answer free."""
+    prompt = str(ROOT / "config/prompts/reading.yaml")
+    held_out = [n for n in range(NEURONS) if is_held_out(0, n)]
+    rows = readings(*(n for n in range(NEURONS) if n != held_out[0])) + readings(held_out[1])
+    folder = train(inputs | {"prompt": prompt, "descriptions": [], "scores": [], "readings": rows}, tmp_path)
+    card = (folder / "README.md").read_text()
+    assert (
+        "what a reader wrote" in card
+        and f"learnt from: the written descriptions of {2 * (NEURONS - len(held_out))}" in card
+    )
+    merged = str(tmp_path / "merged")
+    merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), merged)
+    template = read_explainer_template(prompt, DESCRIBING["few_shot"], begins=True)
+    candidate = prepare(
+        [held_out[0]],
+        0,
+        inputs["corpus"],
+        inputs["exemplars"],
+        inputs["statistics"],
+        tokenizer,
+        template,
+        DESCRIBING,
+        0,
+    )[0]
+    client = TransformersClient(load_model(merged, "bfloat16", True, 1), tokenizer, 0.0, 12, template.stop)
+    said = []
+    client.answer([Request(candidate.prompt, 0, 0)], lambda found: said.append(found[0]))
+    assert parse_answer(template.answer, said[0].text, True) == (READ, "ok")
+
+
+def test_readings_that_cannot_be_learnt_are_said(inputs, tmp_path):
+    """The prompt begins the answer with other words than they begin with."""
+    with pytest.raises(
+        ValueError, match=r"explainer_training\.readings: 0 neurons .* descriptions\.prompt whose answer"
+    ):
+        train(inputs | {"descriptions": [], "scores": [], "readings": readings(*range(NEURONS))}, tmp_path)
 
 
 def test_other_candidates_teach_nothing(inputs, tmp_path):
