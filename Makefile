@@ -17,7 +17,7 @@ SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo truth plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -62,6 +62,10 @@ test-conda: .venv/ready ## environments of envs/ made and used
 
 bench: .venv/ready ## speed, size and exactness; SECTIONS=harvest for one part
 	$(BIN)/python tests/bench/run.py $(SECTIONS)
+
+# Features whose rules are known, described blind, and what was found held against the rules: results/truth/report.md.
+truth: .venv/ready ## planted features: what share of known rules is found, and what is claimed of noise
+	$(BIN)/python tests/bench/run.py truth
 
 # At Llama-3.1-8B's shape with random weights, in at most 8 minutes on one GPU of 80 GB; without a GPU, a rehearsal.
 bench-gpu: .venv/ready ## every stage on a GPU, and whether it is exact there; SECTIONS=score for one part

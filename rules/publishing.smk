@@ -17,6 +17,7 @@ rule publish:
         pool=NULL_POOL if CFG.scores.nulls else [],
         probe=PROBE,
         concepts=CONCEPT_SCORES,
+        scorers=scorer_tables(),
         types=TYPES,
         output_side=list(OUTPUT_SIDES.values()),
         accounts="<results>/atlas/accounting.parquet",

@@ -86,6 +86,15 @@ class Scores(Section):
     """Further scores, by names of your own: each name begins the names of its columns in the atlas, as `detection` does
     in `detection_average_precision`."""
 
+    @field_validator("simulator", mode="before")
+    @classmethod
+    def _simulator(cls, simulator: Any) -> Any:
+        if simulator is None:
+            raise ValueError(
+                "a run needs a simulator for now; `scores.scorers` stand beside it, and need none themselves"
+            )
+        return simulator
+
     @field_validator("probe", mode="before")
     @classmethod
     def _probe(cls, probe: Any) -> Any:

@@ -227,7 +227,8 @@ def _scorer_stages(r: _Reckoning) -> list[Stage]:
                   int(model is not None), read=read, kept=r.signs * ROW + TABLE * r.chunks,
                   endpoint=read * prices.prompt / 1e6 if prices else 0.0, in_turn=remote)
         )  # fmt: skip
-    return found
+    # What jobs of a rule ask for is the last one's: the largest.
+    return sorted(found, key=lambda stage: (stage.memory_mb, stage.seconds))
 
 
 def on_processor(config: Config, cores: int) -> Config:

@@ -185,3 +185,15 @@ def test_a_changed_default_needs_a_new_version():
         "version": 2,
         "defaults": {"least": 1, "most": 6},
     }
+
+
+def test_scorers_are_off_and_untracked_by_default():
+    plain = load_config(demo_config())
+    assert plain.scores.scorers == {} and "scorers" not in tracked(plain.scores)
+    judge = {"model": "smollm2-135m-instruct"}
+    named = {"detection": {"kind": "detection", "judge": judge}, "read": {"kind": "simulated_detection"}}
+    on = load_config(changed(demo_config(), scores__scorers=named))
+    # As rules/common/scores.smk has it: what is scored by the simulator depends on no scorer.
+    assert tracked(on.scores, exclude=["scorers"]) == tracked(plain.scores)
+    assert restored(Scores, tracked(on.scores)) == on.scores
+    assert tracked(on.scores)["scorers"]["read"] == {"kind": "simulated_detection"}

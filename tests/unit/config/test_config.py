@@ -606,3 +606,27 @@ def test_bad_endpoint_names_its_key(changes, message):
 
 def test_password_of_an_address_is_not_shown():
     assert "pw-secret" not in refusal(with_explainer(**ENDPOINT, base_url="https://me:pw-secret@host/v1"))
+
+
+@pytest.mark.parametrize(
+    ("scorers", "said"),
+    [
+        ({"d": {"kind": "x"}}, "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'simulated_detection'"),
+        ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
+        ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),
+        (
+            {"d": {"kind": "detection", "judge": {"model": "no"}}},
+            "scores.scorers.d.judge.model: 'no' is not one of models",
+        ),
+        ({"d": {"kind": "detection", "judge": {"model": "x", "dtyp": 1}}}, "did you mean `dtype`?"),
+        ({"D d": {"kind": "simulated_detection"}}, "scores.scorers.D d: 'D d' is not of the form of a name"),
+    ],
+)
+def test_a_wrong_scorer_is_named(scorers, said):
+    assert said in refusal(changed(demo_config(), scores__scorers=scorers))
+
+
+def test_a_run_without_a_simulator_is_refused_in_plain_words():
+    assert "scores.simulator: a run needs a simulator for now" in refusal(
+        changed(demo_config(), scores__simulator=None)
+    )

@@ -268,3 +268,18 @@ def test_panels_are_reckoned_from_first_principles():
     assert {s.rule for s in plan.stages} - {s.rule for s in without.stages} == {
         "build_panel", "harvest_panel", "type_neurons", "score_natural", "compare_natural"
     }  # fmt: skip
+
+
+def test_scorers_are_reckoned_by_what_their_judges_read():
+    judges = {"local": {"model": "smollm2-135m-instruct"},
+              "asked": {"client": "openai", "model": "m", "prices": {"prompt": 2.0, "completion": 8.0}}}  # fmt: skip
+    scorers = {name: {"kind": "detection", "judge": judge, "close": 0, "nulls": 1} for name, judge in judges.items()}
+    plan = planned(changed(tiny_config(), scores__scorers=scorers | {"read": {"kind": "simulated_detection"}}))
+    signs, passages = 8, 20
+    text = 40 - PREFIX  # of each sequence
+    read, local = (s for s in plan.stages if s.rule == "run_scorer")
+    asked = stage(plan, "ask_scorer")
+    assert within(1.5, local.read, signs * 2 * passages * (text + 170))
+    assert within(1.5, asked.read, signs * 2 * passages * (text + 170 / 5))
+    assert asked.endpoint == pytest.approx(asked.read * 2.0 / 1e6) and asked.in_turn and not asked.gpus
+    assert (local.gpus, read.gpus, read.read) == (1, 0, 0)

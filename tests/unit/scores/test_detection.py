@@ -1,6 +1,7 @@
 """Detection: passages, judges and metrics, from tables to tables; a neuron that fires on one word is planted."""
 
 import re
+import shutil
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 
 from conftest import ROOT
 from endpoint import Reply, endpoint
+from neuron_descriptions.common.provenance import digest
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.base import restored, tracked
@@ -358,3 +360,30 @@ def test_every_scorer_is_documented_and_comes_back_from_its_params():
     raw = section()
     assert restored(Scorer, tracked(restored(Scorer, raw))) == restored(Scorer, raw)
     assert set(SCORERS) == {"detection", "simulated_detection"}
+
+
+def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
+    """Neither the atlas nor another scorer is made anew when one is edited; what they share concerns both."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    scripts = tmp_path / "scripts"
+    jobs = {
+        "detection": ("run_scorer.py", ["scores/simulated_detection"]),
+        "simulated_detection": ("run_scorer.py", ["scores/detection"]),
+        "atlas": ("build_atlas.py", []),
+        "score": ("score.py", []),
+    }
+
+    def digests():
+        return {name: digest(adapter, scripts, without) for name, (adapter, without) in jobs.items()}
+
+    def changed_by(module):
+        before = digests()
+        path = scripts / "neuron_descriptions/scores" / module
+        path.write_text(path.read_text() + "\nMORE = 1\n")
+        return {name for name, found in digests().items() if found != before[name]}
+
+    assert changed_by("detection.py") == {"detection"}
+    assert changed_by("judging.py") == {"detection"}
+    assert changed_by("simulated_detection.py") == {"simulated_detection"}
+    assert changed_by("classification.py") == {"detection", "simulated_detection"}
+    assert changed_by("opening.py") == {"detection", "simulated_detection"}

@@ -1,0 +1,308 @@
+"""`make truth`: features whose rules are known exactly are described blind, and what is found is held against the rule.
+
+Planted over the subject's real tokens: evidence as the harvest's tables have it, then the search for concepts, its
+direct scores, and detection by the same predictions, as the workflow's own rules compute them. What is not covered: the
+harvest's selection (here a sort), explainers and simulators.
+
+T tokens of a sequence, N tokens of a split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from common import build
+from conftest import ROOT
+
+# Of each split: neighbours may be of one document, which tells nothing of a rule.
+SEQUENCES = {"train": 800, "valid": 240, "test": 240}
+NO_RULE, TOP, RANDOM, LEAST, PANEL = 40, 20, 20, 10, 400
+RECOVERED = 0.8  # correlation of a description's predictions with its rule, on held-out text
+LEVELS = 5  # of corruption: none of a rule's words to all of them replaced
+NUMBERS = {"top": 10, "middle": 0, "random": 10}
+LISTS = str(ROOT / "config/concepts/lists.yaml")
+
+
+@dataclass
+class Planting:
+    """Features over texts: split -> the tokens of each sequence, and each feature's activations (T,) there."""
+
+    features: list[Any]
+    strings: dict[str, list[list[str]]]
+    acts: dict[str, list[list[np.ndarray]]]  # split -> feature -> sequence
+    paths: dict[str, Any]  # of the tables
+
+
+def measure(scratch: Path) -> dict[str, float]:
+    """Figures of all rules that hold in LEAST train sequences or more, and of NO_RULE features without a rule."""
+    from neuron_descriptions.common.storage import read_table
+    from neuron_descriptions.concepts.planted import rules, without_rule
+    from neuron_descriptions.corpus.tables import CORPUS
+    from neuron_descriptions.models.loading import load_tokenizer, token_strings
+
+    folder, corpus = build(scratch, seq_len=64, train=sum(SEQUENCES.values()))
+    corpus = cut(corpus["train"], scratch)
+    tokenizer = load_tokenizer(folder)
+    strings = {
+        split: [token_strings(tokenizer, r["input_ids"][r["prefix_len"] :]) for r in read_table(p, CORPUS).to_pylist()]
+        for split, p in corpus.items()
+    }
+    planting = plant(scratch, corpus, strings, [*rules(), *without_rule(NO_RULE)], folder)
+    found = describe(planting, scratch, folder)
+    rows = held_against(planting, found)
+    falls = corrupted(planting)
+    (ROOT / "results/truth").mkdir(parents=True, exist_ok=True)
+    (ROOT / "results/truth/report.md").write_text(report(rows, falls))
+    return figures(rows, falls)
+
+
+def cut(corpus: str, folder: Path) -> dict[str, str]:
+    """A corpus table in splits of SEQUENCES, drawn: split -> table."""
+    from neuron_descriptions.common.storage import read_table, write_table
+    from neuron_descriptions.common.streams import generator
+    from neuron_descriptions.corpus.reading import corpus_facts
+    from neuron_descriptions.corpus.tables import CORPUS
+
+    table, tokenizer, first, found = read_table(corpus, CORPUS), corpus_facts(corpus).tokenizer, 0, {}
+    order = generator(0, "truth").permutation(len(table))
+    for split, count in SEQUENCES.items():
+        rows = table.take(order[first : first + count]).to_pylist()
+        rows = [row | {"seq_id": i} for i, row in enumerate(rows)]
+        lengths = [len(row["input_ids"]) - row["prefix_len"] for row in rows]
+        facts = {"tokens": str(sum(lengths)), "longest": str(max(lengths)), "tokenizer": tokenizer}
+        found[split], first = str(folder / f"{split}-cut.parquet"), first + count
+        write_table(pa.Table.from_pylist(rows, schema=CORPUS.with_metadata(facts)), found[split])
+    return found
+
+
+# --- planting ----------------------------------------------------------------------------------------
+
+
+def plant(
+    folder: Path, corpus: dict[str, str], strings: dict[str, list[list[str]]], features: list[Any], subject: str
+) -> Planting:
+    """Write a planting's tables: exemplars (the TOP strongest sequences and RANDOM others of each side), statistics,
+    and as panels the first PANEL train sequences, for fitting, and the test split. Rules that hold in fewer than LEAST
+    train sequences are left out."""
+    kept = [f for f in features if f.strength is None or sum(f.truth(s).any() for s in strings["train"]) >= LEAST]
+    acts = {split: [[f.acts(s, 0, number, split, i) for i, s in enumerate(texts)] for number, f in enumerate(kept)]
+            for split, texts in strings.items()}  # fmt: skip
+    planting = Planting(kept, strings, acts, dict(corpus))
+    _write_exemplars(planting, folder)
+    for panel, split, count in (("panel", "train", PANEL), ("panel_test", "test", len(strings["test"]))):
+        _write_panel(planting, folder, panel, split, count, subject)
+    return planting
+
+
+def _write_exemplars(planting: Planting, folder: Path) -> None:
+    from neuron_descriptions.common.storage import write_table
+    from neuron_descriptions.common.streams import generator
+    from neuron_descriptions.common.vocabulary import SIGNS
+    from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+
+    rows, statistics = [], []
+    for split, of_features in planting.acts.items():
+        for number, acts in enumerate(of_features):
+            joined = np.concatenate(acts)
+            numbers = {name: getattr(joined, name)() for name in ("mean", "std", "min", "max")}
+            statistics.append({"split": split, "layer": 0, "neuron": number, "tokens": len(joined), **numbers})
+            for sign, direction in zip(SIGNS, (1, -1)):
+                peaks = np.array([(direction * a).max() for a in acts])
+                drawn = generator(0, "random", split, number, sign).permutation(len(acts))[:RANDOM]
+                for kind, chosen in (("top", np.argsort(-peaks, kind="stable")[:TOP]), ("random", drawn)):
+                    rows += [{"split": split, "layer": 0, "neuron": number, "sign": sign, "kind": kind, "rank": rank,
+                              "seq_id": int(i), "peak": direction * peaks[i], "activations": acts[i].tolist()}
+                             for rank, i in enumerate(chosen)]  # fmt: skip
+    for name, schema, table in (("exemplars", EXEMPLARS, rows), ("statistics", STATISTICS, statistics)):
+        planting.paths[name] = [str(folder / f"{name}.parquet")]
+        write_table(pa.Table.from_pylist(table, schema=schema), planting.paths[name][0])
+
+
+def _write_panel(planting: Planting, folder: Path, panel: str, split: str, count: int, subject: str) -> None:
+    from neuron_descriptions.common.provenance import file_digest
+    from neuron_descriptions.common.storage import read_table, write_table
+    from neuron_descriptions.corpus.reading import corpus_facts
+    from neuron_descriptions.corpus.tables import CORPUS
+    from neuron_descriptions.panel.harvesting import write_layer
+    from neuron_descriptions.run.fingerprints import model_fingerprint
+
+    texts, facts = read_table(planting.paths[split], CORPUS).slice(0, count), corpus_facts(planting.paths[split])
+    lengths = [len(tokens) for tokens in planting.strings[split][:count]]
+    about = {"tokenizer": facts.tokenizer, "tokens": str(sum(lengths)), "longest": str(max(lengths)), "seed": "0"}
+    table, file = folder / f"{panel}.parquet", folder / panel / "layer-0.safetensors"
+    write_table(texts.cast(CORPUS.with_metadata(about)), table)
+    acts = np.stack([np.concatenate(of_feature[:count]) for of_feature in planting.acts[split]]).astype(np.float32)
+    made_of = {"corpus": file_digest(str(table)), "subject": model_fingerprint(subject), "seed": "0"}
+    write_layer(0, torch.from_numpy(acts), list(range(len(planting.features))), made_of, str(file))
+    planting.paths |= {panel: str(table), f"{panel}_acts": str(file)}
+
+
+# --- describing --------------------------------------------------------------------------------------
+
+
+def describe(planting: Planting, folder: Path, subject: str) -> dict[tuple[int, str], dict]:
+    """The list of concepts of each feature and sign with its direct scores, as the workflow finds and scores it."""
+    from neuron_descriptions.common.storage import read_table
+    from neuron_descriptions.descriptions.concepts import find_concepts
+    from neuron_descriptions.scores.concepts import score_concepts
+    from neuron_descriptions.scores.tables import CONCEPT_SCORES
+
+    paths, neurons = planting.paths, list(range(len(planting.features)))
+    found, scored = str(folder / "found.parquet"), str(folder / "scored.parquet")
+    models = {"subject": subject, "rules": LISTS}
+    corpus = {split: paths[split] for split in ("train", "valid")}
+    find_concepts(neurons, 0, corpus, paths["exemplars"], models,
+                  {"corpus": paths["panel"], "acts": paths["panel_acts"]}, found)  # fmt: skip
+    given = {name: paths[name] for name in ("train", "valid", "test", "exemplars", "statistics", "panel_test",
+             "panel_test_acts")}  # fmt: skip
+    score_concepts(neurons, 0, given | models | {"concepts": found}, NUMBERS, scored)
+    rows = read_table(scored, CONCEPT_SCORES).to_pylist()
+    return {(row["neuron"], row["sign"]): row for row in rows if row["candidate"] == 0}
+
+
+def held_against(planting: Planting, found: dict[tuple[int, str], dict]) -> list[dict[str, Any]]:
+    """For each feature, what was said of its positive side and how well that predicts the rule itself on test, and
+    whether anything was said of its negative side, where there is nothing."""
+    from neuron_descriptions.concepts.execution import read_list
+    from neuron_descriptions.concepts.predicates import Reader
+    from neuron_descriptions.concepts.vocabulary import read_vocabulary
+    from neuron_descriptions.concepts.wording import NO_PATTERN
+    from neuron_descriptions.scores.concepts import direct_score
+
+    reader = Reader(read_vocabulary(LISTS))
+    held = [predicates for tokens in planting.strings["test"] for predicates in reader.held(tokens)]
+    rows = []
+    for number, feature in enumerate(planting.features):
+        row = found[number, "positive"]
+        truth_N = np.concatenate([feature.truth(tokens) for tokens in planting.strings["test"]])
+        rows.append({
+            "kind": feature.kind, "rule": feature.said, "said": row["sentence"],
+            "agreement": direct_score(read_list(row["parts"]).predict_held(held), truth_N),
+            "direct_score": row["direct_score"],
+            "claims": row["sentence"] != NO_PATTERN,
+            "claims_of_nothing": found[number, "negative"]["sentence"] != NO_PATTERN,
+        })  # fmt: skip
+    return rows
+
+
+# --- corruption --------------------------------------------------------------------------------------
+
+
+def corrupted(planting: Planting) -> dict[str, list[float]]:
+    """For each score, per feature that names four words or more, the rank correlation of the score with how much of the
+    true description is left, as its words are replaced, a quarter at a time, by others that are as frequent. A score
+    that does not change has 0."""
+    from neuron_descriptions.concepts.predicates import Reader
+    from neuron_descriptions.concepts.vocabulary import read_vocabulary
+    from neuron_descriptions.scores.formulas import spearman
+    from neuron_descriptions.scores.passages import Passages
+    from neuron_descriptions.scores.simulation import Evidence
+
+    paths = planting.paths
+    corpus = {split: paths[split] for split in ("train", "valid", "test")}
+    named = [n for n, f in enumerate(planting.features) if len(f.words) >= LEVELS - 1]
+    evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, named)
+    counts = {"top": NUMBERS["top"], "middle": 0, "positives": 10, "random": 10, "close": 0, "panel": 0}
+    passages = Passages(evidence, counts, 0, 0)
+    reader = Reader(read_vocabulary(LISTS))
+    held = [reader.held(tokens) for tokens in planting.strings["test"]]
+    frequency = _frequency(planting.strings["test"])
+    falls: dict[str, list[float]] = {}
+    for number in named:
+        words = planting.features[number].words
+        steps = [_replaced(words, share / (LEVELS - 1), frequency) for share in range(LEVELS)]
+        scored = [_scores(planting, number, step, held, evidence, passages) for step in steps]
+        for name in scored[0]:
+            values = [one[name] for one in scored]
+            fall = spearman(np.arange(LEVELS)[::-1], np.nan_to_num(values))
+            falls.setdefault(name, []).append(fall if np.isfinite(fall) else 0.0)
+    return falls
+
+
+def _frequency(texts: list[list[str]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for tokens in texts:
+        for word in "".join(tokens).split():
+            counts[word.lower()] = counts.get(word.lower(), 0) + 1
+    return {word: n for word, n in sorted(counts.items()) if word.isalpha()}
+
+
+def _replaced(words: tuple[str, ...], share: float, frequency: dict[str, int]) -> list[str]:
+    """The words, a share of them replaced: the most frequent first, each by the unused word that is as frequent."""
+    order = sorted(words, key=lambda word: (-frequency.get(word, 0), word))
+    kept, used = order[round(share * len(order)) :], set(words)
+    for word in order[: round(share * len(order))]:
+        times = frequency.get(word, 0)
+        other = min((abs(n - times), w) for w, n in frequency.items() if w not in used)[1]
+        used.add(other)
+        kept.append(other)
+    return kept
+
+
+def _scores(
+    planting: Planting, number: int, words: list[str], held: list, evidence: Any, passages: Any
+) -> dict[str, float]:
+    """Every score of a description that names some words, by its own predictions."""
+    from neuron_descriptions.concepts.execution import ConceptList
+    from neuron_descriptions.concepts.predicates import Predicate
+    from neuron_descriptions.concepts.wording import Part
+    from neuron_descriptions.scores.classification import detected
+    from neuron_descriptions.scores.concepts import direct_score
+    from neuron_descriptions.scores.simulation import one_side
+
+    told = ConceptList(tuple(Part(Predicate("word", word)) for word in words))
+    predicted = [told.predict_held(of_sequence) for of_sequence in held]
+    true_N = one_side(np.concatenate(planting.acts["test"][number]), "positive")
+    shown = evidence.scored("test", number, "positive", **NUMBERS)
+    contrast = np.concatenate([predicted[q.seq_id] for q in shown])
+    drawn = passages.draw("test", number, "positive")
+    answers = detected(np.array([predicted[p.seq_id].max() for p in drawn]), np.array([p.active for p in drawn]))
+    return {
+        "direct_score": direct_score(np.concatenate(predicted), true_N),
+        "direct_score_contrast": direct_score(
+            contrast, one_side(np.concatenate([q.activations for q in shown]), "positive")
+        ),
+        "detection_average_precision": answers["average_precision"],
+        "detection_balanced_accuracy": answers["balanced_accuracy"],
+        "detection_f1": answers["f1"],
+    }  # fmt: skip
+
+
+# --- the report --------------------------------------------------------------------------------------
+
+
+def recovered(rows: list[dict[str, Any]]) -> float:
+    """Share of rows whose description predicts the rule itself."""
+    return float(np.mean([(row["agreement"] or 0.0) >= RECOVERED for row in rows])) if rows else float("nan")
+
+
+def figures(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> dict[str, float]:
+    """What the bench keeps."""
+    from neuron_descriptions.concepts.planted import ONE_RULE
+
+    by_kind = {kind: [r for r in rows if r["kind"] == kind] for kind in dict.fromkeys(r["kind"] for r in rows)}
+    nothing = by_kind.pop("none", [])
+    one_rule = [row for row in rows if row["kind"] in ONE_RULE]
+    found = {"features": len(rows), "one_rule": len(one_rule), "no_rule": len(nothing)}
+    found |= {"recovered": recovered(one_rule), "false_claims": float(np.mean([r["claims"] for r in nothing]))}
+    found["false_claims_of_silent_sides"] = float(np.mean([r["claims_of_nothing"] for r in rows]))
+    found |= {f"recovered_{kind.replace(' ', '_')}": recovered(of_kind) for kind, of_kind in by_kind.items()}
+    found |= {f"monotone_spearman_{name}": float(np.mean(values)) for name, values in falls.items()}
+    found["corrupted_features"] = len(next(iter(falls.values()), []))
+    return found | {"least_monotone_spearman": min((float(np.mean(v)) for v in falls.values()), default=float("nan"))}
+
+
+def report(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> str:
+    """Every feature, its rule, what was said, and how they agree."""
+    numbers = figures(rows, falls)
+    lines = ["# Planted features", "", "| figure | |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {value:.3g} |" for name, value in numbers.items()]
+    lines += ["", "| kind | rule | said | agreement with the rule | direct score |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        shown = [f"{row[name]:.2f}" if row[name] is not None else "" for name in ("agreement", "direct_score")]
+        lines.append(f"| {row['kind']} | {row['rule']} | {row['said']} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
