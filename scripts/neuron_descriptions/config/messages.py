@@ -119,7 +119,8 @@ def _short(value: Any) -> str:
 def _place(error: ErrorDetails, config: type[BaseModel]) -> str:
     """An error's location as the keys that the user wrote: a union adds its tag, or its member, to them."""
     keys = [str(key) for key in error["loc"]]
-    unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2, ("exemplars",): 1}
+    unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2}
+    unions |= {("exemplars",): 1, ("features",): 1}
     tag = next((place for union, place in unions.items() if keys[: len(union)] == [*union]), len(keys))
     keys = keys[:tag] + keys[tag + 1 :]
     if keys[-2:-1] and keys[-1] == "[key]":
@@ -162,7 +163,7 @@ def _sections(path: list[str], config: type[BaseModel]) -> list[type[BaseModel]]
 
 def _tags(section: type[BaseModel]) -> set[str]:
     """The values that select this form of a section in a union."""
-    fields = [section.model_fields[name] for name in ("source", "client") if name in section.model_fields]
+    fields = [section.model_fields[name] for name in ("source", "client", "kind") if name in section.model_fields]
     return {str(value) for field in fields for value in get_args(field.annotation)}
 
 
