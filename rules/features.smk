@@ -25,7 +25,7 @@ if PLACED:
             code=digest("convert_dictionary.py"),
             features=tracked(CFG.features),
             subject=subject_names(),
-            content=lambda wildcards: texts_fingerprint(features_file(wildcards.layer)),
+            content=lambda wildcards: features_content(wildcards.layer),
         message:
             "Converting features: layer {wildcards.layer}"
         script:

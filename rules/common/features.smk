@@ -27,6 +27,12 @@ def features_file(layer):
         raise WorkflowError(str(error)) from None
 
 
+def features_content(layer):
+    """What that file or folder holds, at any depth."""
+    place = features_file(layer)
+    return texts_fingerprint(f"{place}/**/*" if Path(place).is_dir() else place)
+
+
 def converted_features(layers):
     """Input function: features of the layers that `layers` gives for a job's wildcards, in their order."""
     if not PLACED:
@@ -42,9 +48,7 @@ def feature_params(layers):
     other params tell all of. layers: as `converted_features` takes it."""
     if not (said := tracked(CFG.features)):
         return {}
-    content = lambda wildcards: [
-        texts_fingerprint(features_file(layer)) for layer in layers(wildcards)
-    ]
+    content = lambda wildcards: [features_content(layer) for layer in layers(wildcards)]
     return {"features": said, **({"dictionaries_hold": content} if PLACED else {})}
 
 

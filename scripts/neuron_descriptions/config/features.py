@@ -138,5 +138,9 @@ Features = Annotated[
     | Annotated[TranscoderFeatures, Tag("transcoder")]
     | Annotated[DirectionFeatures, Tag("directions")]
     | Annotated[HeadFeatures, Tag("attention_heads")],
-    Discriminator(_kind),
+    Discriminator(
+        _kind,
+        custom_error_type="kind",
+        custom_error_message="`kind` is neither mlp_neurons, autoencoder, transcoder, directions nor attention_heads",
+    ),
 ]

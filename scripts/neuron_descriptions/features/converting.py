@@ -51,6 +51,8 @@ def convert_dictionary(source: str, layer: int, features: dict[str, Any], subjec
             f"{source} was made for {about.model}, but the subject is {' or '.join(subject)}; if that is meant, write"
             f" features.made_for: {about.model}"
         )
+    if features["kind"] == "attention_heads":  # what these read is no place of the model's
+        features = {**features, "kind": "directions", "count": len(dictionary.encoder_SD), "hook": None}
     check(dictionary, layer, features)
     write_dictionary(dictionary, output)
     logger.info("%s: %d features that read %d numbers, from %s", source, *dictionary.encoder_SD.shape, about.form)

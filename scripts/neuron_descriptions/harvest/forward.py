@@ -368,7 +368,10 @@ class LayerState:
         keep: Keep,
         dtype: torch.dtype,
         device: torch.device,
+        one_sided: bool = False,
     ):
+        """one_sided: 0 is silence, and what is silent is never among the top."""
+        self.one_sided = one_sided
         n_sides = 2 * len(neurons)
         self.batches = 0
         self.neurons_I = torch.tensor(neurons, device=device)
@@ -394,7 +397,10 @@ class LayerState:
         if self.tail.due():
             self.tail.raise_floor(self.top, peak_BS)
         least_S = torch.minimum(self.top.value_S.to(peak_BS.dtype), self.tail.edge_S)  # both are values of that type
-        b_P, side_P = (peak_BS >= least_S).nonzero(as_tuple=True)
+        enters_BS = peak_BS >= least_S
+        if self.one_sided:
+            enters_BS &= peak_BS > 0
+        b_P, side_P = enters_BS.nonzero(as_tuple=True)
         peak_P = peak_BS[b_P, side_P]
         self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
         reaches = (peak_P >= self.tail.edge_S[side_P]).nonzero()[:, 0]
@@ -576,7 +582,10 @@ class Harvest:
         }
 
     def _new_state(self, layer: int, device: torch.device) -> LayerState:
-        return LayerState(layer, self.neurons[layer], self.split, self.keep, getattr(torch, self.dtype), device)
+        dtype = getattr(torch, self.dtype)
+        return LayerState(
+            layer, self.neurons[layer], self.split, self.keep, dtype, device, one_sided=self.source.one_sided
+        )
 
 
 def harvest(

@@ -3,6 +3,7 @@
 import re
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -11,9 +12,11 @@ from torch import nn
 from transformers import AutoModel
 
 from neuron_descriptions.config.features import HOOKS
+from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.heads import AttentionHeads
 from neuron_descriptions.features.hooks import find_taps
 from neuron_descriptions.features.neurons import down_projections, projection_shape
+from neuron_descriptions.features.opening import SourceJob, open_source
 
 # Attention and MLP read the same: there is no place between them.
 SIDE_BY_SIDE = {"phi", "gpt-neox", "falcon"}
@@ -147,6 +150,20 @@ def test_heads_write_together_what_attention_writes(family):
             torch.testing.assert_close(
                 norms.features(layer, z[layer][None])[0], parts.norm(dim=2), rtol=1e-4, atol=1e-4
             )
+
+
+def test_heads_are_opened_with_directions_that_were_converted(tmp_path):
+    model = tiny("llama")
+    torch.manual_seed(3)
+    directions = torch.randn(2, 32)
+    np.save(tmp_path / "directions.npy", directions.numpy())
+    section = {"kind": "attention_heads", "count": 8, "path": str(tmp_path / "directions.npy")}
+    convert_dictionary(section["path"], 1, section, ["any"], str(tmp_path / "converted"))
+    source = open_source(SourceJob(section, LAYERS, NEURONS, files={1: str(tmp_path / "converted")}))
+    source.taps(model)
+    z, wrote = seen(model, "attention_z")[1], seen(model, "attention_out")[1]
+    found = source.features(1, z[None])[0].unflatten(1, (4, 2)).sum(1)
+    torch.testing.assert_close(found, wrote @ directions.T, rtol=1e-4, atol=1e-4)
 
 
 def test_another_number_of_heads_or_other_directions_are_refused():
