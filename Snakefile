@@ -26,6 +26,7 @@ pathvars:
 
 include: "rules/plan.smk"
 include: "rules/models.smk"
+include: "rules/features.smk"
 
 
 if IMPORTED:

@@ -2,7 +2,7 @@
 
 # What decides a harvest's result; the merge names it too, since the harvest's own files are temporary.
 HARVEST = {
-    "code": digest("harvest.py"),
+    "code": digest("harvest.py", without=OTHER_SOURCES),
     "subject": {
         "n_layers": CFG.subject.layers,
         "n_neurons": CFG.subject.neurons_per_layer,
@@ -22,10 +22,16 @@ HARVEST = {
 }
 
 
+def block_layers(wildcards):
+    """Layers that a job of the harvest reads."""
+    return LAYOUT.block_neurons(wildcards.block)
+
+
 rule harvest:
     input:
         model=model_folder(CFG.subject.model),
         corpus="<evidence>/corpus/{split}.parquet",
+        dictionaries=converted_features(block_layers),
     output:
         state=temp("<evidence>/activations/{split}/shard-{shard}/{block}.safetensors"),
     log:
@@ -41,6 +47,7 @@ rule harvest:
         gpu=gpus("harvest"),
         gpu_job=1,
     params:
+        **feature_params(block_layers),
         code=HARVEST["code"],
         subject=HARVEST["subject"],
         settings=HARVEST["settings"],

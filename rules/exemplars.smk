@@ -21,6 +21,7 @@ rule merge_exemplars:
         mem_mb=memory("merge_exemplars"),
         runtime=minutes("merge_exemplars"),
     params:
+        **feature_params(lambda wildcards: [int(wildcards.layer)]),
         code=digest("merge_exemplars.py"),
         harvest=HARVEST["code"],
         subject=HARVEST["subject"],

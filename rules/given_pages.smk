@@ -63,6 +63,6 @@ use rule write_atlas_page as write_given_page with:
         code=digest("write_atlas_page.py"),
         about={**ABOUT, "explainer": CFG.scores.descriptions},
         parts={layer: ["chunk-0"] for layer in GIVEN},
-        chunk_size=CFG.subject.neurons_per_layer,
+        chunk_size=CFG.features_per_layer,
     message:
         "Writing the page of descriptions from elsewhere"

@@ -47,6 +47,7 @@ rule harvest_panel:
     input:
         model=model_folder(CFG.subject.model),
         corpus="<evidence>/corpus/{panel}.parquet",
+        dictionaries=converted_features(lambda wildcards: KEPT.neurons),
     output:
         acts=[
             f"<evidence>/panel/{{panel}}/layer-{layer}.safetensors"
@@ -65,7 +66,8 @@ rule harvest_panel:
         gpu=gpus("harvest_panel"),
         gpu_job=1,
     params:
-        code=digest("harvest_panel.py"),
+        **feature_params(lambda wildcards: KEPT.neurons),
+        code=digest("harvest_panel.py", without=OTHER_SOURCES),
         subject=HARVEST["subject"],
         batch_size=CFG.exemplars.batch_size,
         seed=CFG.seed,

@@ -17,6 +17,7 @@ rule recheck_rows:
         simulator=model_folder(CFG.scores.simulator.model),
         explainer_prompt=explainer_prompt(),
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        dictionaries=converted_features(lambda wildcards: RECHECKED),
     output:
         json="<results>/recheck.json",
         text="<results>/recheck.txt",
@@ -33,7 +34,8 @@ rule recheck_rows:
         gpu=max(gpus("harvest"), gpus("score")),
         gpu_job=1,
     params:
-        code=digest("recheck_rows.py"),
+        **feature_params(lambda wildcards: RECHECKED),
+        code=digest("recheck_rows.py", without=OTHER_SOURCES),
         neurons=RECHECKED,
         names=[*RECHECK_FILES, *LAYER_FILES, *SPLITS],
         subject={

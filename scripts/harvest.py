@@ -1,4 +1,6 @@
 from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import Features
 from neuron_descriptions.harvest.forward import harvest
 
 with job_log(snakemake.log[0], snakemake.rule):
@@ -15,4 +17,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         seed=snakemake.params.seed,
         threads=snakemake.threads,
         output=snakemake.output.state,
+        features=restored(Features, snakemake.params.get("features", {})).model_dump(),
+        dictionaries=dict(zip(snakemake.params.neurons, snakemake.input.dictionaries)),
     )

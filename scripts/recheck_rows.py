@@ -2,6 +2,7 @@ from neuron_descriptions.atlas.rechecking import recheck_rows
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.features import Features
 from neuron_descriptions.config.scores import Scores
 
 given, wanted = snakemake.input, snakemake.params
@@ -12,7 +13,9 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
         atlas=given.atlas,
-        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads},
+        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads}
+        | {"features": restored(Features, wanted.get("features", {})).model_dump()}
+        | {"dictionaries": dict(zip(wanted.neurons, given.dictionaries))},
         describing={**wanted.describing, "settings": described.model_dump(exclude={"explainer"})}
         | {"subject": given.subject, "prompt": given.explainer_prompt},
         scoring={

@@ -7,7 +7,7 @@ try:
         for row in read_given(
             found(CFG.scores.descriptions, "scores.descriptions", HOME),
             CFG.subject.layers,
-            CFG.subject.neurons_per_layer,
+            CFG.features_per_layer,
         ):
             GIVEN.setdefault(row["layer"], []).append(row)
         GIVEN = dict(sorted(GIVEN.items()))

@@ -95,6 +95,10 @@ MARKS = {
     "before_scorers": "# Every scorer: to add one",
     "before_scorer_list": "# The key `kind` of the section -> its class.",
     "scorer_list": '    "simulated_detection": _simulated_detection,\n',
+    "before_features": "\ndef _kind(features",
+    "features_union": '    | Annotated[HeadFeatures, Tag("attention_heads")],\n',
+    "before_sources": "# The key `kind` of the section -> how it is opened.",
+    "source_entry": '    "attention_heads": _attention_heads,\n',
 }
 
 
@@ -266,7 +270,7 @@ write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), "d.parquet")
 write_table(SCORES.empty_table(), "s.parquet")
 write_table(pa.Table.from_pylist([{"split": "train", **who, "min": -1.0, "max": 1.0}], schema=STATISTICS), "t.parquet")
 run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, {}, "", 0, 1), "l.parquet")
-build_atlas(["d.parquet"], ["s.parquet"], ["t.parquet"], "a.parquet", ["l.parquet"])
+build_atlas(["d.parquet"], ["s.parquet"], ["t.parquet"], "a.parquet", scorers=["l.parquet"])
 atlas, added = read_atlas("a.parquet")
 print(json.dumps({
     "rows": atlas.select(["sign", "short_status", "short_brevity"]).to_pylist(),
@@ -303,6 +307,91 @@ def test_a_scorer_is_a_section_a_class_and_an_entry(tmp_path):
     ]
     assert found["legend"][1] == ["short_brevity", "short: brevity", "How short the description is, from 0 to 1."]
     assert found["docs"]
+
+
+FEATURE_SECTION = '''
+class ShareFeatures(Section):
+    """What share of the residual stream's size each of its first numbers has."""
+
+    kind: Literal["shares"]
+    """`shares`."""
+    count: PositiveInt
+    """How many of its numbers."""
+
+    one_sided: ClassVar[bool] = True
+    noun: ClassVar[str] = "share"
+
+
+def _kind(features'''
+
+FEATURE_SOURCE = '''"""Shares of the residual stream."""
+
+from neuron_descriptions.features.hooks import find_taps
+
+
+class Shares:
+    """|x_i| over the norm of x."""
+
+    one_sided = True
+
+    def __init__(self, count, n_layers, n_neurons):
+        self.count, self.subject = count, (n_layers, n_neurons)
+
+    def taps(self, model):
+        return find_taps(model, *self.subject, "residual_out")
+
+    def features(self, layer, seen_BTD):
+        return seen_BTD[..., : self.count].abs() / seen_BTD.norm(dim=-1, keepdim=True)
+'''
+
+SHARES = """def _shares(job: SourceJob) -> FeatureSource:
+    from neuron_descriptions.features.shares import Shares
+
+    return Shares(job.settings["count"], job.n_layers, job.n_neurons)
+
+
+# The key `kind` of the section -> how it is opened."""
+
+# What a job does with it: from the configuration to features.
+FEATURES = """
+import sys, torch, yaml
+from transformers import LlamaConfig, LlamaModel
+from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.features import Features
+from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.features.opening import SourceJob, open_source
+
+config = load_config(yaml.safe_load(open(sys.argv[1])))
+section = restored(Features, tracked(config.features))
+shape = dict(hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, vocab_size=9)
+model = LlamaModel(LlamaConfig(**shape))
+source = open_source(SourceJob(section.model_dump(), 2, 12))
+print(config.features_per_layer, len(source.taps(model)), source.features(0, torch.ones(1, 1, 4)).tolist())
+"""
+
+
+def test_a_source_of_features_is_a_section_a_class_and_an_entry(tmp_path):
+    project = Project(tmp_path / "toy")
+    before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
+    library = project.folder / "scripts/neuron_descriptions"
+    union = MARKS["features_union"].removesuffix(",\n") + '\n    | Annotated[ShareFeatures, Tag("shares")],\n'
+    insert(library / "config/features.py", before_features=FEATURE_SECTION, features_union=union)
+    (library / "features/shares.py").write_text(FEATURE_SOURCE)
+    entry = MARKS["source_entry"] + '    "shares": _shares,\n'
+    insert(library / "features/opening.py", before_sources=SHARES, source_entry=entry)
+    assert len([p for p in project.folder.rglob("*.py") if before.get(p) != p.read_bytes()]) == 3
+
+    neurons = {"layers": [1, 3], "indices": [0, 2], "chunk_size": 2}
+    config = changed(tiny_config(), neurons=neurons, features={"kind": "shares", "count": 3})
+    assert project.planned(config)["harvest"] == 3  # a split each
+    environment = os.environ | {"PYTHONPATH": str(project.folder / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", FEATURES, project.folder / "run.yaml"], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "3 2 [[[0.5, 0.5, 0.5]]]"
+    said = refused(project, changed(config, neurons__indices=[3]))
+    assert "neurons.indices: 3 is out of range; the subject has neurons 0..2 in a layer" in said
 
 
 def refused(project: Project, config: dict) -> str:

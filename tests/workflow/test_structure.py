@@ -73,6 +73,6 @@ def test_the_rule_graph_in_the_docs_is_the_workflow_s():
 def test_no_secret_path_or_host_is_committed():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for name in tracked:
-        if not name.endswith((".png", ".lock", ".safetensors")):
+        if not name.endswith((".png", ".lock", ".safetensors", ".npz", ".pt")):
             text = (ROOT / name).read_text()
             assert not re.search(r"hf_[A-Za-z0-9]{20,}|/(?:root|home)/\w", text), name

@@ -23,7 +23,7 @@ from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.asking import descriptions_table, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.features.neurons import MlpNeurons
+from neuron_descriptions.features.opening import SourceJob, open_source
 from neuron_descriptions.harvest.forward import Batch, make_batch, run_layers
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
@@ -56,13 +56,15 @@ def check_activations(
     """Of every neuron, sign, split and kind one stored sequence, drawn at random, runs through the subject again, not
     in the batch that it was harvested in; and the peak that is stored beside it is that of the stored numbers.
 
-    subject: folder, n_layers, n_neurons, module, dtype, device_map, threads.
+    subject: folder, n_layers, n_neurons, module, dtype, device_map, threads, features (the config's section),
+    dictionaries (layer -> file, where the kind has files).
     """
     rows = [row for layer in neurons for row in _drawn_exemplars(tables[layer], layer, neurons[layer], seed)]
     model = load_model(
         subject["folder"], subject["dtype"], head=False, threads=subject["threads"], device_map=subject["device_map"]
     )
-    source = MlpNeurons(subject["n_layers"], subject["n_neurons"], subject["module"])
+    shape = {name: subject[name] for name in ("n_layers", "n_neurons", "module")}
+    source = open_source(SourceJob(subject["features"], **shape, files=subject["dictionaries"]))
     taps = source.taps(model)
     batches = []
     for first in range(0, len(rows), BATCH):

@@ -26,7 +26,8 @@ def _text_of_number(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _plain_path(path: str) -> str:
+def plain_path(path: str) -> str:
+    """The path of a user's file. Raises ValueError where Snakemake would read it as something else."""
     if not path.strip():
         raise ValueError("the path is empty")
     if found := sorted(set(path) & set("{}<>")):
@@ -41,7 +42,7 @@ def _plain_path(path: str) -> str:
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Name = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-UserPath = Annotated[str, AfterValidator(_plain_path)]
+UserPath = Annotated[str, AfterValidator(plain_path)]
 # No number of a run is larger. What tables keep in 16 bits (layers, ranks, counts of a neuron's) is bounded by that.
 PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=10**9)]

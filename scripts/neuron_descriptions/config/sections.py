@@ -17,6 +17,7 @@ from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.exports import Exports
+from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
@@ -41,6 +42,8 @@ class Config(Section):
     """Where weights come from."""
     subject: Subject
     """The model whose neurons are described."""
+    features: Features = MlpNeuronFeatures()
+    """Which of its numbers are described: its neurons, or others, which `neurons` then means."""
     corpus: Corpus | None = None
     """The text that the subject reads; required, but left out where exemplars are imported."""
     panel: Panel | None = None
@@ -69,6 +72,11 @@ class Config(Section):
     """How a simulator is trained."""
     explainer_training: ExplainerTraining | None = None
     """How an explainer is trained."""
+
+    @property
+    def features_per_layer(self) -> int:
+        """How many features a layer has; `subject.neurons_per_layer` is the model's width, whatever is described."""
+        return getattr(self.features, "count", self.subject.neurons_per_layer)
 
     @model_validator(mode="after")
     def _references(self) -> "Config":
@@ -128,6 +136,8 @@ def _check_what_exemplars_need(config: Config) -> None:
             raise ValueError("corpus: it is required, except where exemplars are imported")
     elif config.corpus is not None:
         raise ValueError("corpus: leave it out; imported exemplars bring their own text")
+    elif config.features.kind != "mlp_neurons":
+        raise ValueError("features: leave it out; imported exemplars are those of neurons")
     elif config.training is not None:
         raise ValueError("training: it needs exemplars.source: harvest")
     elif config.panel is not None:

@@ -221,7 +221,7 @@ def prepare(
     for neuron in neurons:
         for sign in SIGNS:
             direction = 1 if sign == "positive" else -1
-            shown = [r for r in rows[neuron, sign] if direction * r["peak"] > 0]
+            shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
             quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
             highlights = Highlights(
                 [direction * q for q in quantiles if q is not None], settings["min_highlights"], settings["near_misses"]

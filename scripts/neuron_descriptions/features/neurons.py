@@ -1,9 +1,10 @@
-"""Feature sources: which numbers of a model are described. MLP neurons are one; a sparse autoencoder or a
-transcoder is another class with the same two members, and no later stage needs to know.
+"""Feature sources: which numbers of a model are described. MLP neurons are one; others are classes with the same
+members, listed in opening.py, and no later stage needs to know.
 
 B sequences of a batch, T tokens, I features of a layer, D whatever a module reads or writes.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal, Protocol
@@ -22,11 +23,16 @@ class Tap:
 class FeatureSource(Protocol):
     """What the harvest asks of a kind of feature."""
 
+    @property
+    def one_sided(self) -> bool:
+        """Whether no feature is ever negative: then there is nothing of the negative sign, and 0 is silence."""
+
     def taps(self, model: nn.Module) -> list[Tap]:
         """One tap per layer, in the order of the forward pass. Raises ValueError where the model has none."""
 
     def features(self, layer: int, seen_BTD: Tensor) -> Tensor:
-        """Features (B, T, I), signed, from what the layer's tap saw; a token's depend on that token's D alone."""
+        """Features (B, T, I), signed, from what the layer's tap saw and in its dtype; a token's depend on that token
+        alone. Raises ValueError where the tap's D is not what the features are made for."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -36,6 +42,7 @@ class MlpNeurons:
     n_layers: int
     n_neurons: int
     module: str | None = None  # such as "model.layers.{layer}.mlp.down_proj"; None: found by its shape
+    one_sided: bool = False
 
     def taps(self, model: nn.Module) -> list[Tap]:
         """Each layer's down projection, its input."""
@@ -56,6 +63,11 @@ def down_projections(model: nn.Module, n_layers: int, n_neurons: int, pattern: s
     """
     if pattern is not None:
         return [_named(model, pattern.format(layer=layer), n_neurons) for layer in range(n_layers)]
+    return [_down_projection(block, layer, n_neurons) for layer, block in enumerate(layer_stack(model, n_layers))]
+
+
+def layer_stack(model: nn.Module, n_layers: int) -> nn.ModuleList:
+    """The model's stack of so many layers. Raises ValueError that lists what stacks there are."""
     stacks = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 1}
     # Of several stacks of that depth, the one beside the token embedding: a vision tower may be as deep.
     beside = _token_embedding(model)
@@ -64,7 +76,7 @@ def down_projections(model: nn.Module, n_layers: int, n_neurons: int, pattern: s
     if stack is None:
         lengths = ", ".join(f"{name}: {len(m)}" for name, m in stacks.items()) or "none"
         raise ValueError(f"the model has no stack of {n_layers} layers (stacks: {lengths}); correct subject.layers")
-    return [_down_projection(block, layer, n_neurons) for layer, block in enumerate(stack)]
+    return stack
 
 
 def _token_embedding(model: nn.Module) -> str:
@@ -83,7 +95,7 @@ def _shared_parts(name: str, other: str) -> int:
 
 
 def _down_projection(block: nn.Module, layer: int, n_neurons: int) -> nn.Module:
-    shapes = {name: shape for name, module in block.named_modules() if (shape := _shape(module))}
+    shapes = {name: shape for name, module in block.named_modules() if (shape := projection_shape(module))}
     inputs = {shape[0] for shape in shapes.values()}
     hidden = inputs - {n_neurons} or inputs  # a layer whose MLP is as wide as its residual stream has one width only
     fits = [name for name, (reads, writes) in shapes.items() if reads == n_neurons and writes in hidden]
@@ -117,22 +129,29 @@ def _in_mlp(name: str, shapes: dict[str, tuple[int, int]], n_neurons: int) -> bo
 
 
 def _named(model: nn.Module, name: str, n_neurons: int) -> nn.Module:
-    # A name as in the full model also holds without its head, where the first part is missing.
-    for candidate in (name, name.partition(".")[2]):
-        try:
-            module = model.get_submodule(candidate) if candidate else None
-        except AttributeError:
-            continue
-        if module is not None:
-            shape = _shape(module)
-            if not shape or shape[0] != n_neurons:
-                raise ValueError(f"subject.module: {name} has shape {shape}, not {n_neurons} inputs")
-            return module
-    seen = ", ".join(f"{n} {s[0]}->{s[1]}" for n, m in model.named_modules() if (s := _shape(m)) and ".0." in f".{n}")
+    module = submodule(model, name)
+    if module is not None:
+        shape = projection_shape(module)
+        if not shape or shape[0] != n_neurons:
+            raise ValueError(f"subject.module: {name} has shape {shape}, not {n_neurons} inputs")
+        return module
+    seen = ", ".join(
+        f"{n} {s[0]}->{s[1]}" for n, m in model.named_modules() if (s := projection_shape(m)) and ".0." in f".{n}"
+    )
     raise ValueError(f"subject.module: the model has no module {name}; layer 0 has {seen}")
 
 
-def _shape(module: nn.Module) -> tuple[int, int] | None:
+def submodule(model: nn.Module, name: str) -> nn.Module | None:
+    """A module by its name as in the full model, which also holds without its head, where the first part is missing;
+    None where there is none."""
+    for candidate in (name, name.partition(".")[2]):
+        with suppress(AttributeError):
+            if candidate:
+                return model.get_submodule(candidate)
+    return None
+
+
+def projection_shape(module: nn.Module) -> tuple[int, int] | None:
     """(inputs, outputs) of a projection: torch's Linear, or GPT-2's Conv1D with its transposed weight."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features

@@ -26,7 +26,8 @@ from neuron_descriptions.common.streams import generator, uniforms
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, tail_rank
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.features.neurons import FeatureSource, MlpNeurons, Tap
+from neuron_descriptions.features.neurons import FeatureSource, Tap
+from neuron_descriptions.features.opening import NEURONS, SourceJob, open_source
 from neuron_descriptions.models.loading import check_folder, load_model
 from neuron_descriptions.models.subjects import check_subject
 from neuron_descriptions.run.memory import N_BINS, Keep, check_memory, state_bytes
@@ -367,7 +368,10 @@ class LayerState:
         keep: Keep,
         dtype: torch.dtype,
         device: torch.device,
+        one_sided: bool = False,
     ):
+        """one_sided: 0 is silence, and what is silent is never among the top."""
+        self.one_sided = one_sided
         n_sides = 2 * len(neurons)
         self.batches = 0
         self.neurons_I = torch.tensor(neurons, device=device)
@@ -393,7 +397,10 @@ class LayerState:
         if self.tail.due():
             self.tail.raise_floor(self.top, peak_BS)
         least_S = torch.minimum(self.top.value_S.to(peak_BS.dtype), self.tail.edge_S)  # both are values of that type
-        b_P, side_P = (peak_BS >= least_S).nonzero(as_tuple=True)
+        enters_BS = peak_BS >= least_S
+        if self.one_sided:
+            enters_BS &= peak_BS > 0
+        b_P, side_P = enters_BS.nonzero(as_tuple=True)
         peak_P = peak_BS[b_P, side_P]
         self.top.update(b_P, side_P, encode_keys(peak_P, first + b_P), n_sequences, evidence)
         reaches = (peak_P >= self.tail.edge_S[side_P]).nonzero()[:, 0]
@@ -467,7 +474,10 @@ def run_layers(
     handles = []
     for layer, tap in taps.items():
         if tap.side == "input":
-            hook = tap.module.register_forward_pre_hook(lambda module, args, layer=layer: seen(layer, args[0]))
+            hook = tap.module.register_forward_pre_hook(
+                lambda module, args, named, layer=layer: seen(layer, args[0] if args else named["hidden_states"]),
+                with_kwargs=True,
+            )
         else:
             hook = tap.module.register_forward_hook(
                 lambda module, args, out, layer=layer: seen(layer, out[0] if isinstance(out, tuple) else out)
@@ -572,7 +582,10 @@ class Harvest:
         }
 
     def _new_state(self, layer: int, device: torch.device) -> LayerState:
-        return LayerState(layer, self.neurons[layer], self.split, self.keep, getattr(torch, self.dtype), device)
+        dtype = getattr(torch, self.dtype)
+        return LayerState(
+            layer, self.neurons[layer], self.split, self.keep, dtype, device, one_sided=self.source.one_sided
+        )
 
 
 def harvest(
@@ -592,18 +605,21 @@ def harvest(
     threads: int,
     output: str,
     device_map: str | None = None,
+    features: dict[str, Any] = NEURONS,
+    dictionaries: dict[int, str] | None = None,
 ) -> None:
-    """Run one shard of a split through the subject and save the state of the wanted layers' neurons.
+    """Run one shard of a split through the subject and save the state of the wanted layers' features.
 
-    Raises ValueError where the model is not what the config says, the state cannot fit into memory, or an activation
-    is not finite.
+    features: the config's section of that name; dictionaries: layer -> file of its features, where the kind has files.
+    Raises ValueError where the features or the model is not what the config says, the state cannot fit into memory, or
+    an activation is not finite.
     """
     facts = corpus_facts(corpus)
     check_architecture(model_folder, n_layers, module)
+    source = open_source(SourceJob(features, n_layers, n_neurons, module, dictionaries or {}))
     state = state_bytes(sum(map(len, neurons.values())), Keep(**keep), facts.longest, dtype)
     model = load_model(model_folder, dtype, head=False, threads=threads, device_map=device_map, reserve=state)
     check_memory(state)
-    source = MlpNeurons(n_layers, n_neurons, module)
     taps = source.taps(model)
     split_facts = Split(split, facts.sequences, facts.tokens, facts.longest, seed)
     kept = Harvest(source, neurons, split_facts, Keep(**keep), dtype)

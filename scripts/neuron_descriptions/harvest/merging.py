@@ -18,7 +18,7 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
-from neuron_descriptions.harvest.forward import bin_edges, decode_keys, encode_keys, random_sequences
+from neuron_descriptions.harvest.forward import ABSENT, bin_edges, decode_keys, encode_keys, random_sequences
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.run.memory import N_BINS
 
@@ -85,9 +85,13 @@ class Shard:
 
 
 def merge_top(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(values IK upwards, seq_ids IK, windows IKE) of the K best over all shards, best first."""
+    """(values IK upwards, seq_ids IK, windows IKE) of the K best over all shards, best first; where fewer entered, the
+    last values are -inf."""
     key_IX = torch.cat([shard.sides("key", side) for shard in shards], 1)
-    key_IK, place_IK = key_IX.topk(key_IX.shape[1] // len(shards), sorted=True)
+    k = key_IX.shape[1] // len(shards)
+    key_IK, place_IK = key_IX.topk(k, sorted=True)
+    lowest = encode_keys(torch.tensor(-torch.inf), 0)
+    key_IK = torch.where(key_IK > ABSENT + k, key_IK, lowest)  # empty slots: see TopK
     window_IXE = torch.cat([shard.sides("window", side) for shard in shards], 1)
     window_IKE = window_IXE.gather(1, place_IK[:, :, None].expand(-1, -1, window_IXE.shape[2]))
     return *decode_keys(key_IK), window_IKE
@@ -233,6 +237,7 @@ def merge(
 
 
 def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, lengths) -> pa.Table:
+    """Rows of EXEMPLARS; none of a slot that no sequence entered, since the feature fired in fewer."""
     n, per_neuron = ids_IN.shape
     total = n * per_neuron
     ids = ids_IN.flatten().numpy()
@@ -240,7 +245,7 @@ def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, length
     flat = window_INE.flatten(0, 1).float().numpy()
     within = np.arange(flat.shape[1]) < length[:, None]
     offsets = np.concatenate([[0], length.cumsum()]).astype(np.int32)
-    return pa.table(
+    table = pa.table(
         {
             "split": pa.array([split] * total),
             "layer": np.full(total, layer, np.int16),
@@ -254,3 +259,5 @@ def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, length
         },
         schema=EXEMPLARS,
     )
+    entered = peak_IN.flatten().isfinite().numpy()
+    return table if entered.all() else table.filter(entered)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.features.neurons import FeatureSource, MlpNeurons
+from neuron_descriptions.features.neurons import FeatureSource
+from neuron_descriptions.features.opening import NEURONS as MLP_NEURONS
+from neuron_descriptions.features.opening import SourceJob, open_source
 from neuron_descriptions.harvest.forward import (
     Batch,
     check_architecture,
@@ -51,6 +54,14 @@ class Subject:
     module: str | None
     dtype: str
     device_map: str | None = None
+    features: dict[str, Any] = field(default_factory=lambda: MLP_NEURONS)
+    """The config's section of that name."""
+    dictionaries: dict[int, str] = field(default_factory=dict)
+    """Layer -> file of its features, where the kind has files."""
+
+    def source(self) -> FeatureSource:
+        """What is read. Raises ValueError as `open_source` does."""
+        return open_source(SourceJob(self.features, self.n_layers, self.n_neurons, self.module, self.dictionaries))
 
 
 @dataclass(slots=True)
@@ -101,12 +112,12 @@ def harvest_panel(
     facts = corpus_facts(corpus)
     check_architecture(subject.folder, subject.n_layers, subject.module)
     check_seed(corpus, seed)
+    source = subject.source()
     passes = list(_passes(neurons, layers_per_pass))
     width = getattr(torch, subject.dtype).itemsize
     of_layer = {layer: len(indices) * facts.tokens * width for layer, indices in neurons.items()}
     check_room(max(sum(of_layer[layer] for layer in part) for part in passes), sum(of_layer.values()), outputs)
     model = load_model(subject.folder, subject.dtype, head=False, threads=threads, device_map=subject.device_map)
-    source = MlpNeurons(subject.n_layers, subject.n_neurons, subject.module)
     taps = source.taps(model)
     example = read_table(corpus, CORPUS, [("seq_id", "=", 0)])["input_ids"][0].as_py()
     try_out(model, source, {layer: taps[layer] for layer in neurons}, example, subject.dtype)

@@ -47,11 +47,11 @@ class Layout:
         kind, _, number = part.partition("-")
         if kind == "chunk":
             return chunks.members(layer, int(number))
-        subject = self.config.subject
-        if layer >= subject.layers or int(number) >= subject.neurons_per_layer:
+        layers, features = self.config.subject.layers, self.config.features_per_layer
+        if layer >= layers or int(number) >= features:
             raise ValueError(
                 f"layer {layer}, neuron {number} is out of range; the subject has layers"
-                f" 0..{subject.layers - 1} of neurons 0..{subject.neurons_per_layer - 1}"
+                f" 0..{layers - 1} of neurons 0..{features - 1}"
             )
         return [int(number)]
 

@@ -65,7 +65,7 @@ def select_neurons(config: Config, section: str = "neurons", beside: str | Path 
     beside: folder of the Snakefile, where `file` is looked for when the working directory has none. Raises ValueError
     for indices out of range, duplicates, an unreadable or an empty file.
     """
-    n_layers, n_neurons = config.subject.layers, config.subject.neurons_per_layer
+    n_layers, n_neurons = config.subject.layers, config.features_per_layer
     wanted = config.neurons if section == "neurons" else config.exemplars.neurons
     assert wanted is not None
     if wanted.file is not None:

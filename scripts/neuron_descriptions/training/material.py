@@ -47,8 +47,8 @@ class Feature:
 
     @property
     def largest(self) -> float:
-        """The strongest activation of its exemplars."""
-        return float(self.rows["top"][0][1].max())
+        """The strongest activation of its exemplars; 0 where none fires."""
+        return float(self.rows["top"][0][1].max()) if "top" in self.rows else 0.0
 
     @property
     def held_out(self) -> bool:

@@ -122,6 +122,7 @@ def recheck(folder: Path, tmp_path: Path) -> dict:
     base = str(folder / "model")
     outputs = {"json": str(tmp_path / "recheck.json"), "text": str(tmp_path / "recheck.txt")}
     subject = {"folder": base, "n_layers": 2, "n_neurons": 64, "module": None, "dtype": "float32", "device_map": None}
+    subject |= {"features": {"kind": "mlp_neurons"}, "dictionaries": {}}
     rechecking.recheck_rows(
         NEURONS, files(folder), str(folder / "atlas.parquet"), subject | {"threads": 1},
         DESCRIBING | {"subject": base}, SCORING | {"models": {"subject": base, "simulator": base, "prompt": None}},

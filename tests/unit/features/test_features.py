@@ -223,9 +223,10 @@ def test_a_subject_larger_than_memory_gives_the_same_state(family, corpus, tmp_p
 
 @dataclass
 class Latents:
-    """A sparse autoencoder's latents on a layer's output: what a later source will look like."""
+    """A sparse autoencoder's latents on a layer's output."""
 
     encoders: list[nn.Linear]
+    one_sided = True
 
     def taps(self, model):
         return [Tap(block, "output") for block in model.layers]
