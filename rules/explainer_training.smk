@@ -27,7 +27,7 @@ rule train_explainer:
         gpu_job=1,
     params:
         code=digest("train_explainer.py"),
-        explainer=EXPLAINER.model,
+        explainer=CFG.descriptions.explainer.model,
         descriptions=DESCRIBING,
         settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
         about={
