@@ -69,7 +69,9 @@ def test_figures_are_those_of_the_jobs(run):
     assert found["harvest_tflop"] == pytest.approx(2 * 45 * 4 * LAYER / 1e12)  # layers 0 to 3
     assert found["describe_tflop"] == pytest.approx(2 * (530 * 5 * LAYER + 30 * 100 * 32) / 1e12)
     assert found["score_tflop"] == pytest.approx(2 * 4500 * 5 * LAYER / 1e12)
-    assert found["model_tflop"] == pytest.approx(sum(found[f"{rule}_tflop"] for rule in ("harvest", "describe", "score")))
+    assert found["model_tflop"] == pytest.approx(
+        sum(found[f"{rule}_tflop"] for rule in ("harvest", "describe", "score"))
+    )
     assert (found["descriptions"], found["descriptions_with_debris"]) == (2, 1)
     assert found["cpu_seconds"] == 148
     assert found["wall_seconds"] == 110  # the hour in between aside
