@@ -10,6 +10,7 @@ RUN := $(or $(shell sed -n 's/^run: *//p' $(CONFIG)),demo)
 CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
 # Two jobs side by side: one job's start hides behind another's work.
 THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
+SIDE_BY_SIDE := $(patsubst %,%=$(THREADS),build_corpus merge_adapter build_panel harvest harvest_panel describe probe score)
 WORKERS := $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 BIN := .venv/bin
 
@@ -24,7 +25,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## the demo, or CONFIG=file.yaml: an atlas in results/<run>/atlas
-	$(BIN)/snakemake --configfile $(CONFIG) --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host
+	$(BIN)/snakemake --configfile $(CONFIG) --set-threads $(SIDE_BY_SIDE) --quiet rules host
 
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
 plan: .venv/ready ## what the run of CONFIG would take; starts nothing
@@ -43,7 +44,7 @@ train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it
 table: demo ## explainers and simulators side by side: docs/comparison.md
 	set -e; for run in $(COMPARED); do \
 	  $(BIN)/snakemake --configfile config/demo.yaml $$(printf 'config/comparison/%s.yaml ' $$(echo $$run | tr - ' ')) \
-	    --config run=comparison-$$run --set-threads harvest=$(THREADS) describe=$(THREADS) score=$(THREADS) --quiet rules host; \
+	    --config run=comparison-$$run --set-threads $(SIDE_BY_SIDE) --quiet rules host; \
 	done
 	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.comparison ../docs/comparison.md ../results/demo $(COMPARED:%=../results/comparison-%)
 	@echo

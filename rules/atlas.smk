@@ -3,7 +3,12 @@
 ABOUT = {
     "run": CFG.run,
     "subject": CFG.subject.model,
-    "explainer": ", ".join([EXPLAINER.model, *(f"run {run}" for run in RIVALS)]),
+    "explainer": ", ".join(
+        [
+            EXPLAINER.model if EXPLAINER else "none: tokens and concepts",
+            *(f"run {run}" for run in RIVALS),
+        ]
+    ),
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
 }
 PAGES = [

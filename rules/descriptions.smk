@@ -28,18 +28,18 @@ rule describe:
     benchmark:
         "<benchmarks>/describe/layer-{layer}/{part}.tsv"
     conda:
-        f"../envs/{EXPLAINER.environment()}.yaml"
-    threads: 1 if REMOTE else 4
+        f"../envs/{EXPLAINER.environment() if EXPLAINER else 'models'}.yaml"
+    threads: 4 if EXPLAINER and not REMOTE else 1
     resources:
         mem_mb=memory("describe"),
         runtime=minutes("describe"),
         gpu=gpus("describe"),
-        gpu_job=int(not REMOTE),
+        gpu_job=int(EXPLAINER is not None and not REMOTE),
         endpoint=int(REMOTE),
     params:
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
-        explainer=tracked(EXPLAINER, exclude=ACCESS_KEYS),
+        explainer=ASKED,
         settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,

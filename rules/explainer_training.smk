@@ -31,7 +31,7 @@ rule train_explainer:
     params:
         **READINGS,
         code=digest("train_explainer.py"),
-        explainer=EXPLAINER.model,
+        explainer=CFG.descriptions.explainer.model,
         descriptions=DESCRIBING,
         settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
         about={

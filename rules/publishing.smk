@@ -19,6 +19,7 @@ rule publish:
         concepts=CONCEPT_SCORES,
         scorers=scorer_tables(),
         types=TYPES,
+        natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
         output_side=list(OUTPUT_SIDES.values()),
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",

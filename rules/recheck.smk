@@ -47,7 +47,7 @@ rule recheck_rows:
         },
         describing={
             "settings": DESCRIBING,
-            "explainer": tracked(EXPLAINER, exclude=ACCESS_KEYS),
+            "explainer": ASKED,
             "seed": CFG.seed,
             "begins": EXPLAINER_MODEL is not None,
         },

@@ -11,7 +11,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         layer=int(snakemake.wildcards.layer),
         part=snakemake.wildcards.part,
         inputs=dict(snakemake.input.items()),
-        explainer=settings.explainer.model_dump(exclude=set(ACCESS_KEYS)),
+        explainer=settings.explainer.model_dump(exclude=set(ACCESS_KEYS)) if settings.explainer else None,
         settings=settings.model_dump(exclude={"explainer"}),
         access=snakemake.params.access,
         code=snakemake.params.code,

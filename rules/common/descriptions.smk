@@ -2,11 +2,12 @@
 from neuron_descriptions.config.explainers import ACCESS_KEYS, clients
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 
-EXPLAINER = CFG.descriptions.explainer
-REMOTE = EXPLAINER.remote
+# None: no model is asked.
+EXPLAINER = CFG.descriptions.explainer if CFG.descriptions.candidates else None
+REMOTE = EXPLAINER is not None and EXPLAINER.remote
 # Of the clients, each run's descriptions depend on one.
-OTHER_CLIENTS = set(clients()) - {EXPLAINER.client}
-EXPLAINER_MODEL = EXPLAINER.local_model()
+OTHER_CLIENTS = set(clients()) - {getattr(EXPLAINER, "client", None)}
+EXPLAINER_MODEL = EXPLAINER.local_model() if EXPLAINER else None
 
 
 def explainer_folder():
@@ -61,8 +62,9 @@ DESCRIBING = tracked(
 ACCESS = {
     "requests": f"results/{CFG.run}/requests",
     "prices": None,
-    **EXPLAINER.model_dump(include=set(ACCESS_KEYS)),
+    **(EXPLAINER.model_dump(include=set(ACCESS_KEYS)) if EXPLAINER else {}),
 }
+ASKED = tracked(EXPLAINER, exclude=ACCESS_KEYS) if EXPLAINER else None
 
 # Candidates of this run's explainer; with rivals, these and theirs make up the descriptions.
 RIVALS = CFG.descriptions.rivals

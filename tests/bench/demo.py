@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from common import ROOT
 
 GAP = 30.0  # seconds: a longer one between jobs is between two calls of Snakemake, and no part of a run
-MODEL_JOBS = ("harvest", "describe", "score")
+MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score")
 
 
 def measure(scratch: Path) -> dict[str, float]:
-    """The figures of the demo, which is made first where it is not finished: 20 minutes on two cores."""
+    """The figures of the demo, which is made first where it is not finished: some minutes on two cores."""
     from conftest import demo_config
     from neuron_descriptions.config.sections import load_config, spec_key
 
@@ -33,14 +33,18 @@ def measure(scratch: Path) -> dict[str, float]:
 
 
 def figures(results: Path, subject: Path, simulator: Path, cores: int) -> dict[str, float]:
-    """Of a finished run; subject, simulator: folders of models, of which only the shapes are read. The explainer is the
+    """Of a finished run; subject, simulator: folders of models, of which only the shapes are read. An explainer is the
     subject. Raises ValueError where a log does not say what was read."""
+    from neuron_descriptions.concepts.vocabulary import is_debris
+
     layers, head = parameters(subject)
     scored, _ = parameters(simulator)
     rows = pd.concat(pd.read_parquet(path) for path in sorted(results.glob("descriptions/*/*.parquet")))
     written = float(rows["completion_tokens"].sum())
     described = float(rows["prompt_tokens"].sum()) + written
     harvested = list(harvests(results))
+    deepest = max(deepest for _, deepest in harvested)
+    harvested += [(tokens, deepest) for tokens in panels(results)]
     simulated = sum(simulations(results))
     operations = {
         "harvest": 2 * sum(tokens * sum(layers[: deepest + 1]) for tokens, deepest in harvested),
@@ -53,7 +57,9 @@ def figures(results: Path, subject: Path, simulator: Path, cores: int) -> dict[s
     tflop = sum(operations.values()) / 1e12
     return {
         "model_tflop": tflop,
-        **{f"{rule}_tflop": operations[rule] / 1e12 for rule in MODEL_JOBS},
+        **{f"{rule}_tflop": value / 1e12 for rule, value in operations.items()},
+        "descriptions": float(rows["description"].notna().sum()),
+        "descriptions_with_debris": float(sum(map(is_debris, rows["description"].dropna()))),  # 0 is wanted
         "harvest_tokens": float(sum(tokens for tokens, _ in harvested)),
         "describe_tokens": described,
         "score_tokens": float(simulated),
@@ -85,6 +91,13 @@ def harvests(results: Path) -> Iterator[tuple[int, int]]:
         table = pq.read_table(results / f"corpus/{split}.parquet", columns=["input_ids"])
         ids = table["input_ids"].slice(int(first), int(last) + 1 - int(first)).combine_chunks()
         yield len(ids.flatten()), max(map(int, layers.split(", ")))
+
+
+def panels(results: Path) -> Iterator[int]:
+    """Tokens of every panel that was harvested, where there is one."""
+    for log in sorted((results / "logs/harvest_panel").rglob("*.log")):
+        ids = pq.read_table(results / f"corpus/{log.stem}.parquet", columns=["input_ids"])["input_ids"]
+        yield len(ids.combine_chunks().flatten())
 
 
 def simulations(results: Path) -> Iterator[int]:

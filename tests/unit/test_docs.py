@@ -1,12 +1,16 @@
 """The documentation: its links lead somewhere, its commands name what there is, the README stays short."""
 
+import csv
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+from neuron_descriptions.concepts.vocabulary import is_debris
+from neuron_descriptions.panel.tables import TYPES
 
 PAGES = sorted(
     [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "config").rglob("*.md")],
@@ -84,3 +88,17 @@ def test_the_catalogs_files_are_there():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     wanted = {"LICENSE", "CITATION.cff", "CHANGELOG.md", "CONTRIBUTING.md", ".editorconfig", ".pre-commit-config.yaml"}
     assert wanted | {".snakemake-workflow-catalog.yml", "config/README.md"} <= set(tracked)
+
+
+def test_the_reading_of_the_demo_is_counted_as_it_is():
+    """One row for both signs of each of the demo's neurons, its counts as the docs have them, and no debris."""
+    with (ROOT / "docs/demo-reading.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (ROOT / "config/demo-neurons.csv").open(newline="") as file:
+        neurons = {(row["layer"], row["neuron"]) for row in csv.DictReader(file)}
+    assert {(row["layer"], row["neuron"]) for row in rows} == neurons and len(rows) == 2 * len(neurons)
+    assert {row["type"] for row in rows} == set(TYPES)
+    counts = Counter(row["reading"] for row in rows)
+    told = f"{counts['fits']} of the {len(rows)} descriptions fit, {counts['partly']} fit partly, {counts['wrong']} are wrong"
+    assert told in " ".join((ROOT / "README.md").read_text().split())
+    assert not [row["description"] for row in rows if is_debris(row["description"])]

@@ -38,7 +38,9 @@ def test_a_fresh_clone_reruns_nothing(project):
 def test_a_panel_switched_on_reruns_nothing_else(project):
     config = changed(tiny_config(), panel={"tokens": 500})
     panel = {"build_panel": 1, "harvest_panel": 2, "type_neurons": 2}
-    assert project.planned(config) == panel | {"write_provenance": 1}  # which names all of the configuration
+    told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1}  # of the types
+    # The provenance names all of the configuration.
+    assert project.planned(config) == panel | told | {"write_provenance": 1}
 
 
 def test_touched_files_rerun_nothing(project):

@@ -104,7 +104,7 @@ class Details:
                 name: row[name]
                 for name in ("chance", "chance_failed", "n_nulls", "n_top", "n_middle", "n_random", "type")
             },
-            "concepts": None if listed is None or parts is None else _said(listed["sentence"], parts),
+            "concepts": None if listed is None or parts is None else _said(listed["sentence"], parts, key[2]),
             **self._further(key),
             "candidates": [
                 {
@@ -157,10 +157,11 @@ class Details:
         }
 
 
-def _said(text: str, found: ConceptList) -> dict[str, Any]:
-    """A list of concepts as a page shows it: its parts in words, each with the activation that it predicts."""
-    parts = [{"words": sentence([part]), "weight": rounded(part.weight)} for part in found.parts]
-    return {"sentence": text, "parts": parts, "base": rounded(found.base)}
+def _said(text: str, found: ConceptList, sign: str) -> dict[str, Any]:
+    """A list of concepts as a page shows it: its parts in words, each with the activation that it predicts, signed."""
+    direction = 1 if sign == "positive" else -1
+    parts = [{"words": sentence([part]), "weight": rounded(direction * part.weight)} for part in found.parts]
+    return {"sentence": text, "parts": parts, "base": rounded(direction * found.base)}
 
 
 def rounded(value: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """Section `descriptions`: how candidates are made."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,14 +34,15 @@ class Descriptions(Section):
 
     version = 2  # since `concept_rules` is config/concepts/lists.yaml
 
-    explainer: Explainer
-    """The explainer."""
+    explainer: Explainer | None = None
+    """The model that writes `candidates`; null: none does, and the candidates are those below that need no model."""
     prompt: UserPath = "config/prompts/short.yaml"
     """Prompt file: one of config/prompts/, or your own."""
     few_shot: FewShot = FewShot()
     """The prompt file's examples."""
     candidates: Candidates = 5
-    """Candidates per neuron and sign that the explainer writes; 0: none, where others are asked for below."""
+    """Candidates per neuron and sign that the explainer writes; 0, or no explainer: none, where others are asked for
+    below."""
     token_candidates: Candidates = 0
     """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
     floor for the explainer; the atlas says whose description won."""
@@ -74,10 +76,19 @@ class Descriptions(Section):
     attempts: PositiveInt16 = 3
     """Tries for one candidate when an answer is refused or cannot be parsed."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _explained(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and raw.get("explainer") is None:
+            return {"candidates": 0, **raw}
+        return raw
+
     @model_validator(mode="after")
     def _evidence(self) -> "Descriptions":
         if not self.evidence_min <= self.evidence_max <= self.pool:
             raise ValueError("evidence_min <= evidence_max <= pool does not hold")
         if not self.candidates + self.token_candidates + self.concept_candidates:
             raise ValueError("candidates, token_candidates and concept_candidates are all 0; raise one")
+        if self.explainer is None and self.candidates:
+            raise ValueError(f"there is no explainer that could write {self.candidates} candidates; name one")
         return self

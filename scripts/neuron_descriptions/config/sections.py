@@ -106,10 +106,15 @@ def _check_models(config: Config) -> None:
     """Raises ValueError where a key names a model that `models` has not, or models are made of each other in a
     circle."""
     models, explainer = config.models, config.descriptions.explainer
+    if config.explainer_training is not None and explainer is None:
+        raise ValueError("explainer_training: it needs descriptions.explainer, which writes what is learnt from")
     made_of = {name: model.base for name, model in models.items() if isinstance(model, AdapterModel | RandomModel)}
     for key, model in (
         ("subject.model", config.subject.model),
-        ("descriptions.explainer.model", None if isinstance(explainer, Endpoint) else explainer.model),
+        (
+            "descriptions.explainer.model",
+            None if isinstance(explainer, Endpoint) else getattr(explainer, "model", None),
+        ),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
         ("scores.simulator.model", config.scores.simulator.model),
         *_judges(config),

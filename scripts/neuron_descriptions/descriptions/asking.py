@@ -32,6 +32,7 @@ from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 
 TOKENS = "tokens"  # the explainer that is no model
+NOBODY = "none"  # where no model is asked
 
 
 @dataclass(slots=True)
@@ -288,7 +289,7 @@ def describe(
     layer: int,
     part: str,
     inputs: Mapping[str, Any],
-    explainer: dict[str, Any],
+    explainer: dict[str, Any] | None,
     settings: dict[str, Any],
     access: dict[str, Any],
     code: str,
@@ -299,7 +300,8 @@ def describe(
 ) -> None:
     """Describe a part's neurons and write the tables.
 
-    inputs: corpus, exemplars, statistics, subject, prompt, and explainer, where it has a folder; settings: the config's
+    inputs: corpus, exemplars, statistics, subject, prompt, and explainer, where it has a folder; explainer: None where
+    no model is asked; settings: the config's
     `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code that makes the answers.
     """
     template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins="explainer" in inputs)
@@ -308,26 +310,28 @@ def describe(
         neurons, layer, inputs["corpus"], inputs["exemplars"], inputs["statistics"], load_tokenizer(inputs["subject"]),
         template, settings, seed, [inputs["concepts"]] if "concepts" in inputs else None,
     )  # fmt: skip
-    tally = Tally(access["prices"])
-    where = f"layer-{layer}/{part}"
-    job = Job(
-        explainer, inputs.get("explainer"), template.stop, settings["temperature"], max_tokens, access, where, threads
-    )
-    with open_client(job) as client:
-        # An endpoint's answers are paid for: they outlive the code and the job.
-        made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
-        journal = Journal(f"{access['requests']}/{where}.jsonl", set(neurons), made_by)
+    tally, written_by, finished = Tally(access["prices"]), NOBODY, lambda: None
+    if explainer is not None:
+        written_by, where = explainer["model"], f"layer-{layer}/{part}"
+        job = Job(
+            explainer, inputs.get("explainer"), template.stop, settings["temperature"], max_tokens, access, where,
+            threads,
+        )  # fmt: skip
+        with open_client(job) as client:
+            # An endpoint's answers are paid for: they outlive the code and the job.
+            made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
+            journal = Journal(f"{access['requests']}/{where}.jsonl", set(neurons), made_by)
 
-        def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
-            journal.answer(client, requests, done)
+            def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
+                journal.answer(client, requests, done)
 
-        ask(candidates, answering, template.answer if client.begins else "", seed, settings["attempts"], tally)
-    logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
-    row = tally.row(layer, explainer["model"], candidates)
-    write_table(pa.Table.from_pylist([row], schema=ACCOUNTING), accounting)
-    write_table(descriptions_table(candidates, explainer["model"]), output)
-    if not client.keeps:
-        journal.remove()
+            ask(candidates, answering, template.answer if client.begins else "", seed, settings["attempts"], tally)
+        if not client.keeps:
+            finished = journal.remove
+        logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
+    write_table(pa.Table.from_pylist([tally.row(layer, written_by, candidates)], schema=ACCOUNTING), accounting)
+    write_table(descriptions_table(candidates, written_by), output)
+    finished()
 
 
 def descriptions_table(candidates: list[Candidate], explainer: str) -> pa.Table:

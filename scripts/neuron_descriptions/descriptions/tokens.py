@@ -4,6 +4,7 @@ A floor for explainers, and what a simulator is trained on.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 
@@ -50,7 +51,8 @@ def words_of(peaks: list[Peak]) -> list[str]:
 def is_sayable(word: str) -> bool:
     """Whether a word can stand in quotation marks: it is no special token, half a character or mark-up, and has no
     quotation mark of its own."""
-    return not is_debris(word) and '"' not in word
+    # A mark that combines with the letter before it is no character alone.
+    return not is_debris(word) and '"' not in word and not unicodedata.category(word[0]).startswith("M")
 
 
 def named(words: list[str], peaks: list[Peak], whole: str) -> str:

@@ -252,8 +252,9 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     prices = d.explainer.prices if isinstance(d.explainer, Endpoint) else None
     cost = (prompt * prices.prompt + answer * prices.completion) / 1e6 if prices else 0.0
     asked = candidates / r.chunks * (prompt + answer * p.generated_token_cost)
-    explain = p.start_seconds + candidates / r.chunks / p.answers if remote else r.model_job(d.explainer.model, asked)
-    devices = 0 if remote else getattr(d.explainer, "devices", 1)
+    local = None if remote or not d.candidates or d.explainer is None else d.explainer.model
+    explain = p.start_seconds + candidates / r.chunks / p.answers if local is None else r.model_job(local, asked)
+    devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
     # Score: every candidate and null on valid, of racing candidates a part of that; the chosen candidate and
     # the nulls on test. What the sequences of a description share is read once.
@@ -316,7 +317,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
                  kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
         *first,
-        Stage("describe", r.chunks, explain, r.megabytes(None if remote else d.explainer.model, r.chunk_data), devices,
+        Stage("describe", r.chunks, explain, r.megabytes(local, r.chunk_data), devices,
               read=candidates * prompt, generated=candidates * answer,
               kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
               endpoint=candidates * cost, in_turn=remote),
@@ -352,7 +353,8 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
     p = config.plan
     device = f"{cores} cores, no GPU, sustain" if cores else "a GPU sustains"
     key = "core_teraflops" if cores else "teraflops"
-    used = {config.subject.model, config.descriptions.explainer.model, config.scores.simulator.model}
+    explainer = config.descriptions.explainer
+    used = {config.subject.model, config.scores.simulator.model} | ({explainer.model} if explainer else set())
     sizes = [
         f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))

@@ -353,6 +353,7 @@ SCORED = [
 ]
 
 FOUND = [concept(9, "positive", 0, LONG, 0.25, 0.45, layer=3), concept(9, "negative", 0, ConceptList(), 0, 0, layer=3)]
+FOUND.append(concept(5, "negative", 0, SHORT, 0.1, 0.2))
 TYPED = [
     {"layer": layer, "neuron": neuron, "sign": sign, "type": name}
     for (layer, neuron), name in {(1, 5): "token", (1, 700): "none", (3, 9): "context"}.items()
@@ -691,7 +692,7 @@ def test_filters_narrow(table):
 
 def test_rows_are_chosen_by_type(table):
     assert [cells(table, column) for column in (10, 11)] == [
-        ["–", "0.25", "–", "–", "–", "–"], ["token", "context", "token", "none", "none", "context"]
+        ["–", "0.25", "0.10", "–", "–", "–"], ["token", "context", "token", "none", "none", "context"]
     ]  # fmt: skip
     table.select_option("[name=type]", "context")
     wait_for_rows(table, 2)
@@ -738,6 +739,12 @@ def test_parts_are_shown_and_underlined_where_they_predict(page, site):
     assert page.get_attribute(".parts button >> nth=1", "aria-pressed") == "true"
     page.click(".parts button >> nth=1")
     assert set(page.locator(lit).evaluate_all("all => all.map(e => e.dataset.part)")) == {"0", "1"}
+
+
+def test_parts_of_a_negative_side_predict_negative_activations(texts, tables, smollm2):
+    negative = Details([5], texts, listed(tables[1, 5]), smollm2, N_EXEMPLARS).neuron(1, 5)["signs"]["negative"]
+    assert negative["concepts"]["parts"] == [{"words": 'the word "the"', "weight": -2.0}]
+    assert negative["concepts"]["base"] == -0.1
 
 
 def test_where_no_concept_fits_no_part_is_shown(page, site):

@@ -27,6 +27,8 @@ def test_a_run_is_restored_from_what_is_tracked_of_it(path):
     config = load_config(yaml.safe_load(path.read_text()))
     assert restored(Config, tracked(config)) == config
     for kind, section in ((Explainer, config.descriptions.explainer), (Exemplars, config.exemplars)):
+        if section is None:  # no model is asked
+            continue
         back = restored(kind, tracked(section))
         assert back == section and type(back) is type(section)
 

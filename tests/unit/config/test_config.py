@@ -21,6 +21,8 @@ import yaml
 
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference as config_reference
+from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.sections import Config, load_config
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.run.selection import Chunks, described_and_kept, select_neurons
@@ -207,8 +209,8 @@ def test_unknown_base_is_named():
 @pytest.mark.parametrize(
     ("key", "value", "limit"),
     [
-        ("exemplars.k", 513, 512),  # the smallest split
-        ("exemplars.random", 513, 512),
+        ("exemplars.k", 385, 384),  # the smallest split
+        ("exemplars.random", 385, 384),
         ("descriptions.pool", 21, 20),  # k
         ("scores.top", 21, 20),
         ("scores.random", 11, 10),  # exemplars.random
@@ -239,6 +241,21 @@ def test_somebody_describes():
     )
     assert "descriptions: candidates, token_candidates and concept_candidates are all 0; raise one" in found
     load_config(changed(demo_config(), descriptions__candidates=0))
+
+
+def test_the_demo_asks_no_model():
+    """Without an explainer no candidate is asked for, and one that is named may be asked for none."""
+    raw = changed(demo_config(), descriptions__explainer=None)
+    assert "descriptions: there is no explainer that could write 2 candidates; name one" in refusal(raw)
+    del raw["descriptions"]["candidates"]
+    config = load_config(raw)
+    assert (config.descriptions.explainer, config.descriptions.candidates) == (None, 0)
+    again = restored(Descriptions, tracked(config.descriptions))
+    assert again == config.descriptions
+    shipped = load_config(yaml.safe_load((ROOT / "config/demo.yaml").read_text())).descriptions
+    assert (shipped.explainer, shipped.candidates) == (None, 0)
+    training = raw | {"explainer_training": {"base": "smollm2-135m-instruct"}}
+    assert "explainer_training: it needs descriptions.explainer" in refusal(training)
 
 
 def test_pathvars_are_snakemakes():

@@ -1,20 +1,19 @@
 """What is said about a wrong configuration: the key, in plain words, and what to write instead."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from conftest import demo_config
 from neuron_descriptions.config.sections import load_config
 
-ROOT = Path(__file__).parents[3]
 INF = float("inf")
 
 
 def demo(changes: dict[str, Any]) -> dict[str, Any]:
     """The demo's configuration with keys, written with dots, set."""
-    config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    config = demo_config()
     for key, value in changes.items():
         *sections, name = key.split(".")
         place = config

@@ -6,22 +6,26 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from conftest import ROOT
 from neuron_descriptions.clients.base import Answer, Prompt
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.concepts.vocabulary import is_debris
 from neuron_descriptions.concepts.wording import NO_PATTERN
+from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import (
     Candidate,
     Tally,
     ask,
+    describe,
     descriptions_table,
     draw_evidence,
     prepare,
 )
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate
-from neuron_descriptions.descriptions.tables import DESCRIPTIONS, FOUND_CONCEPTS
+from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS, FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import token_strings
 
@@ -337,6 +341,26 @@ def test_concept_candidates_come_last_and_ask_nobody(prepared):
     for candidate in concepts:
         if (candidate.neuron, candidate.sign) != (699, "positive"):
             assert candidate.status == ("unparsed" if candidate.description is None else "ok")
+
+
+def test_without_an_explainer_no_client_is_opened(tables, corpus, smollm2, tmp_path):
+    """The tables are those of a run that asks: tokens are named, nothing is spent, no file of answers appears."""
+    settings = Descriptions(token_candidates=2, concept_candidates=0, pool=POOL, evidence_min=3, evidence_max=5)
+    output, accounting = str(tmp_path / "found.parquet"), str(tmp_path / "accounting.parquet")
+    inputs = {"corpus": corpus["train"], "exemplars": [tables[0]], "statistics": [tables[1]], "subject": smollm2}
+    describe(
+        NEURONS, 1, "chunk-0", inputs | {"prompt": str(ROOT / settings.prompt)}, None,
+        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "", 0, 1,
+        output, accounting,
+    )  # fmt: skip
+    rows = read_table(output, DESCRIPTIONS).to_pylist()
+    assert len(rows) == len(NEURONS) * 2 * 2
+    described = [row for row in rows if row["status"] == "ok"]
+    assert described and {row["explainer"] for row in described} == {"tokens"}
+    assert not any(is_debris(row["description"]) for row in described)
+    (spent,) = read_table(accounting, ACCOUNTING).to_pylist()
+    assert (spent["answers"], spent["prompt_tokens"], spent["candidates"], spent["explainer"]) == (0, 0, 0, "none")
+    assert not (tmp_path / "requests").exists()
 
 
 def user_message(candidate):

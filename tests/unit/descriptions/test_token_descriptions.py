@@ -79,7 +79,14 @@ def test_description_says_words_form_and_context():
 @pytest.mark.parametrize("seed", [None, *range(20)])
 def test_no_way_to_say_it_holds_debris(seed):
     """Special tokens, halves of characters and lone quotation marks are left out, pieces of words said to be such."""
-    ugly = [Peak("<|im_end|>", "x"), Peak(" \ufffd", "x"), Peak(' "', "x"), Peak('a"b', "x"), Peak("\x07", "x")]
+    ugly = [
+        Peak("<|im_end|>", "x"),
+        Peak(" \ufffd", "x"),
+        Peak(' "', "x"),
+        Peak('a"b', "x"),
+        Peak("\x07", "x"),
+        Peak("\u0e37", "x"),
+    ]
     ugly = [
         *ugly,
         Peak(" whole", "<|im_start|>user"),
@@ -90,7 +97,7 @@ def test_no_way_to_say_it_holds_debris(seed):
     found = describe_tokens(ugly, None if seed is None else np.random.default_rng(seed))
     assert not is_debris(found) and "im_" not in found and '""' not in found
     assert 'the word piece "ner"' in found and '"whole"' in found
-    assert describe_tokens(ugly[:5]) is None
+    assert describe_tokens(ugly[:6]) is None
 
 
 def test_there_are_several_ways_to_say_it_each_a_function_of_the_generator():
