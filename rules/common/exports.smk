@@ -23,7 +23,7 @@ def revision(name):
 
 
 def facts_of(name):
-    """A model's name, as the tables have it, and its revision; an endpoint's is not known."""
+    """A model's name, as the tables have it, and its revision; an endpoint's is not known. None: no model."""
     return {"name": name, "revision": revision(name) if name in CFG.models else None}
 
 
@@ -33,7 +33,7 @@ EXPORTED = {
     "layers": CFG.subject.layers,
     "neurons_per_layer": CFG.subject.neurons_per_layer,
     "subject": facts_of(CFG.subject.model),
-    "explainer": facts_of(EXPLAINER.model),
+    "explainer": facts_of(EXPLAINER.model if EXPLAINER else None),
     "simulator": facts_of(CFG.scores.simulator.model),
 }
 
