@@ -54,6 +54,7 @@ def tiny_config() -> dict[str, Any]:
     config["exemplars"] = {"k": 12, "random": 4, "batch_size": 8}
     config["descriptions"] |= {"pool": 12, "max_tokens": 8, "min_highlights": 3}
     config["scores"] |= {"top": 3, "middle": 1, "random": 1, "nulls": 2, "bootstrap": 100}
+    del config["scores"]["pool_nulls"]
     config["scores"]["probe"] = "off"  # it would stop the run: see below
     # The subject itself, prompted: most tests need no trained simulator.
     config["scores"]["simulator"] = {"model": config["subject"]["model"]}

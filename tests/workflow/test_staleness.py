@@ -38,9 +38,15 @@ def test_a_fresh_clone_reruns_nothing(project):
 def test_a_panel_switched_on_reruns_nothing_else(project):
     config = changed(tiny_config(), panel={"tokens": 500})
     panel = {"build_panel": 1, "harvest_panel": 2, "type_neurons": 2}
-    told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1}  # of the types
+    scores = {"score_natural": 2, "compare_natural": 2}
+    told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1}  # of types and scores
     # The provenance names all of the configuration.
-    assert project.planned(config) == panel | told | {"write_provenance": 1}
+    assert project.planned(config) == panel | scores | told | {"write_provenance": 1}
+
+
+def test_nulls_that_are_pooled_make_the_atlas_anew_alone(project):
+    told = {"build_atlas": 1, "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1}
+    assert project.planned(changed(tiny_config(), scores__pool_nulls=True)) == told
 
 
 def test_touched_files_rerun_nothing(project):
