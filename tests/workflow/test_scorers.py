@@ -1,0 +1,105 @@
+"""Further scorers in the workflow: from tables of a finished scoring to the atlas and its pages."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import Project, changed, tiny_config
+from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.models.loading import tokenizer_fingerprint
+from neuron_descriptions.scores.tables import NULL_POOL, SCORES, SIMULATIONS
+
+TEXT = ["the", "old", "house", "stood", "by", "a", "river", "and", "my", "boat", "went", "down"]
+RIVER, LENGTH = TEXT.index("river"), 10
+WHO = {"layer": 1, "neuron": 5}
+
+
+def write(project, path, schema, rows):
+    write_table(pa.Table.from_pylist(rows, schema=schema), project.file(path))
+
+
+def finish_scoring(project, tokenizer):
+    """Tables as they stand after the scoring, of a neuron that fires on one word."""
+    words = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in TEXT]
+    random, exemplars, statistics = np.random.default_rng(0), [], []
+    for split in SPLITS:
+        ids = random.integers(0, len(words), (30, LENGTH))
+        texts = [{"seq_id": i, "source": "s", "document": i, "prefix_len": 0,
+                  "input_ids": [words[w] for w in row]} for i, row in enumerate(ids)]  # fmt: skip
+        facts = {"tokens": str(ids.size), "longest": str(LENGTH), "tokenizer": tokenizer_fingerprint(tokenizer)}
+        write(project, f"corpus/{split}.parquet", CORPUS.with_metadata(facts), texts)
+        acts = np.where(ids == RIVER, 2.0, 0.1)
+        order = np.argsort(-acts.max(1), kind="stable").tolist()
+        for sign in SIGNS:
+            for kind, chosen in (("top", order[:12]), ("middle", order[12:14]), ("random", order[-4:])):
+                exemplars += [{"split": split, **WHO, "sign": sign, "kind": kind, "rank": rank, "seq_id": i,
+                               "peak": float(acts[i].max()), "activations": acts[i].tolist()}
+                              for rank, i in enumerate(chosen)]  # fmt: skip
+        statistics.append({"split": split, **WHO, "tokens": ids.size, "mean": 0.2, "std": 0.4, "min": 0.1, "max": 2.0})
+    write(project, "exemplars/layer-1/chunk-0.parquet", EXEMPLARS, exemplars)
+    write(project, "exemplars/layer-1/statistics-chunk-0.parquet", STATISTICS, statistics)
+    candidate = {**WHO, "candidate": 0, "description": "rivers", "explainer": "x", "status": "ok"}
+    none = {"candidate": 0, "explainer": "x", "status": "no_activation"}
+    descriptions = [candidate | {"sign": "positive"}, {**WHO, **none, "sign": "negative"}]
+    write(project, "descriptions/layer-1/chunk-0.parquet", DESCRIPTIONS, descriptions)
+    write(project, "descriptions/null-pool.parquet", NULL_POOL, [])
+    scores = [{**WHO, "sign": "positive", "candidate": 0, "kind": "candidate", "description": "rivers", "split": split,
+               "chosen": True, "correlation": 0.5, "simulator": "x"} for split in ("valid", "test")]  # fmt: skip
+    write(project, "scores/layer-1/chunk-0.parquet", SCORES, scores)
+    simulations = [
+        {**WHO, "sign": "positive", "candidate": 0, "activations": row["activations"],
+         "simulated": [10 * (a > 1) for a in row["activations"]],
+         **{name: row[name] for name in ("split", "kind", "rank", "seq_id")}}
+        for row in exemplars if (row["split"], row["sign"]) == ("test", "positive")
+    ]  # fmt: skip
+    write(project, "scores/layer-1/simulations-chunk-0.parquet", SIMULATIONS, simulations)
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory, tokenizer):
+    project = Project(tmp_path_factory.mktemp("scorers") / "project")
+    finish_scoring(project, tokenizer)
+    judge = {"model": "smollm2-135m-instruct"}
+    config = changed(
+        tiny_config(),
+        neurons={"layers": [1], "indices": [5], "chunk_size": 2},
+        scores__scorers={
+            "detection": {"kind": "detection", "judge": judge, "positives": 3, "random": 3, "close": 1, "nulls": 1},
+            "read": {"kind": "simulated_detection"},
+        },
+    )
+    targets = ["results/tiny/atlas/atlas.parquet", "results/tiny/atlas/details/layer-1/chunk-0.js"]
+    project.run(config, *targets, "--rerun-triggers", "mtime", "--cores", "1")
+    return project
+
+
+def test_columns_of_all_scorers_reach_the_atlas(scored):
+    rows = {row["sign"]: row for row in pq.read_table(scored.file("atlas/atlas.parquet")).to_pylist()}
+    row = rows["positive"]
+    assert (row["description"], row["score"]) == ("rivers", 0.5)
+    assert (row["detection_status"], row["detection_n_active"], row["detection_n_silent"]) == ("ok", 3, 3)
+    assert 0 < row["detection_average_precision"] <= 1 and row["detection_null_average_precision"] is not None
+    # The simulator is right about every token.
+    assert (row["read_status"], row["read_average_precision"]) == ("ok", 1.0)
+    assert row["read_n_silent"] == 4
+    assert rows["negative"]["detection_status"] == rows["negative"]["read_status"] == "no_description"
+
+
+def test_a_neurons_page_has_them(scored):
+    script = scored.file("atlas/details/layer-1/chunk-0.js").read_text()
+    (neuron,) = json.loads(script.removeprefix("atlasDetails(").removesuffix(");\n"))
+    further = dict(neuron["signs"]["positive"]["further"])
+    assert further["read: average precision"] == 1.0 and further["detection: active passages"] == 3
+
+
+def test_every_answer_is_kept(scored):
+    (row, _) = pq.read_table(scored.file("scorers/detection/layer-1/chunk-0.parquet")).to_pylist()
+    assert [p["kind"] for p in row["passages"]] == ["active"] * 3 + ["random"] * 3
+    assert len({p["chance"] for p in row["passages"]}) > 1 and all(0 < p["chance"] < 1 for p in row["passages"])
