@@ -231,6 +231,26 @@ def _scorer_stages(r: _Reckoning) -> list[Stage]:
     return sorted(found, key=lambda stage: (stage.memory_mb, stage.seconds))
 
 
+def _natural_stages(r: _Reckoning, per_token: float, before: float) -> list[Stage]:
+    """Chosen descriptions on the panel; per_token, before: what a simulator reads for each token, and once before the
+    sequences of a description."""
+    config, s = r.config, r.config.scores
+    if config.panel is None or s.natural is None:
+        return []
+    length = config.panel.seq_len or r.seq_len
+    sequences = min(s.natural.certain + s.natural.sequences, -(-config.panel.tokens // length))
+    read = r.signs * (sequences * length * per_token + before)
+    shared = r.signs * min(s.natural.sequences, sequences) * length * 4
+    nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8
+    return [
+        Stage("score_natural", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
+              r.megabytes(s.simulator.model, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
+              kept=shared + r.signs * (sequences * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
+        Stage("compare_natural", r.layers, r.reading(r.signs / r.layers, r.p.rows / 10),
+              r.megabytes(None, 4 * (shared / r.layers + nulls)), kept=r.signs * ROW),
+    ]  # fmt: skip
+
+
 def on_processor(config: Config, cores: int) -> Config:
     """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
     preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "gpu_hour": 0.0}
@@ -274,22 +294,6 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
     predictions = r.signs * simulated_of_each * scored * (4 * r.text + KEPT_ROW)
 
-    natural: list[Stage] = []
-    if config.panel is not None and s.natural is not None:
-        length = config.panel.seq_len or r.seq_len
-        on_panel = min(s.natural.certain + s.natural.sequences, -(-config.panel.tokens // length))
-        # Of sequences as long as the panel's, whose prefix a fine-tuned simulator reads once.
-        read = r.signs * on_panel * (length * per_token + before / on_panel)
-        shared = r.signs * min(s.natural.sequences, on_panel) * length * 4
-        natural = [
-            Stage("score_natural", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
-                  r.megabytes(s.simulator.model, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
-                  kept=shared + r.signs * (on_panel * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
-            Stage("compare_natural", r.layers, r.reading(r.signs / r.layers, p.rows / 10),
-                  r.megabytes(None, 4 * (shared / r.layers + 2 * s.null_neurons * length * on_panel * 8)),
-                  kept=r.signs * ROW),
-        ]  # fmt: skip
-
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
@@ -331,7 +335,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
               r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
               kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
-        *natural,
+        *_natural_stages(r, per_token, before),
         *_scorer_stages(r),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
               kept=details),
