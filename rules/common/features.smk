@@ -34,11 +34,13 @@ def features_content(layer):
 
 
 def converted_features(layers):
-    """Input function: features of the layers that `layers` gives for a job's wildcards, in their order."""
+    """Input function: features of the layers that `layers` gives for a job's wildcards, in their order. Not `ancient`:
+    while they are to be converted again, Snakemake would look for no other reason to run.
+    """
     if not PLACED:
         return []
     return lambda wildcards: [
-        ancient(DICTIONARY.format(dictionary=FEATURES_NAME, layer=layer))
+        DICTIONARY.format(dictionary=FEATURES_NAME, layer=layer)
         for layer in layers(wildcards)
     ]
 

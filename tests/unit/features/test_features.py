@@ -258,7 +258,8 @@ def test_latents_of_an_autoencoder_need_no_change_of_a_later_stage(corpus, tmp_p
     expected = -np.sort(-np.array(peaks), axis=0)[:5].T
     table = pq.read_table(tmp_path / "exemplars.parquet").to_pandas()
     top = table[(table.sign == "positive") & (table.kind == "top")].sort_values(["neuron", "rank"])
-    np.testing.assert_allclose(top.peak.to_numpy().reshape(latents, 5), expected, rtol=1e-4, atol=1e-6)
+    fires = expected[expected > 0]  # what is silent is not among the top
+    np.testing.assert_allclose(top.peak, fires, rtol=1e-4, atol=1e-6)
 
 
 def test_the_source_of_neurons_passes_them_on_as_they_are(model):
