@@ -99,6 +99,7 @@ def test_the_reading_of_the_demo_is_counted_as_it_is():
     assert {(row["layer"], row["neuron"]) for row in rows} == neurons and len(rows) == 2 * len(neurons)
     assert {row["type"] for row in rows} == set(TYPES)
     counts = Counter(row["reading"] for row in rows)
-    told = f"{counts['fits']} of the {len(rows)} descriptions fit, {counts['partly']} fit partly, {counts['wrong']} are wrong"
+    told = f"{counts['fits']} of the {len(rows)} descriptions fit, {counts['partly']} fit partly, "
+    told += f"{counts['wrong']} are wrong"
     assert told in " ".join((ROOT / "README.md").read_text().split())
     assert not [row["description"] for row in rows if is_debris(row["description"])]
