@@ -261,7 +261,7 @@ def test_a_column_of_a_table_changes_only_what_follows(edit, stage, table, maker
         ("common.streams", "common.randomness"),
         ("harvest.merging", "harvest.parts.merging"),
         ("scores.formulas", "atlas.formulas"),
-        ("scores.tables", "scores.columns"),
+        ("scores.tables", "scores.schemas"),
     ],
 )
 def test_moving_a_module_changes_nothing(edit, module, place):
