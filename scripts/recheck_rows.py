@@ -9,12 +9,12 @@ given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     described = restored(Descriptions, wanted.describing["settings"], explainer=wanted.describing["explainer"])
     scored = restored(Scores, wanted.scoring["settings"], simulator=wanted.scoring["simulator"])
+    features = restored(Features, wanted.get("features", {})).model_dump()
     recheck_rows(
         neurons=wanted.neurons,
         tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
         atlas=given.atlas,
-        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads}
-        | {"features": restored(Features, wanted.get("features", {})).model_dump()}
+        subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads, "features": features}
         | {"dictionaries": dict(zip(wanted.neurons, given.dictionaries))},
         describing={**wanted.describing, "settings": described.model_dump(exclude={"explainer"})}
         | {"subject": given.subject, "prompt": given.explainer_prompt},
@@ -23,8 +23,7 @@ with job_log(snakemake.log[0], snakemake.rule):
             "settings": scored.model_dump(exclude={"simulator"}),
             "simulator": scored.simulator.model_dump(exclude={"prompt"}),
             "models": {"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
-            "nulls": given.nulls,
-            "threads": snakemake.threads,
+            **{"nulls": given.nulls, "threads": snakemake.threads},
         },
         about=wanted.about,
         outputs={name: snakemake.output[name] for name in ("json", "text")},

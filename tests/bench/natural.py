@@ -11,8 +11,7 @@ REPEATS = 4
 
 def measure(scratch: Path) -> dict[str, float]:
     """Bias, coverage and width of the estimates for predictions of real descriptions, lists of concepts executed on
-    each of the 512 sequences of test, with the default settings. WIDER was chosen on every other neuron; coverage is of
-    the others."""
+    each of the 512 sequences of test, with the default settings."""
     from neuron_descriptions.config.scores import Natural
     from neuron_descriptions.scores.natural import draw
     from neuron_descriptions.scores.sampling import WIDER, correlation, estimate, moments
@@ -28,12 +27,11 @@ def measure(scratch: Path) -> dict[str, float]:
             places, sample = draw(found.true, wanted.certain, order[: wanted.sequences])
             random = np.random.default_rng((1, number, again))
             e = estimate(correlation, sums[places], sample, 500, 0.95, random)
-            rows.append((number // 2 % 2, e.value - exact, e.low - exact, e.high - exact))
-    chosen, error, low, high = np.array(rows).T
+            rows.append((e.value - exact, e.low - exact, e.high - exact))
+    error, low, high = np.array(rows).T
 
-    def covered(wider: float, half: int) -> float:
-        inside = (error + wider * (low - error) <= 0) & (error + wider * (high - error) >= 0)
-        return float(inside[chosen == half].mean())
+    def covered(wider: float) -> float:
+        return float(((error + wider * (low - error) <= 0) & (error + wider * (high - error) >= 0)).mean())
 
     return {
         "neuron_signs": len(rows) // REPEATS,
@@ -41,7 +39,6 @@ def measure(scratch: Path) -> dict[str, float]:
         "bias": float(np.nanmean(error)),
         "root_mean_square_error": float(np.sqrt(np.nanmean(error**2))),
         "half_width": float(np.nanmedian(WIDER * (high - low) / 2)),
-        "coverage": covered(WIDER, 1),
-        "coverage_where_chosen": covered(WIDER, 0),
-        "coverage_of_percentiles": covered(1.0, 1),
+        "coverage": covered(WIDER),
+        "coverage_of_percentiles": covered(1.0),
     }

@@ -4,13 +4,17 @@ An export is a class of the protocol, in a module named for it, with an entry he
 written, so that no job depends on another export.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.config.exports import Exports
-from neuron_descriptions.exports.reading import FinishedRun
+
+if TYPE_CHECKING:  # the rules read this list: nothing heavy while they are parsed
+    from neuron_descriptions.exports.reading import FinishedRun
 
 
 class Export(Protocol):

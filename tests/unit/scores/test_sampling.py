@@ -5,6 +5,7 @@ import pytest
 
 from neuron_descriptions.scores.natural import draw
 from neuron_descriptions.scores.sampling import (
+    WIDER,
     Sample,
     correlation,
     estimate,
@@ -103,7 +104,7 @@ def test_estimates_are_unbiased_and_their_intervals_cover(random):
             drawn = np.random.default_rng((trial, again)).permutation(300)[:48]
             places, sample = draw(true, 20, drawn)
             sides = ([side[i] for i in places] for side in (predicted, true))
-            found = estimate(correlation, moments(*sides), sample, 200, 0.95, random, 1.4)
+            found = estimate(correlation, moments(*sides), sample, 200, 0.95, random, WIDER)
             errors.append(found.value - exact)
             covered.append(found.low <= exact <= found.high)
         mixture = [np.concatenate([side[i] for i in places[:24]]) for side in (predicted, true)]
