@@ -23,7 +23,8 @@ MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score")
 def measure(scratch: Path) -> dict[str, float]:
     """The figures of the demo, which is made first where it is not finished: some minutes on two cores."""
     from conftest import demo_config
-    from neuron_descriptions.config.sections import load_config, spec_key
+    from neuron_descriptions.config.sections import load_config
+    from neuron_descriptions.config.sources import spec_key
 
     subprocess.run(["make", "demo"], cwd=ROOT, check=True)
     config = load_config(demo_config())
