@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from common import ROOT
 
 GAP = 30.0  # seconds: a longer one between jobs is between two calls of Snakemake, and no part of a run
-MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score")
+MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score", "score_natural")
 
 
 def measure(scratch: Path) -> dict[str, float]:
@@ -104,8 +104,9 @@ def panels(results: Path) -> Iterator[int]:
 def simulations(results: Path) -> Iterator[int]:
     """Tokens that every score job read, the shared ones once."""
     line = re.compile(r"(\d+) tokens simulated, and (\d+) of what they share$", re.MULTILINE)
-    for log in sorted((results / "logs/score").rglob("*.log")):
-        yield sum(map(int, _last(line, log)))
+    for rule in ("score", "score_natural"):
+        for log in sorted((results / "logs" / rule).rglob("*.log")):
+            yield sum(map(int, _last(line, log)))
 
 
 def _last(line: re.Pattern, log: Path) -> tuple[str, ...]:

@@ -109,13 +109,17 @@ def test_a_configuration_that_reads_as_something_else_stops_before_any_job(tmp_p
     assert message.format(line=line) in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("source", ["harvest", "more", "panel", "import"])
+@pytest.mark.parametrize("source", ["harvest", "more", "panel", "concepts", "output side", "import"])
 def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     config = changed(tiny_config(), evidence="base", neurons__chunk_size=1, publish={"bucket": "b"})
     if source == "more":
         config = changed(config, exemplars__neurons={"layers": [0, 1, 3], "indices": [5, 9, 699], "chunk_size": 2})
     if source == "panel":
         config = changed(config, panel={"tokens": 500, "seq_len": 64})
+    if source == "concepts":
+        config = changed(config, descriptions__concept_candidates=2, panel={"tokens": 500})
+    if source == "output side":
+        config = changed(config, output_side={"tokens": 5})
     if source == "import":
         exemplars = {"source": "s3", "bucket": "b", "folder": "f", "k": 12, "random": 4, "seq_len": 40}
         config = changed(config, exemplars=exemplars, scores__middle=0)

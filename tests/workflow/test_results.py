@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import KINDS, Project, changed, tables, tiny_config, with_results_of
+from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.scores.natural import shared_order
 
 GIVEN = """layer,neuron,sign,description
 1,5,+,"words, of any kind"
@@ -28,8 +31,9 @@ def test_the_run_gives_an_atlas_of_every_selected_neuron_and_sign(finished):
     ok = atlas[atlas.status == "ok"]
     assert len(ok) >= 4
     assert ok.description.str.len().min() > 0
-    assert ((ok.score_low <= ok.score) & (ok.score <= ok.score_high)).all()
-    assert ok[["null_score", "token_baseline_score", "published_score", "selection_score"]].notna().all(axis=None)
+    assert ((ok.score_contrast_low <= ok.score_contrast) & (ok.score_contrast <= ok.score_contrast_high)).all()
+    wanted = ["null_score", "token_baseline_contrast", "published_score", "selection_score"]
+    assert ok[wanted].notna().all(axis=None)
 
 
 def test_chosen_on_valid_reported_on_test(finished):
@@ -43,7 +47,7 @@ def test_chosen_on_valid_reported_on_test(finished):
         test = rows[rows.split == "test"].set_index("candidate").correlation
         published = rows[rows.split == "valid"].set_index("candidate").published_score.fillna(-2).idxmax()
         assert set(test.index) == {best, published}
-        assert atlas.loc[key].score == test[best]
+        assert atlas.loc[key].score_contrast == test[best]
         assert atlas.loc[key].selection_score == valid[best]
 
 
@@ -72,6 +76,34 @@ def test_shards_chunks_and_layers_per_job_never_change_a_result(finished, tmp_pa
         assert tables(other, kind).equals(tables(finished, kind)), kind
     for file in ("atlas/atlas.parquet", "atlas/scores.svg"):
         assert other.file(file).read_bytes() == finished.file(file).read_bytes()
+
+
+def test_scores_on_text_as_it_comes_are_those_of_the_panel(finished, tmp_path):
+    """Switched on for a finished run: the shared predictions, correlated by hand with the panel's activations."""
+    project = with_results_of(finished, tmp_path / "natural")
+    natural = {"certain": 2, "sequences": 4}
+    config = changed(tiny_config(), panel={"tokens": 300, "seq_len": 40}, scores__natural=natural)
+    project.run(config)
+    atlas = tables(project, "atlas/atlas.parquet")
+    compared = tables(project, "natural/layer-*.parquet")
+    both = atlas.merge(compared, on=["layer", "neuron", "sign"], suffixes=("", "_there"))
+    assert len(both) == len(compared) >= 4
+    assert both.score.equals(both.score_there) and both.score.notna().any()
+    assert (compared.n_panel_nulls > 0).all() and (compared.n_sequences <= 6).all()
+    panel = {
+        layer: Panel(
+            str(project.file("corpus/panel_test.parquet")),
+            [str(project.file(f"panel/panel_test/layer-{layer}.safetensors"))],
+        )
+        for layer in (1, 3)
+    }
+    shared = tables(project, "natural/layer-*/shared-chunk-*.parquet").set_index(["layer", "neuron", "sign"])
+    for row in compared[compared.panel_score.notna()].itertuples():
+        read, side = panel[row.layer], 1 if row.sign == "positive" else -1
+        acts = np.split(read.acts(row.layer, [row.neuron])[0] * side, np.cumsum(read.lengths)[:-1])
+        true = np.maximum(np.concatenate([acts[i] for i in shared_order(len(acts), 0)[:4]]), 0)
+        simulated = shared.loc[(row.layer, row.neuron, row.sign)].simulated
+        assert np.corrcoef(simulated, true)[0, 1] == pytest.approx(row.panel_score, abs=1e-6)
 
 
 def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_path):
@@ -171,8 +203,8 @@ def test_descriptions_from_elsewhere_are_scored_with_one_target(finished, tmp_pa
     found = pd.read_csv(project.file("given/scores.csv")).set_index(["layer", "neuron", "sign"])
     assert list(found.index) == [(0, 7, "negative"), (1, 5, "positive"), (1, 5, "positive"), (3, 699, "negative")]
     assert list(found.loc[(1, 5, "positive")].description) == ["words, of any kind", "names of months"]
-    assert found.loc[(3, 699, "negative")].score.item() == pytest.approx(own.score, abs=0.02)
-    assert found.token_baseline_score.notna().all()
+    assert found.loc[(3, 699, "negative")].score_contrast.item() == pytest.approx(own.score_contrast, abs=0.02)
+    assert found.token_baseline_contrast.notna().all()
     assert set(project.planned(config)) <= {"write_provenance"}
 
     page = "results/tiny/given/index.html"

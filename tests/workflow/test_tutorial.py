@@ -25,4 +25,4 @@ def test_the_tutorial_runs(finished):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert scored.description in done.stdout
-    assert f"{scored.score:.3f}, the atlas says {scored.score:.3f}" in done.stdout
+    assert f"{scored.score_contrast:.3f}, the atlas says {scored.score_contrast:.3f}" in done.stdout

@@ -5,8 +5,9 @@ import yaml
 
 from conftest import ROOT, changed, tiny_config
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.run.costs import PROBED, make_plan, shape_parameters
+from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.plans import Plan, Stage, time_left
+from neuron_descriptions.run.reckoning import PROBED, shape_parameters
 from neuron_descriptions.run.selection import described_and_kept
 from neuron_descriptions.scores import probing
 
