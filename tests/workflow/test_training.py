@@ -116,9 +116,7 @@ def test_explainer_is_trained_in_rounds(tmp_path):
     atlas = [read_table(results / f"rounds-{n}/atlas/atlas.parquet", ATLAS).to_pylist() for n in (0, 1)]
     assert {row["explainer"] for row in atlas[0]} == {BASE}
     assert {row["explainer"] for row in atlas[1]} == {f"{BASE}-round-1"}
-    scores = [
-        {row["sign"]: row["score_contrast"] for row in rows if row["neuron"] == 1} for rows in atlas
-    ]  # the held-out one
+    scores = [{row["sign"]: row["score_contrast"] for row in rows if row["neuron"] == 1} for rows in atlas]
     both = [sign for sign in scores[0] if None not in (scores[0][sign], scores[1][sign])]
     gains = [scores[1][sign] - scores[0][sign] for sign in both]
     assert second["gain"][0] == pytest.approx(sum(gains) / len(gains))

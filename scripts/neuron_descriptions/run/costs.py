@@ -33,10 +33,13 @@ from neuron_descriptions.run.reckoning import (
 )
 from neuron_descriptions.run.selection import Chunks
 from neuron_descriptions.run.stages import (
+    concept_stages,
     explainer_training_stages,
+    feature_stages,
     harvest_stages,
     import_stages,
     natural_stages,
+    output_side_stages,
     panel_stages,
     scorer_stages,
     training_stages,
