@@ -22,11 +22,6 @@ HARVEST = {
 }
 
 
-def block_layers(wildcards):
-    """Layers that a job of the harvest reads."""
-    return LAYOUT.block_neurons(wildcards.block)
-
-
 rule harvest:
     input:
         model=model_folder(CFG.subject.model),

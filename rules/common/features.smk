@@ -19,6 +19,11 @@ if PLACED and "{layer}" not in CFG.features.path and len(KEPT.neurons) > 1:
     )
 
 
+def block_layers(wildcards):
+    """Layers that a job of the harvest reads."""
+    return LAYOUT.block_neurons(wildcards.block)
+
+
 def features_file(layer):
     """A layer's features as they were published: a file or a folder."""
     try:
