@@ -59,6 +59,7 @@ rule write_details:
         **{name: part_table(path) for name, path in TABLES.items()},
         **natural_of_layer(),
         **executable_of_part(),
+        pooled=pooled_scores,
         scorers=scorer_parts,
         output_side=output_side_table,
         subject=model_folder(CFG.subject.model),

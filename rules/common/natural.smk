@@ -28,6 +28,15 @@ def natural_of_layer():
     return {"natural": NATURAL} if HAS_NATURAL else {}
 
 
+def pooled_scores(wildcards):
+    """Scores of a layer, whose nulls are pooled; nothing, where each neuron has its own."""
+    if not CFG.scores.pool_nulls:
+        return []
+    layer = int(wildcards.layer)
+    parts = DESCRIBED.names(layer)
+    return [TABLES["scores"].format(layer=layer, part=part) for part in parts]
+
+
 def natural_of_neuron(wildcards):
     """Of one neuron, whose page waits for no run: its own scores, without what others have; nothing, where the panel
     has no activations of it."""

@@ -5,7 +5,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from neuron_descriptions.atlas.building import ON_PANEL, Beside, Key, atlas_rows, by_sign, list_shown, read_natural
+from neuron_descriptions.atlas.building import (
+    ON_PANEL,
+    Beside,
+    Key,
+    atlas_rows,
+    by_sign,
+    gather_nulls,
+    list_shown,
+    read_natural,
+)
 from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, read_tables
@@ -36,7 +45,7 @@ class Details:
     ):
         """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files; where the run has these,
         natural -> file, concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file,
-        output_side -> file, scorers -> files."""
+        output_side -> file, scorers -> files, pooled (scores, whose nulls stand for each neuron's own) -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -56,7 +65,8 @@ class Details:
         self.lists = {} if direct is None else by_sign(direct)
         self.reader = Reader(read_vocabulary(tables["rules"])) if self.lists else None
         statistics = pa.Table.from_pylist(self.statistics, schema=STATISTICS)
-        rows = atlas_rows(descriptions, scores, statistics, Beside(natural, direct, types))
+        pools = gather_nulls(tables.get("pooled") or [])
+        rows = atlas_rows(descriptions, scores, statistics, Beside(natural, direct, types, pools))
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
         written = read_table(tables["output_side"], OUTPUT_SIDE, only).to_pylist() if tables.get("output_side") else []
         self.written = {r["neuron"]: r for r in written}

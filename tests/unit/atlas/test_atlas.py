@@ -229,6 +229,24 @@ def test_the_documentation_of_the_columns_is_current():
     assert (ROOT / "docs/reference/atlas.md").read_text() == documentation(), "run `make docs`"
 
 
+def test_nulls_of_a_layer_and_sign_stand_for_a_neurons_own():
+    own, others = nulls((0.1, 0.3), (0.4, 0.5)), nulls((-0.2, -0.4), (0.3, 0.2), (0.1, 0.9))
+    described = pa.Table.from_pylist([description(5, "positive", i, f"d{i}") for i in range(2)], schema=DESCRIPTIONS)
+    scored = [score(5, "positive", i, "valid", 0.6 - i, chosen=i == 0, description=f"d{i}") for i in range(2)]
+    scored.append(score(5, "positive", 0, "test", 0.35, chosen=True, description="d0"))
+    ranges = pa.Table.from_pylist(statistics(5), schema=STATISTICS)
+
+    def row(rows, pools):
+        return atlas_rows(described, pa.Table.from_pylist(rows, schema=SCORES), ranges, Beside(pools=pools))[0]
+
+    pool = own + [other | {"neuron": 9} for other in others]
+    pooled = row(scored + own, {(1, "positive"): pool, (1, "negative"): others})
+    renamed = [{**other, "description": f"other {i // 2}"} for i, other in enumerate(others)]
+    alone = row(scored + own + renamed, {})
+    assert pooled == alone and pooled["n_nulls"] == 5
+    assert pooled["null_score"] != row(scored + own, {})["null_score"]
+
+
 def test_a_score_below_zero_never_beats_chance():
     assert chance_row([0.6, 0.2], -0.1, -0.2, (0.2, -0.5), (0.1, -0.4))["beats_chance"] is False
 

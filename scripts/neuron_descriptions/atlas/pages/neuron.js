@@ -105,7 +105,7 @@ function verdict(record) {
 // Both scores as bars on one axis, and in numbers.
 function measures(sign) {
   const natural = naturalOf(sign), contrast = contrastOf(sign), axis = axisOf([natural, contrast]);
-  const bars = [natural, contrast].filter(isMeasured).map((measure) => el("div", {class: "measure"}, scoreBar(measure, axis, true)));
+  const bars = [natural, contrast].filter(isMeasured).map((measure) => el("div", {class: "measure"}, el("span", {class: "small soft"}, measure.name), scoreBar(measure, axis, true)));
   const spread = (value, low, high) => `${number(value)} ${interval({low, high})}`;
   return [...bars, sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
     [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
