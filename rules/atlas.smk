@@ -10,6 +10,8 @@ ABOUT = {
         ]
     ),
     "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
+    # What a feature is called; pages say neuron where nothing is said.
+    **({} if CFG.features.noun == "neuron" else {"noun": CFG.features.noun}),
 }
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")

@@ -41,11 +41,13 @@ def write_details(layer: int, details: Details, output: str) -> None:
 
 
 def write_neuron_page(about: dict[str, str], layer: int, details: Details, output: str) -> None:
-    """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator."""
+    """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator,
+    and noun, what a feature is called."""
     neuron = details.neurons[0]
     data = {"kind": "neuron", **about, "neuron": details.neuron(layer, neuron)}
     further = list(details.added.columns.values())
-    _write_page(f"Layer {layer}, neuron {neuron} of {about['subject']}", data, output, further)
+    title = f"Layer {layer}, {about.get('noun', 'neuron')} {neuron} of {about['subject']}"
+    _write_page(title, data, output, further)
 
 
 def write_atlas_page(
@@ -91,7 +93,7 @@ def write_atlas_page(
     if accounts is not None:
         data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
     data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
-    title = f"{about['run']}: what the neurons of {about['subject']} respond to"
+    title = f"{about['run']}: what the {about.get('noun', 'neuron')}s of {about['subject']} respond to"
     _write_page(title, data | {"layers": layers}, output, further)
 
     files = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))

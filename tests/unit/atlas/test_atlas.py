@@ -582,6 +582,16 @@ def test_title_is_escaped(site, texts, smollm2, tables, tmp_path):
     assert "<title>Layer 3, neuron 9 of &lt;/title&gt;" in (tmp_path / "page.html").read_text()
 
 
+def test_a_page_calls_its_features_what_they_are(page, texts, smollm2, tables, tmp_path):
+    details = Details([9], texts, listed(tables[3, 9]), smollm2, 2)
+    write_neuron_page(ABOUT | {"noun": "latent"}, 3, details, str(tmp_path / "page.html"))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_selector("#neuron-view h2")
+    assert page.inner_text("#neuron-view h2") == "Layer 3, latent 9"
+    assert page.title().startswith("Layer 3, latent 9")
+    assert page.inner_text("#heading").startswith("Latent descriptions")
+
+
 def test_details_show_what_was_asked_for(texts, tables, smollm2):
     neuron = Details([5], texts, listed(tables[1, 5]), smollm2, N_EXEMPLARS).neuron(1, 5)
     positive = neuron["signs"]["positive"]

@@ -94,7 +94,7 @@ async function show() {
     if (!loadAll) for (const layer of rowsByLayer.keys()) if (!wantedLayers().some((one) => one.layer === layer)) rowsByLayer.delete(layer);
     neuron = detailsByNeuron.get(place);
     const missing = state.neuron && !neuron ? ATLAS.packed && rowsByLayer.get(Number(layer))?.some((row) => String(row.neuron) === index)
-      ? `Neuron ${place} did not fit into this copy, which has the pages with the best scores: see the run's atlas/index.html. ` : `There are no details for neuron ${state.neuron}. ` : "";
+      ? `${CAPITAL} ${place} did not fit into this copy, which has the pages with the best scores: see the run's atlas/index.html. ` : `There are no details for ${NOUN} ${state.neuron}. ` : "";
     say(missing + (failedFiles.size ? `Could not load ${[...failedFiles].join(", ")}.` : ""));
   }
   const onNeuron = Boolean(neuron) && (!isAtlas || Boolean(state.neuron));
@@ -103,7 +103,7 @@ async function show() {
   byId("neuron-view").hidden = !onNeuron;
   if (onNeuron) drawNeuron(neuron, signName);
   else drawTable();
-  document.title = onNeuron ? `Layer ${neuron.layer}, neuron ${neuron.neuron} – ${ATLAS.subject}` : `Neuron descriptions – ${ATLAS.subject}`;
+  document.title = onNeuron ? `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron} – ${ATLAS.subject}` : `${CAPITAL} descriptions – ${ATLAS.subject}`;
 
   const shown = onNeuron ? place : "";
   if (isAtlas && shownNeuron !== null && shown !== shownNeuron) {  // moved between views: scroll and focus as a page would
@@ -134,7 +134,8 @@ function probeTerms(probe) {
 }
 
 async function start() {
-  byId("heading").textContent = `Neuron descriptions: ${ATLAS.subject}`;
+  byId("heading").textContent = `${CAPITAL} descriptions: ${ATLAS.subject}`;
+  for (const heading of headings) if (heading.dataset.key === "neuron") heading.firstElementChild.textContent = CAPITAL;
   byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer], ["simulator", ATLAS.simulator],
     ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`]),
     ...accountingTerms(ATLAS.accounting), ...probeTerms(ATLAS.probe)]));

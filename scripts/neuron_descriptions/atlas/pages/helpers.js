@@ -4,6 +4,8 @@
 // language models) enter the page through textContent or setAttribute, never as HTML.
 
 const PAGE_ROWS = 100;
+// What a feature of this run is called.
+const NOUN = ATLAS.noun ?? "neuron", CAPITAL = NOUN[0].toUpperCase() + NOUN.slice(1);
 const isAtlas = ATLAS.kind === "atlas";
 const layers = ATLAS.layers ?? [];
 // Above this, only the layer that is looked at is kept in memory.
@@ -15,7 +17,7 @@ const STATUS = {
   not_shown: ["not shown", ""],  // reasonOf() says which condition failed
   at_chance: ["at chance", "the contrast score is not above what descriptions of other neurons get, chosen among as many in the same way."],
   scored: ["scored", "nothing tells whether this beats chance: no descriptions of other neurons were tried on this text."],
-  no_activation: ["no activation", "The neuron has no activation of this sign on the training text, so there was nothing to describe."],
+  no_activation: ["no activation", `The ${NOUN} has no activation of this sign on the training text, so there was nothing to describe.`],
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
   no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
 };

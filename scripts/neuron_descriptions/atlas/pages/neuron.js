@@ -98,7 +98,7 @@ function verdict(record) {
   const {score, low, tokens} = naturalOf(record);
   const against = !isNumber(tokens) || !isNumber(score) ? "" : score <= tokens ? "Not above the token baseline: it is not shown to say more than “these tokens”. "
     : `Above the token baseline${low <= tokens ? ", though the interval reaches down to it" : ""}. `;
-  const told = isNumber(record.discrimination) ? `Its predictions match this neuron better than ${percentile(record.discrimination)} of others in its layer. ` : "";
+  const told = isNumber(record.discrimination) ? `Its predictions match this ${NOUN} better than ${percentile(record.discrimination)} of others in its layer. ` : "";
   return chance + against + told;
 }
 
@@ -147,7 +147,7 @@ function signSection(neuron, signName) {
       ". Point at a token, touch it, or use the arrow keys in a text, for its activation."),
     groups(exemplars, (record) => exemplarLine({...record, rarity: rarity(train, record.peak), parts: sign.concepts?.parts}, scale))] : null,
     simulated.length ? [el("h3", {}, "True against simulated"), el("p", {class: "small soft"},
-      "Above, the neuron's real activations; below, what the simulator predicts from the description alone (0 to 10). The real ones are shaded relative to the line's largest, the simulated ones on their scale of 0 to 10."),
+      `Above, the ${NOUN}'s real activations; below, what the simulator predicts from the description alone (0 to 10). The real ones are shaded relative to the line's largest, the simulated ones on their scale of 0 to 10.`),
     groups(simulated, (record) => simulatedLine({...record, parts: sign.concepts?.parts}, signName))] : null);
   section.addEventListener("toggle", () => showPart(section), true);  // texts that are built when they are opened
   return section;
@@ -173,9 +173,9 @@ function drawNeuron(neuron, signName) {
   const here = rows.findIndex((row) => nameOf(row) === `${place}/${signName}`);
   const neighbour = (row, words) => here >= 0 && row ? el("a", {href: hashOf({neuron: nameOf(row)})}, words) : null;
   byId("neuron-view").replaceChildren(
-    ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, "← All neurons"),
+    ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, `← All ${NOUN}s`),
       neighbour(rows[here - 1], "previous row"), neighbour(rows[here + 1], "next row"))] : [],
-    el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, neuron ${neuron.neuron}`),
+    el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron}`),
     el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
       "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
     signSection(neuron, signName),

@@ -49,7 +49,7 @@ function drawRow(row, axis, searched) {
   const statusWords = STATUS[statusOf(row)]?.[0] ?? row.status ?? "";
   return el("tr", {click: open},
     cell("layer", "layer", String(row.layer)),
-    el("td", {class: "neuron number", "data-label": "neuron", title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
+    el("td", {class: "neuron number", "data-label": NOUN, title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
     el("td", {class: "sign", title: SIGN_WORDS[row.sign]}, SIGNS[row.sign] ?? String(row.sign)),
     el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description ? marked(row.description, searched) : statusWords)),
     el("td", {class: "graph number"}, el("div", {}, isMeasured(natural) ? scoreBar(natural, axis) : null,
