@@ -83,7 +83,7 @@ def scored(tmp_path_factory, tokenizer):
 def test_columns_of_all_scorers_reach_the_atlas(scored):
     rows = {row["sign"]: row for row in pq.read_table(scored.file("atlas/atlas.parquet")).to_pylist()}
     row = rows["positive"]
-    assert (row["description"], row["score"]) == ("rivers", 0.5)
+    assert (row["description"], row["score_contrast"]) == ("rivers", 0.5)
     assert (row["detection_status"], row["detection_n_active"], row["detection_n_silent"]) == ("ok", 3, 3)
     assert 0 < row["detection_average_precision"] <= 1 and row["detection_null_average_precision"] is not None
     # The simulator is right about every token.

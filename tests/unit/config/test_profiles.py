@@ -1,5 +1,6 @@
 """What the profiles say, as Snakemake reads them, for a machine or a site."""
 
+import re
 import sys
 
 import pytest
@@ -41,16 +42,13 @@ def test_one_machine_runs_one_gpu_job_at_a_time(gpu, bound, tmp_path, monkeypatc
 
 def test_the_slurm_profile_asks_for_the_site_s_gpus_by_rule_and_never_by_default(site):
     settings = site(gpu_model="h100")
-    rules = (
-        "harvest",
-        "describe",
-        "score",
-        "score_given",
-        "probe",
-        "recheck_rows",
-        "train_simulator",
-        "train_explainer",
-    )
+    text = "\n".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    blocks = re.findall(r"^(?:rule|use rule \w+ as) (\w+)(?: with)?:\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
+    rules = {name for name, block in blocks if re.search(r"^ +gpu=(?!0,)", block, re.M)}
+    used = dict(re.findall(r"^use rule (\w+) as (\w+) with", text, re.M))
+    own = {name for name, block in blocks if "gpu=" in block}
+    rules |= {used[rule] for rule in rules & set(used)} - own  # it has what the one has that it is made from
+    assert {"harvest_panel", "score_given", "score_natural"} < rules
     assert settings["set-resources"] == {rule: {"gpu_model": "'h100'"} for rule in rules}
     assert "default-resources" not in settings
     assert "set-resources" not in site(gpu_model=None)
@@ -72,8 +70,8 @@ def test_no_job_asks_for_more_than_every_partition_has(site):
 def test_chunks_are_grouped_only_on_request(site):
     assert "groups" not in site() and "group-components" not in site()
     settings = site(chunks_per_job=5)
-    assert settings["groups"] == ["describe=describe", "score=score"]
-    assert settings["group-components"] == ["describe=5", "score=5"]
+    assert settings["groups"] == ["describe=describe", "score=score", "score_natural=score_natural"]
+    assert settings["group-components"] == ["describe=5", "score=5", "score_natural=5"]
 
 
 def test_the_plugin_s_traps_are_avoided(site):
