@@ -67,7 +67,7 @@ def test_touched_files_rerun_nothing(project):
         ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
         ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
         ("rules/scores.smk", r'mem_mb=memory\("score"\)', "mem_mb=24_000"),
-        ("rules/descriptions.smk", r"threads: 1 if REMOTE else 4", "threads: 1 if REMOTE else 8"),
+        ("rules/descriptions.smk", r"threads: 4 if EXPLAINER", "threads: 8 if EXPLAINER"),
     ],
 )
 def test_words_and_resources_rerun_nothing(project, file, old, new):
