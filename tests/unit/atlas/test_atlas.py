@@ -869,6 +869,13 @@ def test_a_neuron_s_page_says_what_each_sign_writes(page, site):
     }
 
 
+@pytest.mark.parametrize(("place", "first"), [("1/5/positive", "Score"), ("3/9/positive", "Sequence AUC")])
+def test_what_tells_most_of_a_type_stands_first(page, site, place, first):
+    page.goto((site / "index.html").as_uri() + f"#neuron={place}")
+    page.wait_for_selector("#neuron-view dl.numbers")
+    assert page.locator("#neuron-view dl.numbers dt").first.inner_text() == first
+
+
 def test_page_of_one_neuron_needs_no_other_file(page, site, tmp_path):
     shutil.copy(site / "neuron-1-5.html", tmp_path / "alone.html")
     page.goto((tmp_path / "alone.html").as_uri() + "#neuron=1/5/positive")

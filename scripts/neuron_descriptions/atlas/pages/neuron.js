@@ -107,10 +107,12 @@ function measures(sign) {
   const natural = naturalOf(sign), contrast = contrastOf(sign), axis = axisOf([natural, contrast]);
   const bars = [natural, contrast].filter(isMeasured).map((measure) => el("div", {class: "measure"}, el("span", {class: "small soft"}, measure.name), scoreBar(measure, axis, true)));
   const spread = (value, low, high) => `${number(value)} ${interval({low, high})}`;
+  // What a context neuron is about shows in passages rather than in tokens.
+  const passages = [["Sequence AUC", number(sign.sequence_auc)]], isContext = sign.type === "context";
   return [...bars, sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
-    [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
+    ...isContext ? passages : [], [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
     [[keyMark("tokens"), "Token, bigram baseline"], `${number(natural.tokens)}, ${number(sign.bigram_baseline_score)}`],
-    ["Gain beyond both", spread(sign.gain, sign.gain_low, sign.gain_high)], ["Sequence AUC", number(sign.sequence_auc)],
+    ["Gain beyond both", spread(sign.gain, sign.gain_low, sign.gain_high)], ...isContext ? [] : passages,
     ["Discrimination", percentile(sign.discrimination)], ["Sequences of the panel", count(sign.n_sequences)],
     ["Contrast score", spread(contrast.score, contrast.low, contrast.high)], ["Chance there", number(contrast.chance)],
     [`Against ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)} of single ones, ${percentile(sign.best_null_percentile)} of chosen ones`],
