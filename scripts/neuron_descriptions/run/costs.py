@@ -138,7 +138,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
               kept=details),
         Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),
-              kept=r.signs * ROW + 2 * TABLE),
+              kept=2 * r.signs * ROW + 4 * TABLE),  # of many columns
         Stage("write_atlas_page", 1, r.reading(r.signs, p.rows), r.megabytes(None, 4_000 * r.signs),
               kept=r.signs * ROW + 2 * PAGE + min(REPORTED * details, REPORT)),
         Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
