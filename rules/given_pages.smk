@@ -18,6 +18,9 @@ use rule build_atlas as build_given_atlas with:
         "<logs>/build_given_atlas.log",
     benchmark:
         "<benchmarks>/build_given_atlas.tsv"
+    params:
+        code=digest("build_atlas.py"),
+        pool_nulls=False,
     message:
         "Building the table of descriptions from elsewhere"
 

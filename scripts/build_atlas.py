@@ -10,6 +10,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         pool_nulls=snakemake.params.get("pool_nulls", False),
         concepts=snakemake.input.get("concepts"),
         types=snakemake.input.get("types"),
-        scorers=snakemake.input.scorers,
+        scorers=snakemake.input.get("scorers", []),
         output=snakemake.output.atlas,
     )
