@@ -63,7 +63,7 @@ def tables_of(texts, layer, neuron, rng):
                 found["scores"].append({
                     **place, "candidate": candidate, "kind": "candidate", "split": split, "simulator": "a simulator",
                     "description": found["descriptions"][-1]["description"], "correlation": value,
-                    "natural": value,
+                    "natural": value - 0.01, "natural_low": value - 0.2, "natural_high": value + 0.2,
                     "correlation_low": value - 0.05, "correlation_high": value + 0.05, "published_score": value,
                     "n_sequences": 7, "n_tokens": 99, "n_top": 5, "n_middle": 1, "n_random": 1,
                     "chosen": (candidate == 1) == (neuron == 7),
