@@ -49,7 +49,7 @@ rule recheck_rows:
             "settings": DESCRIBING,
             "explainer": ASKED,
             "seed": CFG.seed,
-            "begins": EXPLAINER_MODEL is not None,
+            "begins": EXPLAINER is None or EXPLAINER_MODEL is not None,
         },
         scoring={
             "settings": SCORING,

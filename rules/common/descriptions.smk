@@ -18,9 +18,8 @@ def explainer_folder():
 def explainer_prompt():
     """The explainer's prompt file, tried out before any job starts."""
     path = project_file(CFG.descriptions.prompt, "descriptions.prompt")
-    if EXPLAINER is None:
-        return path  # nobody is asked with it
-    few_shot, begins = CFG.descriptions.few_shot, bool(explainer_folder())
+    few_shot = CFG.descriptions.few_shot
+    begins = EXPLAINER is None or bool(explainer_folder())  # or nobody is asked
     try:
         read_explainer_template(path, few_shot.model_dump(), begins)
     except ValueError as error:

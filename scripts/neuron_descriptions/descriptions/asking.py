@@ -304,7 +304,8 @@ def describe(
     no model is asked; settings: the config's
     `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code that makes the answers.
     """
-    template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins="explainer" in inputs)
+    begins = explainer is None or "explainer" in inputs
+    template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins)
     max_tokens = settings["max_tokens"] or template.max_tokens
     candidates = prepare(
         neurons, layer, inputs["corpus"], inputs["exemplars"], inputs["statistics"], load_tokenizer(inputs["subject"]),
