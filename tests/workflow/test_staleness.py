@@ -44,8 +44,8 @@ def test_a_panel_switched_on_reruns_nothing_else(project):
     assert project.planned(config) == panel | scores | told | {"write_provenance": 1}
 
 
-def test_nulls_that_are_pooled_make_the_atlas_anew_alone(project):
-    told = {"build_atlas": 1, "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1}
+def test_nulls_that_are_pooled_make_the_atlas_and_its_pages_anew_alone(project):
+    told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1}
     assert project.planned(changed(tiny_config(), scores__pool_nulls=True)) == told
 
 
