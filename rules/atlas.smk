@@ -61,7 +61,7 @@ rule write_details:
         **{name: part_table(path) for name, path in TABLES.items()},
         **natural_of_layer(),
         **executable_of_part(),
-        pooled=pooled_scores,
+        pooled=POOLED,
         scorers=scorer_parts,
         output_side=output_side_table,
         subject=model_folder(CFG.subject.model),

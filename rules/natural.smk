@@ -40,9 +40,9 @@ rule score_natural:
 
 rule compare_natural:
     input:
-        scores=natural_tables("scores"),
-        shared=natural_tables("shared"),
-        nulls=natural_nulls,
+        scores=parts_of_layer(NATURAL_SCORES),
+        shared=parts_of_layer(NATURAL_SHARED),
+        nulls=null_tables(NATURAL_SHARED),
         panel_test="<evidence>/corpus/panel_test.parquet",
         panel_test_acts="<evidence>/panel/panel_test/layer-{layer}.safetensors",
     output:

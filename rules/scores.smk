@@ -45,7 +45,7 @@ rule probe:
 
 rule pool_nulls:
     input:
-        descriptions=null_tables,
+        descriptions=null_tables(TABLES["descriptions"]),
     output:
         pool="<results>/descriptions/null-pool.parquet",
     log:

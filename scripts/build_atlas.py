@@ -7,7 +7,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         scores=snakemake.input.scores,
         statistics=snakemake.input.statistics,
         natural=snakemake.input.get("natural", []),
-        pool_nulls=snakemake.params.get("pool_nulls", False),
+        pool_nulls=snakemake.params.pool_nulls,
         concepts=snakemake.input.get("concepts"),
         types=snakemake.input.get("types"),
         scorers=snakemake.input.get("scorers", []),

@@ -5,22 +5,18 @@ HAS_NATURAL = CFG.panel is not None and CFG.scores.natural is not None
 NATURAL = "<results>/natural/layer-{layer}.parquet"
 
 
-def natural_tables(name):
+NATURAL_SCORES = "<results>/natural/layer-{layer}/scores-{part}.parquet"
+NATURAL_SHARED = "<results>/natural/layer-{layer}/shared-{part}.parquet"
+
+
+def parts_of_layer(path):
     """Input function: a layer's tables, of all its chunks."""
-    path = f"<results>/natural/layer-{{layer}}/{name}-{{part}}.parquet"
-    return lambda wildcards: [
-        path.format(layer=wildcards.layer, part=part)
-        for part in DESCRIBED.names(int(wildcards.layer))
-    ]
 
+    def files(wildcards):
+        layer = int(wildcards.layer)
+        return [path.format(layer=layer, part=part) for part in DESCRIBED.names(layer)]
 
-def natural_nulls(wildcards):
-    """Predictions by the descriptions that the nulls are drawn from."""
-    return [
-        f"<results>/natural/layer-{layer}/shared-{part}.parquet"
-        for layer, neurons in null_neurons().items()
-        for part in DESCRIBED.holding(layer, neurons)
-    ]
+    return files
 
 
 def natural_of_layer():
@@ -28,21 +24,15 @@ def natural_of_layer():
     return {"natural": NATURAL} if HAS_NATURAL else {}
 
 
-def pooled_scores(wildcards):
-    """Scores of a layer, whose nulls are pooled; nothing, where each neuron has its own."""
-    if not CFG.scores.pool_nulls:
-        return []
-    layer = int(wildcards.layer)
-    parts = DESCRIBED.names(layer)
-    return [TABLES["scores"].format(layer=layer, part=part) for part in parts]
+# Scores of a layer, whose nulls are pooled; nothing, where each neuron has its own.
+POOLED = parts_of_layer(TABLES["scores"]) if CFG.scores.pool_nulls else []
 
 
 def natural_of_neuron(wildcards):
     """Of one neuron, whose page waits for no run: its own scores, without what others have; nothing, where the panel
     has no activations of it."""
-    layer, neuron = int(wildcards.layer), int(wildcards.neuron)
-    if not HAS_NATURAL or neuron not in KEPT.neurons.get(layer, []):
-        return []
-    return part_table("<results>/natural/layer-{layer}/scores-{part}.parquet")(
-        wildcards
+    return (
+        part_table(NATURAL_SCORES)(wildcards)
+        if HAS_NATURAL and in_panel(wildcards)
+        else []
     )

@@ -6,16 +6,15 @@ FACTS = {
     for split, files in RUN_CORPUS.items()
 }
 # Direct scores of concepts, where these are candidates.
+CONCEPT_TABLE = "<results>/concepts/layer-{layer}/{part}.parquet"
 CONCEPT_SCORES = (
-    all_chunks("<results>/concepts/layer-{layer}/{part}.parquet")
-    if CFG.descriptions.concept_candidates
-    else []
+    all_chunks(CONCEPT_TABLE) if CFG.descriptions.concept_candidates else []
 )
 
 # Tables of the kept neurons' types, where there is a panel.
+TYPES_TABLE = "<evidence>/types/layer-{layer}.parquet"
 TYPES = [
-    f"<evidence>/types/layer-{layer}.parquet"
-    for layer in (KEPT.neurons if CFG.panel else ())
+    TYPES_TABLE.format(layer=layer) for layer in (KEPT.neurons if CFG.panel else ())
 ]
 # Tables of what described neurons write, where that is asked: layer -> file.
 OUTPUT_SIDES = {
@@ -35,13 +34,10 @@ def executable_of_part():
     found = {}
     if CFG.descriptions.concept_candidates:
         rules = CFG.descriptions.concept_rules
-        found["concepts"] = part_table(
-            "<results>/concepts/layer-{layer}/{part}.parquet"
-        )
+        found["concepts"] = part_table(CONCEPT_TABLE)
         found["rules"] = project_file(rules, "descriptions.concept_rules")
     if CFG.panel:
-        types = "<evidence>/types/layer-{layer}.parquet"
-        found["types"] = lambda wildcards: types if in_panel(wildcards) else []
+        found["types"] = lambda wildcards: TYPES_TABLE if in_panel(wildcards) else []
     return found
 
 

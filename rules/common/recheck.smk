@@ -11,13 +11,12 @@ RECHECK_FILES = {
     **{name: (path, DESCRIBED) for name, path in found_concepts().items()},
 }
 if CFG.descriptions.concept_candidates:
-    CONCEPTS = "<results>/concepts/layer-{layer}/{part}.parquet"
-    RECHECK_FILES["concept_scores"] = (CONCEPTS, DESCRIBED)
+    RECHECK_FILES["concept_scores"] = (CONCEPT_TABLE, DESCRIBED)
 
 # Those that are of whole layers.
 LAYER_FILES = {}
 if CFG.panel:
-    LAYER_FILES["types"] = "<evidence>/types/layer-{layer}.parquet"
+    LAYER_FILES["types"] = TYPES_TABLE
 if HAS_NATURAL:
     LAYER_FILES["natural"] = NATURAL
 if CFG.scores.pool_nulls:

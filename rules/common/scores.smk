@@ -33,10 +33,10 @@ def null_neurons():
     return pool_neurons(SELECTED, CFG.scores.null_neurons, CFG.seed)
 
 
-def null_tables(wildcards):
-    """Tables of the descriptions of those."""
-    return [
-        TABLES["descriptions"].format(layer=layer, part=part)
+def null_tables(path):
+    """Input function: the tables that hold those."""
+    return lambda wildcards: [
+        path.format(layer=layer, part=part)
         for layer, neurons in null_neurons().items()
         for part in DESCRIBED.holding(layer, neurons)
     ]

@@ -20,6 +20,11 @@ Sequences = list[Array]  # one array of tokens per sequence
 FIRST, GROWTH, SURE = 6, 1.25, 2.0
 
 
+def finite(value: float) -> float | None:
+    """A number as tables keep it: None where it is not defined."""
+    return float(value) if np.isfinite(value) else None
+
+
 def correlation(predicted: ArrayLike, true: ArrayLike) -> float:
     """Signed Pearson correlation; NaN where either is constant or empty."""
     p, t = np.asarray(predicted, float), np.asarray(true, float)

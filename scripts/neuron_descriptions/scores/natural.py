@@ -6,7 +6,6 @@ S sequences of panel_test, Q of them simulated, N its tokens.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS
@@ -23,8 +21,8 @@ from neuron_descriptions.panel.lookups import Lookups
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.scores import sampling
-from neuron_descriptions.scores.formulas import Array, Sequences, correlation
-from neuron_descriptions.scores.predictions import NoPredictions, Predictions
+from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
+from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import WIDER, Estimate, Sample, estimate, moments, weighted_auc
 from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
@@ -150,25 +148,21 @@ class NaturalScorer:
         """Of the whole panel_test, exactly."""
         true_N = np.concatenate(feature.true_S)
         found = {
-            f"{name}_baseline_score": _number(correlation(np.concatenate(looked_up), true_N))
+            f"{name}_baseline_score": finite(correlation(np.concatenate(looked_up), true_N))
             for name, looked_up in (("token", feature.token_S), ("bigram", feature.bigram_S))
         }
         best = max((value for value in found.values() if value is not None), default=0.0)
-        return found | {"share_of_baseline": _number(score / best) if best >= SHARE_FROM else None}
+        return found | {"share_of_baseline": finite(score / best) if best >= SHARE_FROM else None}
 
     def _auc(self, feature: Feature, places_Q: Places, sample: Sample) -> float | None:
         means_S = np.array([true.mean() for true in feature.true_S])
         active_Q = means_S[places_Q] > np.quantile(means_S, ACTIVE)
         predicted_Q = [feature.predicted[i].mean() for i in places_Q]
-        return _number(weighted_auc(predicted_Q, active_Q, sample.weights_Q))
+        return finite(weighted_auc(predicted_Q, active_Q, sample.weights_Q))
 
 
 def _interval(name: str, found: Estimate) -> dict[str, float | None]:
-    return {name: _number(found.value), f"{name}_low": _number(found.low), f"{name}_high": _number(found.high)}
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return {name: finite(found.value), f"{name}_low": finite(found.low), f"{name}_high": finite(found.high)}
 
 
 def score_natural(
@@ -190,12 +184,13 @@ def score_natural(
     rows = read_table(inputs["scores"], SCORES, [("neuron", "in", neurons), ("kind", "=", "candidate")]).to_pylist()
     panels = tuple(Panel(inputs[p], [inputs[f"{p}_acts"]], inputs["subject"]) for p in PANELS)
     chosen = {(r["neuron"], r["sign"]): r for r in rows if r["chosen"] and r["split"] == "test"}
-    tried = {key: {r["description"] for r in rows if (r["neuron"], r["sign"]) == key} for key in chosen}
+    tried: dict[tuple[int, str], set[str]] = {}
+    for row in rows:
+        tried.setdefault((row["neuron"], row["sign"]), set()).add(row["description"])
     prompt = inputs.get("prompt")
     loaded = load_simulator(Job(simulator, inputs["simulator"], prompt, inputs["subject"], threads))
-    folders = [Path(inputs[name]).name for name in ("subject", "simulator")]
-    made_by = repr((kept["made_by"], sorted(simulator.items()), folders, file_digest(prompt) if prompt else None))
-    scorer = NaturalScorer(loaded, panels, settings, seed, Predictions(kept["path"], made_by))  # type: ignore[arg-type]
+    predictions = kept_predictions(kept, simulator, inputs["subject"], inputs["simulator"], prompt)
+    scorer = NaturalScorer(loaded, panels, settings, seed, predictions)  # type: ignore[arg-type]
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in chosen]
     found, shared = [], []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.storage import read_tables, write_table
 from neuron_descriptions.common.streams import uniforms
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores.formulas import Array, best_of_weights, share_below
+from neuron_descriptions.scores.formulas import Array, best_of_weights, finite, share_below
 from neuron_descriptions.scores.natural import shared_order
 from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
@@ -21,15 +21,12 @@ from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
 OTHERS = 99  # features that a description's own is told from
 
 
-def correlations(predicted_GN: Array, true_IN: Array) -> Array:
-    """Pearson correlations (G, I); NaN where either side is constant."""
-    scaled = []
-    for values in (predicted_GN, true_IN):
-        centred = values - values.mean(1, keepdims=True)
-        length = np.sqrt((centred**2).sum(1, keepdims=True))
-        varies = np.ptp(values, axis=1, keepdims=True) > 0
-        scaled.append(np.where(varies, centred / np.where(varies, length, 1.0), np.nan))
-    return scaled[0] @ scaled[1].T
+def standardized(values_XN: Array) -> Array:
+    """Rows of mean 0 and length 1, so that products of two are Pearson correlations; NaN where a row is constant."""
+    centred = values_XN - values_XN.mean(1, keepdims=True)
+    length = np.sqrt((centred**2).sum(1, keepdims=True))
+    varies = np.ptp(values_XN, axis=1, keepdims=True) > 0
+    return np.where(varies, centred / np.where(varies, length, 1.0), np.nan)
 
 
 def chance(own: Array, nulls_2G: Array, n: int) -> tuple[float | None, float | None]:
@@ -60,23 +57,26 @@ class Comparison:
         self.columns_N = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in shared_Q])
         self.second_N = np.repeat(np.arange(len(shared_Q)) % 2, panel.lengths[shared_Q]).astype(bool)
         self.null_of = [(row["layer"], row["neuron"]) for row in nulls]
-        self.null_GN = np.array([row["simulated"] for row in nulls], float).reshape(len(nulls), len(self.columns_N))
+        null_GN = np.array([row["simulated"] for row in nulls], float).reshape(len(nulls), len(self.columns_N))
+        self.null_GN, *self.null_halves = (standardized(null_GN[:, part]) for part in self._parts())
 
     def row(self, neuron: int, sign: str, simulated: list[float], n: int) -> dict[str, Any]:
         """Figures of COMPARED. n: distinct candidates that the description was chosen of."""
         predicted_1N = np.array(simulated, float)[None]
         true_IN = self._acts([neuron, *self._others(neuron)], sign)
-        own_I = correlations(predicted_1N, true_IN)[0]
+        own_I = (standardized(predicted_1N) @ standardized(true_IN).T)[0]
         other_G = [who != (self.layer, neuron) for who in self.null_of]
-        nulls_G = correlations(self.null_GN[other_G], true_IN[:1])[:, 0]
-        halves = [~self.second_N, self.second_N]
-        own_2 = np.array([correlations(predicted_1N[:, half], true_IN[:1, half])[0, 0] for half in halves])
-        nulls_2G = np.array([correlations(self.null_GN[other_G][:, h], true_IN[:1, h])[:, 0] for h in halves])
+        whole_N, *halves_N = (standardized(true_IN[:1, part])[0] for part in self._parts())
+        nulls_G = (self.null_GN @ whole_N)[other_G]
+        own_2 = np.array([
+            (standardized(predicted_1N[:, part]) @ half_N)[0] for part, half_N in zip(self._parts()[1:], halves_N)
+        ])  # fmt: skip
+        nulls_2G = np.array([(null_GN @ half_N)[other_G] for null_GN, half_N in zip(self.null_halves, halves_N)])
         known = nulls_G[np.isfinite(nulls_G)]
         mark, above = chance(own_2, nulls_2G, n) if len(known) else (None, None)
         told = np.isfinite(own_I[0]) and len(own_I) > 1
         return {
-            "panel_score": float(own_I[0]) if np.isfinite(own_I[0]) else None,
+            "panel_score": finite(own_I[0]),
             "panel_null_score": float(known.mean()) if len(known) else None,
             "panel_best_null_score": mark,
             "panel_null_percentile": above,
@@ -84,6 +84,10 @@ class Comparison:
             "discrimination": 100 * share_below(float(own_I[0]), own_I[1:]) if told else None,
             "n_discriminated": len(own_I) - 1,
         }
+
+    def _parts(self) -> tuple[NDArray[np.bool_], ...]:
+        """Tokens of the shared sequences: all, of every other sequence, of those between."""
+        return np.ones_like(self.second_N), ~self.second_N, self.second_N
 
     def _others(self, neuron: int) -> NDArray[np.int64]:
         """Up to OTHERS features of the layer beside a neuron: those with the smallest random numbers for it."""

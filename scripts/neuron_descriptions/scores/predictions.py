@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.simulators.simulating import Simulator, Task
 
@@ -87,6 +88,16 @@ class Predictions:
                 file.write(_HEAD.pack(key, len(packed), zlib.crc32(key + packed)) + packed)
                 self.found[key] = place + _HEAD.size, len(packed)
                 place += _HEAD.size + len(packed)
+
+
+def kept_predictions(
+    kept: dict[str, Any], simulator: dict[str, Any], subject: str, folder: str, prompt: str | None
+) -> Predictions:
+    """Predictions that outlive a job. kept: `path`, and `made_by`, what they depend on beyond the simulator's settings,
+    the folders of subject and simulator, and the simulator's prompt file, if it has one."""
+    folders = [Path(model).name for model in (subject, folder)]
+    prompted = file_digest(prompt) if prompt else None
+    return Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.items()), folders, prompted)))
 
 
 def _key(description: str, text: Text, where: Sequence[Any]) -> bytes:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import read_table, read_tables, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
@@ -26,11 +24,12 @@ from neuron_descriptions.scores.formulas import (
     Sequences,
     TokenBaseline,
     choose,
+    finite,
     linear_fit,
     match,
     still_racing,
 )
-from neuron_descriptions.scores.predictions import NoPredictions, Predictions
+from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import Sample
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
@@ -267,7 +266,7 @@ def _columns(result: Match) -> dict[str, Any]:
         "r2": result.r2,
         "abs_dev_explained": result.abs_dev_explained,
     }
-    numbers = {name: value if np.isfinite(value) else None for name, value in values.items()}
+    numbers = {name: finite(value) for name, value in values.items()}
     return numbers | {"n_sequences": result.n_sequences, "n_tokens": result.n_tokens}
 
 
@@ -298,9 +297,7 @@ def score_chunk(
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
-    prompt = file_digest(models["prompt"]) if models["prompt"] else None
-    folders = [Path(models[name]).name for name in ("subject", "simulator")]
-    predictions = Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.items()), folders, prompt)))
+    predictions = kept_predictions(kept, simulator, models["subject"], models["simulator"], models["prompt"])
     scorer = Scorer(loaded, simulator["model"], evidence, others, settings, split_sizes(corpus), seed, predictions)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
