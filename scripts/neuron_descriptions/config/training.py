@@ -25,6 +25,11 @@ class Ranked(Section):
     bins_learning_rate: PositiveFloat = 1e-3
     """Of the 11 outputs."""
 
+    def stage(self, first: "Training") -> "Training":
+        """The first stage's settings with what is another one's in the second."""
+        own = self.model_dump(exclude={"neurons", "candidates", "sequences"})
+        return first.model_copy(update=own)
+
 
 class Training(Section):
     """How a simulator is trained on the run's exemplars: `snakemake results/<run>/simulator`. Not part of the run."""

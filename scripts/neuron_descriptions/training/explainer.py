@@ -17,9 +17,10 @@ from torch import Tensor
 
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.common.logs import logger
-from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import read_tables, whole
 from neuron_descriptions.common.streams import generator, key
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.descriptions.asking import prepare
 from neuron_descriptions.descriptions.prompts import MARKER, ExplainerTemplate, read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -28,6 +29,7 @@ from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_tokenizer
 from neuron_descriptions.scores.tables import SCORES
 from neuron_descriptions.training.fine_tuning import (
+    Checkpoints,
     Fit,
     is_held_out,
     load_base,
@@ -38,6 +40,7 @@ from neuron_descriptions.training.fine_tuning import (
 )
 
 Place = tuple[int, int, str]  # layer, neuron, sign
+NOT_LEARNT = {"base", "rounds", "devices"}  # keys of the config that decide nothing of one round
 
 
 @dataclass(slots=True, frozen=True)
@@ -158,14 +161,12 @@ def answer_loss(model: Any, examples: list[tuple[list[int], list[int]]]) -> Tens
 
 def train_explainer(
     inputs: Mapping[str, Any],
-    explainer: str,
-    descriptions: dict[str, Any],
-    settings: dict[str, Any],
+    descriptions: Descriptions,
+    settings: ExplainerTraining,
     about: dict[str, Any],
     seed: int,
     threads: int,
-    code: str,
-    checkpoints: str,
+    checkpoints: Checkpoints,
     output: str,
 ) -> None:
     """Fine-tune a model on the run's best candidates, or on written descriptions, and write its adapter with a card and
@@ -173,27 +174,30 @@ def train_explainer(
 
     inputs: base (folder of the model that is trained), subject (folder), corpus (train table, or those of imported
     parts), prompt (file), exemplars, statistics (lists of tables, of all layers), and either readings (rows of
-    read_given) or descriptions and scores (lists of tables); explainer: whose candidates count; descriptions: the
-    config's section; settings: the config's `explainer_training`; about: facts for the card; checkpoints: as in
-    train_simulator. Raises ValueError where too few neurons have something to learn.
+    read_given) or descriptions and scores (lists of tables); descriptions: how prompts are made, and whose candidates
+    count; about: facts for the card. Raises ValueError where too few neurons have something to learn.
     """
-    template = read_explainer_template(inputs["prompt"], descriptions["few_shot"], begins=True)
+    if descriptions.explainer is None:
+        raise ValueError("descriptions.explainer: none is named, so that there is nobody to train")
+    template = read_explainer_template(inputs["prompt"], descriptions.few_shot.model_dump(), begins=True)
+    asked = descriptions.model_dump(exclude={"explainer"})
     tokenizer = load_tokenizer(inputs["base"])
     readings = inputs.get("readings")
     if readings:
         best = written(readings)
     else:
-        best = winners(inputs["descriptions"], inputs["scores"], explainer, settings["least_score"])
-    lessons = read_lessons(best, inputs, template, descriptions, tokenizer, seed)
+        best = winners(inputs["descriptions"], inputs["scores"], descriptions.explainer.model, settings.least_score)
+    lessons = read_lessons(best, inputs, template, asked, tokenizer, seed)
     learnt, held_out = _parted(lessons, bool(readings))
     logger.info("%d neurons and signs to learn from, %d held out", len(learnt), len(held_out))
     files = [str(path) for path in sorted(Path(inputs["base"]).iterdir()) if path.is_file()]
     for name in ("corpus", "prompt", "exemplars", "statistics", "descriptions", "scores"):
         files += [inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
-    said = json.dumps([settings, descriptions, readings], sort_keys=True)
-    kept = Path(checkpoints) / f"explainer-{key(code, seed, said, *map(file_digest, files)):016x}.pt"
-    model = load_base(inputs["base"], "bfloat16", threads, settings["device_map"])
-    model = with_low_rank(model, settings["rank"], key(seed, "adapter"))
+    learnt_how = settings.model_dump(exclude=NOT_LEARNT)
+    said = json.dumps([learnt_how, asked, readings], sort_keys=True)
+    kept = checkpoints.path("explainer-", seed, said, files).with_suffix(".pt")
+    model = load_base(inputs["base"], "bfloat16", threads, settings.device_map)
+    model = with_low_rank(model, settings.rank, key(seed, "adapter"))
 
     def example(number: int) -> tuple[list[int], list[int]]:
         draw = generator(seed, "lesson", number)
@@ -201,10 +205,10 @@ def train_explainer(
         return lesson.prompts[int(draw.integers(len(lesson.prompts)))], lesson.answer
 
     def gradients(step: int) -> float:
-        size = settings["batch_size"]
+        size = settings.batch_size
         batch = [example(number) for number in range(step * size, (step + 1) * size)]
         tokens, total = sum(len(answer) for _, answer in batch), 0.0
-        for some in passes([len(prompt) + len(answer) for prompt, answer in batch], settings["batch_tokens"]):
+        for some in passes([len(prompt) + len(answer) for prompt, answer in batch], settings.batch_tokens):
             loss = answer_loss(model, batch[some]) / tokens
             loss.backward()
             total += float(loss.detach())
@@ -214,7 +218,7 @@ def train_explainer(
         losses = [float(answer_loss(model, [(lesson.prompts[0], lesson.answer)])) for lesson in held_out]
         return {"loss": sum(losses) / sum(len(lesson.answer) for lesson in held_out)}
 
-    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": settings["learning_rate"]}]
+    groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": settings.learning_rate}]
     curve = Fit(model, groups, gradients, measure, settings, kept).finish()
     with whole(output) as part:
         part.mkdir()
@@ -222,7 +226,7 @@ def train_explainer(
         (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
         what = "written descriptions" if readings else "best candidates"
         (part / "README.md").write_text(
-            _card(what, len(learnt), len(held_out), curve, about | {"seed": seed} | settings)
+            _card(what, len(learnt), len(held_out), curve, about | {"seed": seed} | learnt_how)
         )
     kept.unlink()
     logger.info("sha256, for the config: %s", adapter_sha256(output))

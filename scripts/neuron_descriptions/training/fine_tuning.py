@@ -1,14 +1,16 @@
 """Fine-tuning that goes on where it was killed, to the same weights."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from neuron_descriptions.common.logs import Progress, logger
+from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.models.loading import load_model
@@ -16,6 +18,32 @@ from neuron_descriptions.models.processor import reduced_precision_is_fast
 
 WARM_UP = 0.05  # share of the steps
 HELD_OUT = 10  # one neuron in so many is never learnt from
+
+
+class Steps(Protocol):
+    """How long: settings of any training."""
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations, and between checkpoints."""
+
+
+@dataclass(slots=True, frozen=True)
+class Checkpoints:
+    """Where a killed job is gone on from, to the same result."""
+
+    folder: str
+    """It outlives the job."""
+    code: str
+    """Digest of the training's code: checkpoints of other code are left alone."""
+
+    def path(self, name: str, seed: int, settings: str, files: Iterable[str]) -> Path:
+        """A path, without its suffix, that stands for the content of what is learnt from and how."""
+        return Path(self.folder) / f"{name}{key(self.code, seed, settings, *map(file_digest, files)):016x}"
 
 
 def is_held_out(layer: int, neuron: int) -> bool:
@@ -76,13 +104,14 @@ class Fit:
         groups: list[dict[str, Any]],
         gradients: Callable[[int], float],
         measure: Callable[[], dict[str, float]],
-        settings: dict[str, Any],
+        settings: Steps,
         checkpoint: Path,
     ):
         """groups: AdamW's, parameters and rates; gradients: adds those of a step, and returns its loss; measure: what
-        the curve has besides; settings: `steps` and `validate_every`; checkpoint: a file that outlives a killed job."""
+        the curve has besides; checkpoint: a file that outlives a killed job."""
         self.model, self.gradients, self.measure = model, gradients, measure
-        self.settings, self.checkpoint, self.step = settings, checkpoint, 0
+        self.steps, self.validate_every = settings.steps, settings.validate_every
+        self.checkpoint, self.step = checkpoint, 0
         self.curve: list[dict[str, float]] = []
         self.weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
@@ -91,10 +120,10 @@ class Fit:
             self._resume()
 
     def _rate(self, step: int) -> float:
-        warm = max(1, round(WARM_UP * self.settings["steps"]))
+        warm = max(1, round(WARM_UP * self.steps))
         if step < warm:
             return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.settings["steps"] - warm)))
+        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm)))
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.model.device, weights_only=True)
@@ -119,20 +148,19 @@ class Fit:
 
     def finish(self) -> list[dict[str, float]]:
         """Take the steps that are left. Returns the curve: a point per validation."""
-        settings = self.settings
-        shown = Progress(settings["steps"], "steps", 20.0)
+        shown = Progress(self.steps, "steps", 20.0)
         if self.step:
             shown.advance(self.step, free=True)
         self.model.train()
         losses: list[float] = []
-        for step in range(self.step, settings["steps"]):
+        for step in range(self.step, self.steps):
             self.optimizer.zero_grad(set_to_none=True)
             losses.append(self.gradients(step))
             torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
             self.optimizer.step()
             self.schedule.step()
             self.step += 1
-            if self.step % settings["validate_every"] == 0 or self.step == settings["steps"]:
+            if self.step % self.validate_every == 0 or self.step == self.steps:
                 self.model.eval()
                 with torch.inference_mode():
                     found = self.measure()

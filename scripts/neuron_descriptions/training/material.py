@@ -16,14 +16,13 @@ from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.common.vocabulary import Sign
 from neuron_descriptions.concepts.rules_of_text import Rule, table
+from neuron_descriptions.config.training import Training
 from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.descriptions.tokens import Peak, describe_tokens, peak_of
 from neuron_descriptions.harvest.tables import EXEMPLARS
 from neuron_descriptions.models.loading import token_strings, tokenizer_fingerprint
-from neuron_descriptions.training.fine_tuning import (
-    is_held_out,
-)
+from neuron_descriptions.training.fine_tuning import is_held_out
 
 DESCRIPTION = 40  # tokens of one, about
 SEEN = 10  # the most exemplars that a description is made from, and validation scores half of that
@@ -128,8 +127,8 @@ class Example:
 class Examples:
     """Examples by number: a function of (seed, number) alone."""
 
-    def __init__(self, material: Material, rules: list[Rule], settings: dict[str, Any], seed: int):
-        """settings: `rules_share`, `candidates_share`, `wrong_share` of the config's `training`."""
+    def __init__(self, material: Material, rules: list[Rule], settings: Training, seed: int):
+        """settings: its shares count here."""
         self.features = [f for f in material.features if not f.held_out]
         self.material, self.rules, self.settings, self.seed = material, rules, settings, seed
         self.seq_ids = sorted(material.texts)
@@ -137,10 +136,10 @@ class Examples:
 
     def __getitem__(self, number: int) -> Example:
         draw = generator(self.seed, "training example", number)
-        if draw.random() < self.settings["rules_share"]:
+        if draw.random() < self.settings.rules_share:
             return self._rule(draw)
         feature = self.features[int(draw.integers(len(self.features)))]
-        if (share := self.settings["wrong_share"]) and draw.random() < share and (wrong := self._wrong(feature, draw)):
+        if (share := self.settings.wrong_share) and draw.random() < share and (wrong := self._wrong(feature, draw)):
             return wrong
         return self._right(feature, draw) or self._rule(draw)
 
@@ -166,7 +165,7 @@ class Examples:
         return Example(description, self.material.texts[seq_id], strengths) if description else None
 
     def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str | None:
-        share = self.settings["candidates_share"]
+        share = self.settings.candidates_share
         if share and feature.candidates and draw.random() < share:
             return feature.candidates[int(draw.integers(len(feature.candidates)))]
         return describe_tokens([feature.peaks[i] for i in seen], draw)

@@ -9,7 +9,7 @@ B examples of a batch, S tokens of an example, E evidence tokens of a batch, N o
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neuron_descriptions.common.logs import Progress, logger
-from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.concepts.rules_of_text import read_rules
+from neuron_descriptions.config import training as config
+from neuron_descriptions.config.training import Training
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.tokens import describe_tokens
 from neuron_descriptions.models.adapters import BINS, adapter_sha256, with_bins
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat
 from neuron_descriptions.training.fine_tuning import (
+    Checkpoints,
     Fit,
     load_base,
     mixed_precision,
@@ -48,25 +50,26 @@ from neuron_descriptions.training.material import (
     strengths_of,
 )
 
+NOT_LEARNT = {"base", "rules", "devices"}  # keys of the config that are files, or say where
+
 # --- the model ----------------------------------------------------------------------------------------
 
 
-def trainable(folder: str, settings: dict[str, Any], threads: int, seed: int) -> Any:
-    """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable.
-    settings: the config's `training`."""
-    dtype = "bfloat16" if settings["method"] == "lora" else "float32"
-    return learning(load_base(folder, dtype, threads, settings["device_map"]), settings, seed)
+def trainable(folder: str, settings: Training, threads: int, seed: int) -> Any:
+    """A causal model with 11 outputs, which start at zero, and low-rank adapters, or all weights trainable."""
+    dtype = "bfloat16" if settings.method == "lora" else "float32"
+    return learning(load_base(folder, dtype, threads, settings.device_map), settings, seed)
 
 
-def learning(model: Any, settings: dict[str, Any], seed: int) -> Any:
+def learning(model: Any, settings: Training, seed: int) -> Any:
     """A causal model made trainable: see `trainable`."""
     model.config.tie_word_embeddings = False
     hidden = model.get_output_embeddings().in_features
     *_, last = model.base_model.parameters()  # on several devices, the outputs stand where the states come out
     model.set_output_embeddings(torch.nn.Linear(hidden, OUTPUTS, bias=False, device=last.device))
     torch.nn.init.zeros_(model.get_output_embeddings().weight)
-    if settings["method"] == "lora":
-        model = with_low_rank(model, settings["rank"], seed)
+    if settings.method == "lora":
+        model = with_low_rank(model, settings.rank, seed)
     model.get_output_embeddings().weight.requires_grad_(True)
     return model
 
@@ -107,21 +110,20 @@ def rank(
     form: FinetunedFormat,
     features: list[Feature],
     texts: dict[int, Text],
-    second: dict[str, Any],
+    second: config.Ranked,
     seed: int,
 ) -> dict[tuple[int, int, str], str]:
-    """Each feature's best description: that from which the model predicts its sequences best. second: the config's
-    `training.second`."""
+    """Each feature's best description: that from which the model predicts its sequences best."""
     model.eval()
     best = {}
     shown = Progress(len(features), "features", 20.0)
     for feature in features:
         rows = [
-            (texts[seq_id], strengths_of(acts, feature.largest)) for seq_id, acts in feature.spread(second["sequences"])
+            (texts[seq_id], strengths_of(acts, feature.largest)) for seq_id, acts in feature.spread(second.sequences)
         ]
         found = {
             said: predict(model, form, [Example(said, text, strengths) for text, strengths in rows])[1]
-            for said in feature.descriptions(seed, second["candidates"])
+            for said in feature.descriptions(seed, second.candidates)
         }
         best[feature.place] = max(found, key=lambda said: found[said])
         shown.advance(1)
@@ -173,32 +175,44 @@ class Validation:
 # --- fine-tuning --------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True, frozen=True)
+class Lessons:
+    """Files that a simulator learns from."""
+
+    exemplars: list[str]
+    corpus: dict[str, str]
+    """Tables of the splits `train` and `valid`."""
+    rules: str
+    """See rules_of_text."""
+    descriptions: list[str] = field(default_factory=list)
+    """Tables of the run's candidates, or none."""
+
+    @property
+    def files(self) -> list[str]:
+        """All of them."""
+        return [*self.exemplars, *self.descriptions, *self.corpus.values(), self.rules]
+
+
 def train_simulator(
     folder: str,
-    exemplars: list[str],
-    descriptions: list[str],
-    corpus: dict[str, str],
-    rules: str,
-    settings: dict[str, Any],
+    lessons: Lessons,
+    settings: Training,
     about: dict[str, Any],
     seed: int,
     threads: int,
-    code: str,
-    checkpoints: str,
+    checkpoints: Checkpoints,
     output: str,
 ) -> None:
     """Fine-tune a model into a simulator of the exemplars' subject, and write it with its card and curves.
 
-    folder: the base; descriptions: tables of the run's candidates, or none; corpus: train and valid tables; rules: see
-    rules_of_text; settings: the config's `training`; about: facts for the card; code: digest of this code; checkpoints:
-    a folder that outlives a killed job: what is there of the same inputs, settings and code is gone on from, to the
-    same result. Raises ValueError where there are too few neurons, or the base has another tokenizer than the subject.
+    folder: the base; about: facts for the card. Raises ValueError where there are too few neurons, or the base has
+    another tokenizer than the subject.
     """
     tokenizer = load_tokenizer(folder)
-    train = read_material(exemplars, corpus["train"], "train", tokenizer, False, descriptions)
-    valid = read_material(exemplars, corpus["valid"], "valid", tokenizer, True)
-    examples = Examples(train, read_rules(rules), settings, seed)
-    validation = Validation.of(train, valid, settings["validation_neurons"], seed)
+    train = read_material(lessons.exemplars, lessons.corpus["train"], "train", tokenizer, False, lessons.descriptions)
+    valid = read_material(lessons.exemplars, lessons.corpus["valid"], "valid", tokenizer, True)
+    examples = Examples(train, read_rules(lessons.rules), settings, seed)
+    validation = Validation.of(train, valid, settings.validation_neurons, seed)
     if not (examples.features and validation.tasks):
         raise ValueError(
             f"training: of the run's neurons, {len(examples.features)} signs are to learn from and"
@@ -209,14 +223,13 @@ def train_simulator(
         len(examples.features), len(examples.rules), len(validation.tasks),
     )  # fmt: skip
     base = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
-    files = [*base, *exemplars, *descriptions, *corpus.values(), rules]
-    identity = key(code, seed, json.dumps(settings, sort_keys=True), *map(file_digest, files))
-    kept = Path(checkpoints) / f"{identity:016x}"
+    learnt = settings.model_dump_json(exclude=NOT_LEARNT)
+    kept = checkpoints.path("", seed, learnt, [*base, *lessons.files])
     model = trainable(folder, settings, threads, key(seed, "adapter"))
     form = FinetunedFormat(tokenizer)
     curve = fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
-    if second := settings["second"]:
-        chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second["neurons"]]
+    if second := settings.second:
+        chosen = sorted(examples.features, key=lambda f: key(seed, "second stage", *f.place))[: second.neurons]
         ranked = Path(f"{kept}-best.json")
         if not ranked.is_file():
             logger.info("ranking descriptions of %d neurons and signs", len(chosen))
@@ -224,17 +237,17 @@ def train_simulator(
             with whole(ranked) as part:
                 part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
         best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}
-        again = Ranked(examples, best, second["sequences"])
-        last = fit(model, form, again, validation, settings | second, Path(f"{kept}-second.pt"))
-        curve = [*curve, *({**point, "step": point["step"] + settings["steps"]} for point in last)]
+        again = Ranked(examples, best, second.sequences)
+        last = fit(model, form, again, validation, second.stage(settings), Path(f"{kept}-second.pt"))
+        curve = [*curve, *({**point, "step": point["step"] + settings.steps} for point in last)]
     with whole(output) as part:
         part.mkdir()
-        _save(model, tokenizer, folder, about, part, settings["method"])
+        _save(model, tokenizer, folder, about, part, settings.method)
         (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
         (part / "README.md").write_text(_card(examples, validation, curve[-1], about, settings, seed))
     for path in kept.parent.glob(f"{kept.name}*"):
         path.unlink()
-    if settings["method"] == "lora":
+    if settings.method == "lora":
         logger.info("sha256, for the config: %s", adapter_sha256(output))
 
 
@@ -243,22 +256,21 @@ def fit(
     form: FinetunedFormat,
     examples: Examples,
     validation: Validation,
-    settings: dict[str, Any],
+    settings: Training,
     checkpoint: Path,
 ) -> list[dict[str, float]]:
-    """Take a stage's steps; its curve. settings: those of the config's `training` that say how; checkpoint: a file
-    that outlives a killed job."""
-    size = settings["batch_size"]
+    """Take a stage's steps; its curve. checkpoint: a file that outlives a killed job."""
+    size = settings.batch_size
     bins = model.get_output_embeddings().weight
     others = [p for p in model.parameters() if p.requires_grad and p is not bins]
     groups = [
-        {"params": others, "lr": settings["learning_rate"]},
-        {"params": [bins], "lr": settings["bins_learning_rate"]},
+        {"params": others, "lr": settings.learning_rate},
+        {"params": [bins], "lr": settings.bins_learning_rate},
     ]
 
     def gradients(step: int) -> float:
         batch = [examples[number] for number in range(step * size, (step + 1) * size)]
-        return _gradients(model, form, batch, settings["batch_tokens"])
+        return _gradients(model, form, batch, settings.batch_tokens)
 
     return Fit(model, groups, gradients, lambda: validation.measure(model, form), settings, checkpoint).finish()
 
@@ -291,10 +303,10 @@ def _card(
     validation: Validation,
     last: dict[str, float],
     about: dict[str, Any],
-    settings: dict[str, Any],
+    settings: Training,
     seed: int,
 ) -> str:
-    facts = {**about, "seed": seed, **settings}
+    facts = {**about, "seed": seed, **settings.model_dump(exclude=NOT_LEARNT)}
     return "\n".join(
         [
             f"# Simulator for the neurons of {about['subject']}",

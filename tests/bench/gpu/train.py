@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gpu.shapes import Shape, bare_rate, most_memory, prose, random_llama, texts, tokenizer
+from neuron_descriptions.config.training import Training
 from neuron_descriptions.models.processor import reduced_precision_is_fast
 from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat
 from neuron_descriptions.training.simulator import Example, Validation, fit, learning
@@ -32,10 +33,10 @@ def measure(shape: Shape, scratch: Path) -> Iterator[dict[str, float]]:
     dtype = "bfloat16" if reduced_precision_is_fast() else "float32"
     model = random_llama(shape, head=True, dtype=dtype)
     bare = bare_rate(model, batch_tokens, shape.seq_len)
-    settings = {
-        "method": "lora", "rank": rank, "steps": steps, "batch_size": size, "batch_tokens": batch_tokens,
-        "learning_rate": 2e-4, "bins_learning_rate": 1e-2, "validate_every": steps,
-    }  # fmt: skip
+    settings = Training(
+        base="random", method="lora", rank=rank, steps=steps, batch_size=size, batch_tokens=batch_tokens,
+        learning_rate=2e-4, bins_learning_rate=1e-2, validate_every=steps,
+    )  # fmt: skip
     examples, form = Numbered(shape), FinetunedFormat(tokenizer())
     validation = Validation([([examples[0]], [examples[1]])])
     examples.asked.clear()

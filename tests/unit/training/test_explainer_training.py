@@ -9,6 +9,8 @@ from neuron_descriptions.clients.base import Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
@@ -25,7 +27,7 @@ from neuron_descriptions.training.explainer import (
     winners,
     written,
 )
-from neuron_descriptions.training.fine_tuning import is_held_out
+from neuron_descriptions.training.fine_tuning import Checkpoints, is_held_out
 from neuron_descriptions.training.rounds import gain
 from word_neurons import NEURONS, tiny_base, word_neurons
 
@@ -34,7 +36,7 @@ DESCRIBING = {
     "few_shot": {"place": "none", "count": None, "order": "fixed"}, "pool": 8, "evidence_min": 2, "evidence_max": 3,
     "candidates": 2, "token_candidates": 1,
     "concept_candidates": 0, "min_highlights": 3, "near_misses": 1.0,
-    "temperature": 0.0, "max_tokens": 8, "attempts": 1,
+    "temperature": 0.5, "max_tokens": 8, "attempts": 1,
 }  # fmt: skip
 SETTINGS = {
     "least_score": 0.2, "rank": 8, "steps": 30, "batch_size": 4, "batch_tokens": 4096, "device_map": None,
@@ -142,8 +144,9 @@ def test_loss_of_a_padded_batch_is_that_of_each_alone(base):
 
 def train(inputs, folder, **changed):
     train_explainer(
-        inputs=inputs, explainer="me", descriptions=DESCRIBING, settings=SETTINGS | changed, about=ABOUT, seed=0,
-        threads=1, code="this", checkpoints=str(folder / "checkpoints"), output=str(folder / "explainer"),
+        inputs=inputs, descriptions=Descriptions(explainer={"model": "me"}, **DESCRIBING),
+        settings=ExplainerTraining(base="a base", **SETTINGS | changed), about=ABOUT, seed=0, threads=1,
+        checkpoints=Checkpoints(str(folder / "checkpoints"), "this"), output=str(folder / "explainer"),
     )  # fmt: skip
     return folder / "explainer"
 

@@ -15,22 +15,25 @@ from conftest import ROOT
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.rules_of_text import FORMS
+from neuron_descriptions.config.training import Ranked, Training
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.models.adapters import BINS, CONFIG, WEIGHTS, adapter_sha256, merge_adapter
 from neuron_descriptions.models.loading import load_model, token_strings
 from neuron_descriptions.simulators.simulating import FinetunedFormat, FinetunedSimulator, Task
 from neuron_descriptions.training import simulator as simulator_training
+from neuron_descriptions.training.fine_tuning import Checkpoints
 from neuron_descriptions.training.material import Examples, read_material, strengths_of
-from neuron_descriptions.training.simulator import rank, train_simulator
+from neuron_descriptions.training.simulator import Lessons, rank, train_simulator
 from word_neurons import NEURONS, SEQUENCES, WORDS, tiny_base, word_neurons
 
 SETTINGS = {
-    "method": "lora", "rank": 4, "steps": 6, "batch_size": 4, "learning_rate": 0.01, "bins_learning_rate": 0.05,
+    "base": "a base", "method": "lora", "rank": 4, "steps": 6, "batch_size": 4, "learning_rate": 0.01,
+    "bins_learning_rate": 0.05,
     "rules_share": 0.3, "candidates_share": 0.0, "wrong_share": 0.0, "batch_tokens": 4096, "device_map": None,
     "second": None, "validation_neurons": 4, "validate_every": 3,
 }  # fmt: skip
-SHARES = {"rules_share": 0.0, "candidates_share": 0.0, "wrong_share": 0.0}
+SHARES = Training(base="a base", rules_share=0.0, candidates_share=0.0, wrong_share=0.0)
 SECOND = {
     "neurons": 20, "candidates": 3, "sequences": 4, "steps": 4, "batch_size": 4, "learning_rate": 0.005,
     "bins_learning_rate": 0.02,
@@ -50,9 +53,10 @@ def data(tmp_path_factory, tokenizer):
 
 def train(base, data, folder, descriptions=(), code="this", **changed):
     train_simulator(
-        folder=base, exemplars=data[0], descriptions=list(descriptions), corpus=data[1], code=code,
-        rules=str(ROOT / "config/training/rules.yaml"),
-        settings=SETTINGS | changed, about=ABOUT, seed=0, threads=1, checkpoints=str(folder / "checkpoints"),
+        folder=base,
+        lessons=Lessons(data[0], data[1], str(ROOT / "config/training/rules.yaml"), list(descriptions)),
+        settings=Training(**SETTINGS | changed), about=ABOUT, seed=0, threads=1,
+        checkpoints=Checkpoints(str(folder / "checkpoints"), code),
         output=str(folder / "simulator"),
     )  # fmt: skip
     return folder / "simulator"
@@ -82,7 +86,8 @@ def weights(folder):
 
 def test_examples_are_a_function_of_their_number(data, tokenizer):
     material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
-    first, again = (Examples(material, list(FORMS), SHARES | {"rules_share": 0.4}, 0) for _ in range(2))
+    shares = SHARES.model_copy(update={"rules_share": 0.4})
+    first, again = (Examples(material, list(FORMS), shares, 0) for _ in range(2))
     drawn = [first[i] for i in range(200)]
     for i in (150, 3, 77):
         assert again[i].description == drawn[i].description
@@ -111,7 +116,7 @@ def test_what_a_neuron_is_said_to_do_is_what_it_does(data, tokenizer):
 
 def test_wrong_descriptions_are_of_nothing_that_the_sequence_has(data, tokenizer):
     material = read_material(data[0], data[1]["train"], "train", tokenizer, False)
-    examples = Examples(material, list(FORMS), SHARES | {"wrong_share": 1.0}, 0)
+    examples = Examples(material, list(FORMS), SHARES.model_copy(update={"wrong_share": 1.0}), 0)
     wrong = 0
     for i in range(200):
         example = examples[i]
@@ -127,7 +132,7 @@ def test_candidates_of_the_run_are_learnt_in_their_share(data, tokenizer, tmp_pa
         tmp_path, {(neuron, sign): f"said of {neuron} {sign}" for neuron in range(NEURONS) for sign in SIGNS}
     )
     material = read_material(data[0], data[1]["train"], "train", tokenizer, False, [said])
-    examples = Examples(material, list(FORMS), SHARES | {"candidates_share": 0.5}, 0)
+    examples = Examples(material, list(FORMS), SHARES.model_copy(update={"candidates_share": 0.5}), 0)
     drawn = [examples[i].description for i in range(300)]
     assert 0.4 < np.mean([d.startswith("said of") for d in drawn]) < 0.6
     held_out = {f"said of {f.neuron} {f.sign}" for f in material.features if f.held_out}
@@ -218,7 +223,7 @@ def test_best_description_is_the_one_predicted_best_from(base, data, trained, tm
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulator_training, "logits_of", logits)
-        best = rank(Hears(), FinetunedFormat(tokenizer), features, material.texts, SECOND, 0)
+        best = rank(Hears(), FinetunedFormat(tokenizer), features, material.texts, Ranked(**SECOND), 0)
     assert best == {f.place: WORDS[f.neuron % 10] for f in features}
 
 
