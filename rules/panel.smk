@@ -27,8 +27,8 @@ rule build_panel:
     params:
         code=digest("build_panel.py"),
         ratios={name: spec.ratio for name, spec in CFG.corpus.sources.items()},
+        tokens=CFG.panel.tokens,
         cut={
-            "tokens": CFG.panel.tokens,
             "seq_len": CFG.panel.seq_len or CFG.corpus.seq_len,
             "chat_prefix": CFG.corpus.chat_prefix,
             "windows_per_document": CFG.corpus.windows_per_document,

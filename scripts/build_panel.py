@@ -1,6 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.common.vocabulary import SPLITS
-from neuron_descriptions.panel.texts import Cut, build_panel
+from neuron_descriptions.corpus.building import Cut
+from neuron_descriptions.panel.texts import build_panel
 
 with job_log(snakemake.log[0], snakemake.rule):
     build_panel(
@@ -8,6 +9,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         ratios=snakemake.params.ratios,
         model_folder=snakemake.input.model,
         corpora=[snakemake.input[split] for split in SPLITS],
+        tokens=snakemake.params.tokens,
         cut=Cut(**snakemake.params.cut),
         seed=snakemake.params.seed,
         outputs=dict(snakemake.output.items()),

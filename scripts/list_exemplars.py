@@ -1,11 +1,11 @@
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.imports.listing import list_exemplars
+from neuron_descriptions.imports.listing import Wanted, list_exemplars
 
 with job_log(snakemake.log[0], snakemake.rule):
     list_exemplars(
         place=snakemake.params.place,
         layer=int(snakemake.wildcards.layer),
-        **snakemake.params.settings,
+        run=Wanted(**snakemake.params.settings),
         subject_folder=snakemake.input.subject,
         output=snakemake.output.listing,
     )

@@ -178,20 +178,21 @@ def corpus(fetched, smollm2, folder_of_all) -> dict[str, str]:
     """A small real corpus of all three sources: split -> table."""
     from neuron_descriptions.common.vocabulary import SPLITS
     from neuron_descriptions.config.sections import load_config
-    from neuron_descriptions.corpus.building import build_corpus
+    from neuron_descriptions.corpus.building import Cut, build_corpus
 
     config = load_config(tiny_config())
-    sources = {name: {"ratio": spec.ratio} for name, spec in config.corpus.sources.items()}
+    ratios = {name: spec.ratio for name, spec in config.corpus.sources.items()}
 
     def make(folder: Path) -> None:
-        documents = {name: str(folder / f"{name}.parquet") for name in sources}
+        documents = {name: str(folder / f"{name}.parquet") for name in ratios}
         for name, path in documents.items():
             pq.write_table(pq.read_table(fetched[name]).slice(0, 400 if name == "chitchat" else 40), path)
         build_corpus(
-            sources=sources,
             documents=documents,
+            ratios=ratios,
             model_folder=smollm2,
-            **config.corpus.model_dump(exclude={"sources"}),
+            sequences=config.corpus.sequences.model_dump(),
+            cut=Cut(config.corpus.seq_len, config.corpus.chat_prefix, config.corpus.windows_per_document),
             seed=0,
             outputs={split: str(folder / f"{split}.parquet") for split in SPLITS},
         )

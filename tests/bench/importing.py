@@ -21,7 +21,7 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     hold just the bytes that the import fetches."""
     from common import fetched
     from neuron_descriptions.corpus.templates import Template
-    from neuron_descriptions.imports.listing import list_exemplars
+    from neuron_descriptions.imports.listing import Wanted, list_exemplars
     from neuron_descriptions.imports.published import import_exemplars
     from neuron_descriptions.models.loading import load_tokenizer
     from published_folder import write_large
@@ -36,10 +36,9 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     with S3Server(scratch / "server") as server:
         server.upload(folder, "open", "published")
         place = server.place(prefix="published") | {"anonymous": True}
-        settings = {"n_neurons": NEURONS, "model": None, "k": K, "n_random": RANDOM, "seq_len": SEQ_LEN}
-        settings |= {"pad_id": None, "subject_folder": subject}
+        wanted = Wanted(NEURONS, None, K, RANDOM, SEQ_LEN)
         listing = str(scratch / "listing.json")
-        list_exemplars(place, LAYER, **settings, output=listing)
+        list_exemplars(place, LAYER, wanted, subject, listing)
         profiler = cProfile.Profile()
         outputs = {split: str(scratch / f"{split}.parquet") for split in ("train", "valid", "test")}
         for _ in range(ROUNDS):

@@ -14,7 +14,7 @@ def measure(scratch: Path) -> dict[str, float]:
     each of the 512 sequences of test, with the default settings."""
     from neuron_descriptions.config.scores import Natural
     from neuron_descriptions.scores.natural import draw
-    from neuron_descriptions.scores.sampling import WIDER, correlation, estimate, moments
+    from neuron_descriptions.scores.sampling import WIDER, Bootstrap, correlation, estimate, moments
 
     wanted, rows = Natural(), []
     for number, found in enumerate(found_lists(scratch)[1]):
@@ -26,7 +26,7 @@ def measure(scratch: Path) -> dict[str, float]:
             order = np.random.default_rng((number, again)).permutation(len(sums))
             places, sample = draw(found.true, wanted.certain, order[: wanted.sequences])
             random = np.random.default_rng((1, number, again))
-            e = estimate(correlation, sums[places], sample, 500, 0.95, random)
+            e = estimate(correlation, sums[places], sample, Bootstrap(500, 0.95, random))
             rows.append((e.value - exact, e.low - exact, e.high - exact))
     error, low, high = np.array(rows).T
 

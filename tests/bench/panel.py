@@ -10,13 +10,14 @@ from torch import Tensor
 from common import Clock, build, fetched
 from conftest import demo_config
 from neuron_descriptions.config.sections import load_config
+from neuron_descriptions.corpus.building import Cut
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.forward import Batch, read_batches, run_layers
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel.harvesting import Dense, Subject, harvest_panel
 from neuron_descriptions.panel.tables import PANELS
-from neuron_descriptions.panel.texts import Cut, build_panel
+from neuron_descriptions.panel.texts import build_panel
 from neuron_descriptions.panel.types import type_neurons
 
 LAYERS, NEURONS, SEQ_LEN, BATCH, TOKENS = 30, 1536, 64, 32, 20_000
@@ -52,7 +53,7 @@ def text(scratch: Path) -> tuple[str, dict[str, str]]:
     _, documents = fetched()
     ratios = {name: spec.ratio for name, spec in load_config(demo_config()).corpus.sources.items()}
     outputs = {panel: str(scratch / f"{panel}.parquet") for panel in PANELS}
-    build_panel(documents, ratios, folder, list(corpora.values()), Cut(TOKENS, SEQ_LEN, True, None), 0, outputs)
+    build_panel(documents, ratios, folder, list(corpora.values()), TOKENS, Cut(SEQ_LEN), 0, outputs)
     return folder, outputs
 
 

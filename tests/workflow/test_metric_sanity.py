@@ -6,6 +6,7 @@ import pytest
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.scores.formulas import correlation, linear_fit, match
+from neuron_descriptions.scores.sampling import Bootstrap
 from neuron_descriptions.scores.simulation import KINDS, Evidence, one_side
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
@@ -38,7 +39,7 @@ def cases(evidence):
 
 
 def compare(predicted, truth, active=float("inf"), confidence=0.95, seed=0):
-    return match(predicted, truth, 400, confidence, np.random.default_rng(seed), active=active)
+    return match(predicted, truth, Bootstrap(400, confidence, np.random.default_rng(seed)), active=active)
 
 
 def test_middle_sequences_lie_between_the_random_ones_and_the_top(cases):
@@ -61,7 +62,7 @@ def test_the_truth_scores_one_and_its_opposite_minus_one(cases, place):
         assert right.average_precision == pytest.approx(1)
         assert wrong.average_precision < 0.2
     p, t = np.concatenate(truth), np.concatenate(truth)
-    fitted = match([p], [t], 10, 0.95, np.random.default_rng(0), linear_fit(p, t))
+    fitted = match([p], [t], Bootstrap(10, 0.95, np.random.default_rng(0)), linear_fit(p, t))
     assert (fitted.r2, fitted.abs_dev_explained) == pytest.approx((1, 1))
 
 

@@ -24,6 +24,15 @@ SHORTEST = 0.5
 # --- windows -----------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True, frozen=True)
+class Cut:
+    """How documents become sequences."""
+
+    seq_len: int
+    chat_prefix: bool = True
+    windows_per_document: int | None = None
+
+
 @dataclass(slots=True)
 class Window:
     """A sequence in the making: `prefix` is the template's, `ids` the evidence."""
@@ -34,9 +43,10 @@ class Window:
     ids: list[int]
 
 
-def windows(document: Document, template: Template, seq_len: int, limit: int | None, seed: int) -> list[Window]:
+def windows(document: Document, template: Template, cut: Cut, seed: int) -> list[Window]:
     """Windows of at most seq_len tokens over a whole document: cut without overlap from a random offset on;
-    of more than `limit`, those with the lowest random order."""
+    of more than are taken of one document, those with the lowest random order."""
+    seq_len = cut.seq_len
     fingerprint = document_fingerprint(document)
     if not isinstance(document, str) and not template.has_chat:
         document = "\n\n".join(message["content"] for message in document)
@@ -71,7 +81,7 @@ def windows(document: Document, template: Template, seq_len: int, limit: int | N
         if end - start >= SHORTEST * room:
             order = key(seed, "window", fingerprint, start)
             found.append(Window(order, fingerprint, prefix, ids[start:end]))
-    return sorted(found, key=lambda w: w.order)[:limit]
+    return sorted(found, key=lambda w: w.order)[: cut.windows_per_document]
 
 
 def document_fingerprint(document: Document) -> int:
@@ -90,37 +100,35 @@ def shares(n: int, ratios: dict[str, float]) -> dict[str, int]:
 
 
 def build_corpus(
-    sources: dict[str, dict[str, Any]],
     documents: dict[str, str],
+    ratios: dict[str, float],
     model_folder: str,
-    seq_len: int,
     sequences: dict[str, int],
-    chat_prefix: bool,
-    windows_per_document: int | None,
+    cut: Cut,
     seed: int,
     outputs: dict[str, str],
 ) -> None:
     """Write one corpus table per split.
 
-    A document belongs to one split, by its hash; exact duplicates, of documents and of sequences, are dropped
-    wherever they are. Raises ValueError that names a source that cannot give its share, or where the subject cannot
-    read sequences of this length.
+    documents, ratios: by source; sequences, outputs: by split. A document belongs to one split, by its hash; exact
+    duplicates, of documents and of sequences, are dropped wherever they are. Raises ValueError that names a source that
+    cannot give its share, or where the subject cannot read sequences of this length.
     """
-    check_subject(model_folder, seq_len=seq_len, module="any")  # the rest is the harvest's to check
+    check_subject(model_folder, seq_len=cut.seq_len, module="any")  # the rest is the harvest's to check
     tokenizer = load_tokenizer(model_folder)
-    template = Template(tokenizer, chat_prefix)
-    pools: Pools = {(s, n): [] for s in sequences for n in sources}
-    for name, fingerprint, document in read_documents({name: documents[name] for name in sources}, template):
+    template = Template(tokenizer, cut.chat_prefix)
+    pools: Pools = {(s, n): [] for s in sequences for n in ratios}
+    for name, fingerprint, document in read_documents({name: documents[name] for name in ratios}, template):
         split = _split_of(fingerprint, sequences, seed)
-        pools[split, name] += windows(document, template, seq_len, windows_per_document, seed)
+        pools[split, name] += windows(document, template, cut, seed)
     template.left_out.log("corpus")
-    chosen = _choose(pools, sources, sequences)
+    chosen = _choose(pools, ratios, sequences)
     metadata = about_tokens(tokenizer) | template.left_out.metadata()
     for split, n in sequences.items():
-        rows = [(name, window) for name in sources for window in chosen[split, name]]
+        rows = [(name, window) for name in ratios for window in chosen[split, name]]
         order = generator(seed, "order", split).permutation(len(rows))
         write_sequences([rows[i] for i in order], metadata, outputs[split])
-        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in sources)
+        counts = ", ".join(f"{name} {len(chosen[split, name])}" for name in ratios)
         logger.info("%s: %d sequences (%s)", split, n, counts)
 
 
@@ -158,13 +166,13 @@ def write_sequences(rows: list[tuple[str, Window]], metadata: dict[str, str], pa
 Pools = dict[tuple[str, str], list[Window]]  # by split and source
 
 
-def _choose(pools: Pools, sources: dict[str, dict[str, Any]], sequences: dict[str, int]) -> Pools:
+def _choose(pools: Pools, ratios: dict[str, float], sequences: dict[str, int]) -> Pools:
     """Each source's share of each split, no sequence twice. Raises ValueError where a source is exhausted."""
     seen: set[int] = set()
     chosen: Pools = {}
     shortest, worst = 1.0, None
     for split, n in sequences.items():
-        for name, count in shares(n, {name: source["ratio"] for name, source in sources.items()}).items():
+        for name, count in shares(n, ratios).items():
             ordered = sorted(pools[split, name], key=lambda w: w.order)
             found = list(islice(distinct(ordered, seen), count))
             chosen[split, name] = found

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -12,6 +13,22 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.imports.arrays import ARRAYS, REQUESTS, Array, array_key, read_header
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
+
+
+@dataclass(slots=True, frozen=True)
+class Wanted:
+    """What a run takes the published exemplars for."""
+
+    n_neurons: int
+    """Of a layer."""
+    model: str | None
+    """The subject's repository on the hub; None: it has none."""
+    k: int
+    n_random: int
+    """0: random sequences are not wanted."""
+    seq_len: int
+    pad_id: int | None = None
+    """None: the tokenizer's."""
 
 
 def check_settings(name: str, found: Any, wanted: dict[str, Any], model: str | None) -> list[str]:
@@ -48,12 +65,7 @@ def _model_name(repo: str) -> str:
 def list_exemplars(
     place: dict[str, Any],
     layer: int,
-    n_neurons: int,
-    model: str | None,
-    k: int,
-    n_random: int,
-    seq_len: int,
-    pad_id: int | None,
+    run: Wanted,
     subject_folder: str,
     output: str,
 ) -> None:
@@ -61,21 +73,20 @@ def list_exemplars(
     are, as JSON: parts imported at different times then are parts of the same. With it stands what the parts need to
     know of the subject's tokenizer, so that each need not load it.
 
-    place: see s3.open_store; n_random: 0 where random sequences are not wanted; pad_id: None for the tokenizer's.
-    Raises ValueError that names the object that is missing or is not what it should be.
+    place: see stores.open_store. Raises ValueError that names the object that is missing or is not what it should be.
     """
     store = open_store(place)
-    wanted: dict[str, Any] = {"exemplars.k": ("k", k), "exemplars.seq_len": ("seq_len", seq_len)}
-    if n_random:
-        wanted["exemplars.random"] = ("rand_seqs", n_random)
+    wanted: dict[str, Any] = {"exemplars.k": ("k", run.k), "exemplars.seq_len": ("seq_len", run.seq_len)}
+    if run.n_random:
+        wanted["exemplars.random"] = ("rand_seqs", run.n_random)
     try:
         config = read_json(store, "exemplar_config.json")
     except Missing as error:
         raise ValueError(f"{error}; correct the place under exemplars: a folder of exemplars has this file") from None
-    sources = check_settings(store.name("exemplar_config.json"), config, wanted, model)
+    sources = check_settings(store.name("exemplar_config.json"), config, wanted, run.model)
     shapes = {
-        array_key(split, kind, layer, sign, name): (name, (n_neurons, n) + (seq_len,) * (name != "dataset_ids"))
-        for split, (kind, n), sign, name in product(SPLITS, (("top", k), ("random", n_random)), SIGNS, ARRAYS)
+        array_key(split, kind, layer, sign, name): (name, (run.n_neurons, n) + (run.seq_len,) * (name != "dataset_ids"))
+        for split, (kind, n), sign, name in product(SPLITS, (("top", run.k), ("random", run.n_random)), SIGNS, ARRAYS)
         if n
     }
 
@@ -94,7 +105,7 @@ def list_exemplars(
         splits = dict(zip(SPLITS, pool.map(lambda s: _split_size(store, s, layer, config), SPLITS)))
     listing = {
         "sources": sources,
-        "tokenizer": _tokenizer_facts(subject_folder, pad_id),
+        "tokenizer": _tokenizer_facts(subject_folder, run.pad_id),
         "splits": splits,
         "arrays": {
             place: {

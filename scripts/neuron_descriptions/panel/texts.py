@@ -1,7 +1,6 @@
 """The panel's text: sequences of documents that no split of the corpus touches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
@@ -9,6 +8,7 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.corpus.building import (
+    Cut,
     Window,
     about_tokens,
     distinct,
@@ -22,17 +22,6 @@ from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.models.loading import load_tokenizer
 from neuron_descriptions.models.subjects import check_subject
 
-
-@dataclass(slots=True, frozen=True)
-class Cut:
-    """How texts become a panel."""
-
-    tokens: int  # evidence tokens of each panel; at most one sequence of each source more
-    seq_len: int
-    chat_prefix: bool
-    windows_per_document: int | None
-
-
 Pool = dict[tuple[str, str], list[Window]]  # by panel and source
 
 
@@ -41,13 +30,15 @@ def build_panel(
     ratios: dict[str, float],
     model_folder: str,
     corpora: list[str],
+    tokens: int,
     cut: Cut,
     seed: int,
     outputs: dict[str, str],
 ) -> None:
     """Write one corpus table per panel, of documents that none of `corpora` has a sequence of, and no other panel.
 
-    documents, ratios: by source; a source gives its share of the tokens. outputs: by panel. Raises ValueError that
+    documents, ratios: by source; a source gives its share of the tokens. tokens: evidence tokens of each panel; at most
+    one sequence of each source more. outputs: by panel. Raises ValueError that
     says how much text there is, where that is less than a panel takes, or where the subject cannot read sequences of
     this length.
     """
@@ -58,9 +49,9 @@ def build_panel(
     found: dict[str, dict[int, list[Window]]] = {name: {} for name in ratios}
     for name, fingerprint, document in read_documents({name: documents[name] for name in ratios}, template):
         if fingerprint not in used:
-            found[name][fingerprint] = windows(document, template, cut.seq_len, cut.windows_per_document, seed)
+            found[name][fingerprint] = windows(document, template, cut, seed)
     template.left_out.log("panel")
-    chosen = _choose({name: _deal(found[name], list(outputs), seed) for name in ratios}, ratios, cut.tokens)
+    chosen = _choose({name: _deal(found[name], list(outputs), seed) for name in ratios}, ratios, tokens)
     metadata = about_tokens(tokenizer) | {"seed": str(seed)} | template.left_out.metadata()
     for panel, output in outputs.items():
         rows = [(name, window) for name in ratios for window in chosen[panel, name]]

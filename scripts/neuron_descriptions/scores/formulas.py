@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuron_descriptions.scores import sampling
-from neuron_descriptions.scores.sampling import UNDEFINED, WIDER, Array, Estimate, Sample, estimate, moments
+from neuron_descriptions.scores.sampling import UNDEFINED, WIDER, Array, Bootstrap, Estimate, Sample, estimate, moments
 
 Sequences = list[Array]  # one array of tokens per sequence
 
@@ -60,16 +60,14 @@ def average_precision(predicted: ArrayLike, active: NDArray[np.bool_]) -> float:
 def bootstrap_interval(
     predicted: Sequences,
     true: Sequences,
-    resamples: int,
-    confidence: float,
-    random: np.random.Generator,
+    bootstrap: Bootstrap,
     strata: ArrayLike | None = None,
 ) -> tuple[float, float]:
     """Bootstrap interval of the correlation over the sequences, drawn again within their strata, whose numbers are
     fixed; (NaN, NaN) where there is none, as of one sequence. strata: int (Q,); None: they are all alike."""
     stratum_Q = np.zeros(len(true), np.int64) if strata is None else np.asarray(strata, np.int64)
     sample = Sample(stratum_Q, np.full(stratum_Q.max(initial=0) + 1, np.inf))
-    found = estimate(sampling.correlation, moments(predicted, true), sample, resamples, confidence, random)
+    found = estimate(sampling.correlation, moments(predicted, true), sample, bootstrap)
     return found.low, found.high
 
 
@@ -152,9 +150,7 @@ class Match:
 def match(
     predicted: Sequences,
     true: Sequences,
-    resamples: int,
-    confidence: float,
-    random: np.random.Generator,
+    bootstrap: Bootstrap,
     fit: Callable[[Array], Array] | None = None,
     active: float = float("inf"),
     published: Sequence[bool] | None = None,
@@ -174,8 +170,7 @@ def match(
     kept = [i for i, keep in enumerate(published or [True] * len(true)) if keep]
     r = correlation(p, t)
     undefined = (float("nan"), float("nan"))
-    interval = (predicted, true, resamples, confidence, random, strata)
-    low, high = bootstrap_interval(*interval) if np.isfinite(r) else undefined
+    low, high = bootstrap_interval(predicted, true, bootstrap, strata) if np.isfinite(r) else undefined
     fitted = fit(p) if fit is not None and np.ptp(t) > 0 else None
     return Match(
         correlation=r,
@@ -183,7 +178,7 @@ def match(
         high=high,
         natural=UNDEFINED
         if whole is None
-        else estimate(sampling.correlation, moments(predicted, true), whole, resamples, confidence, random, WIDER),
+        else estimate(sampling.correlation, moments(predicted, true), whole, bootstrap, WIDER),
         spearman=spearman(p, t),
         average_precision=average_precision(p, (t >= active) & (t > 0)),
         published_score=published_score(*(np.concatenate([[], *(s[i] for i in kept)]) for s in (predicted, true))),

@@ -23,7 +23,7 @@ from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.scores import sampling
 from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
-from neuron_descriptions.scores.sampling import WIDER, Estimate, Sample, estimate, moments, weighted_auc
+from neuron_descriptions.scores.sampling import WIDER, Bootstrap, Estimate, Sample, estimate, moments, weighted_auc
 from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
 from neuron_descriptions.simulators.opening import Job, load_simulator
@@ -141,8 +141,8 @@ class NaturalScorer:
 
     def _estimate(self, statistic, variables: Iterable[Sequences], sample: Sample, *who: object) -> Estimate:
         random = generator(self.seed, "natural", *who)
-        resamples, confidence = self.settings.bootstrap, self.settings.confidence
-        return estimate(statistic, moments(*variables), sample, resamples, confidence, random, WIDER)
+        bootstrap = Bootstrap(self.settings.bootstrap, self.settings.confidence, random)
+        return estimate(statistic, moments(*variables), sample, bootstrap, WIDER)
 
     def _baselines(self, feature: Feature, score: float) -> dict[str, float | None]:
         """Of the whole panel_test, exactly."""

@@ -25,6 +25,15 @@ WIDER = 1.25
 
 
 @dataclass(slots=True, frozen=True)
+class Bootstrap:
+    """How an interval is made."""
+
+    resamples: int
+    confidence: float
+    random: np.random.Generator
+
+
+@dataclass(slots=True, frozen=True)
 class Sample:
     """Which sequences were simulated, and what they stand for."""
 
@@ -133,9 +142,7 @@ def estimate(
     statistic: Statistic,
     moments_QVV: Array,
     sample: Sample,
-    resamples: int,
-    confidence: float,
-    random: np.random.Generator,
+    bootstrap: Bootstrap,
     wider: float = 1.0,
 ) -> Estimate:
     """A statistic over the text that a sample was drawn from, with a bootstrap interval over sequences: tokens of one
@@ -152,9 +159,9 @@ def estimate(
         return UNDEFINED
     if (sample.counts_H >= sample.population_H).all():
         return Estimate(value, value, value)
-    found_R = statistic(np.tensordot(sample.resampled(resamples, random), moments_QVV, 1))
+    found_R = statistic(np.tensordot(sample.resampled(bootstrap.resamples, bootstrap.random), moments_QVV, 1))
     found_R = found_R[np.isfinite(found_R)]
-    tail = sample.tail(confidence)
+    tail = sample.tail(bootstrap.confidence)
     if not len(found_R) or not len(sample.drawn_H):
         return Estimate(value, float("nan"), float("nan"))
     low, high = value + wider * (np.quantile(found_R, [tail, 1 - tail]) - value)

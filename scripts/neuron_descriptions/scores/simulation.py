@@ -30,7 +30,7 @@ from neuron_descriptions.scores.formulas import (
     still_racing,
 )
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
-from neuron_descriptions.scores.sampling import Sample
+from neuron_descriptions.scores.sampling import Bootstrap, Sample
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
@@ -155,8 +155,9 @@ class Scorer:
             random = generator(self.seed, "bootstrap", layer, neuron, sign, split, *what)
             shown = sequences[split][: len(predicted)]
             result = match(
-                predicted, truth[split][: len(predicted)], self.settings["bootstrap"], self.settings["confidence"],
-                random, more.pop("fit", None), active, [s.kind != "middle" for s in shown],
+                predicted, truth[split][: len(predicted)],
+                Bootstrap(self.settings["bootstrap"], self.settings["confidence"], random),
+                more.pop("fit", None), active, [s.kind != "middle" for s in shown],
                 [KINDS.index(s.kind) for s in shown], whole_of(shown, self.sizes[split]),
             )  # fmt: skip
             row = {**who, "candidate": number, "kind": kind, "description": text, "origin": None, "split": split}

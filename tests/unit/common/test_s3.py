@@ -15,13 +15,13 @@ from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.harvest.tables import EXEMPLARS
 from neuron_descriptions.imports import arrays as importing
 from neuron_descriptions.imports.arrays import read_listing
-from neuron_descriptions.imports.listing import list_exemplars
+from neuron_descriptions.imports.listing import Wanted, list_exemplars
 from neuron_descriptions.imports.published import import_exemplars
 from published_folder import write_large
 from s3_server import ACCESS, Proxy, S3Server
 
 LAYER, WIDTH, K, RANDOM, SEQ_LEN = 2, 32, 100, 10, 95
-SETTINGS = {"n_neurons": WIDTH, "model": None, "k": K, "n_random": RANDOM, "seq_len": SEQ_LEN, "pad_id": None}
+WANTED = Wanted(WIDTH, None, K, RANDOM, SEQ_LEN)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def run_import(
     output.mkdir(parents=True, exist_ok=True)
     if not listing:
         listing = str(output / "listing.json")
-        list_exemplars(place, LAYER, **SETTINGS, subject_folder=subject, output=listing)
+        list_exemplars(place, LAYER, WANTED, subject, listing)
     corpus = {split: str(output / f"{split}.parquet") for split in SPLITS}
     import_exemplars(
         place, listing, LAYER, neurons, corpus,
@@ -152,7 +152,7 @@ def test_import_moves_hardly_more_than_the_neurons_slices(s3, uploaded, large, s
     proxy = Proxy(s3.ports["s3"])
     place = s3.place("open", uploaded, anonymous=True) | {"endpoint": proxy.endpoint}
     listing = str(tmp_path / "listing.json")
-    list_exemplars(place, LAYER, **SETTINGS, subject_folder=smollm2, output=listing)
+    list_exemplars(place, LAYER, WANTED, smollm2, listing)
     listed, proxy.down = proxy.down, 0
     files = run_import(place, neurons, smollm2, tmp_path / "s3", listing)
     proxy.close()
@@ -179,7 +179,7 @@ def test_an_object_replaced_in_the_middle_of_an_import_is_an_error(s3, large, sm
     s3.upload(large, "closed", "replaced")
     place = s3.place("closed", "replaced")
     listing = str(tmp_path / "listing.json")
-    list_exemplars(place, LAYER, **SETTINGS, subject_folder=smollm2, output=listing)
+    list_exemplars(place, LAYER, WANTED, smollm2, listing)
     place_of, size = max(((p, a.facts.size) for p, a in read_listing(listing)["arrays"].items()), key=lambda i: i[1])
     before = sum(a.row * WIDTH for a in list(read_listing(listing)["arrays"].values())[:1])
 

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 from collections import Counter, defaultdict
+from dataclasses import fields
 from itertools import combinations, groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tokenizers.processors import TemplateProcessing
 from conftest import tiny_config
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SPLITS
-from neuron_descriptions.corpus.building import Template, build_corpus, document_fingerprint, shares, windows
+from neuron_descriptions.corpus.building import Cut, Template, build_corpus, document_fingerprint, shares, windows
 from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.models.conversations import template_segments
@@ -61,12 +62,13 @@ def build(tmp_path, smollm2):
             files[name] = str(folder / f"{name}.parquet")
             write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), files[name])
         outputs = {split: folder / f"{split}.parquet" for split in SPLITS}
-        defaults = {"model_folder": smollm2, "seq_len": SEQ_LEN, "sequences": EVEN, "chat_prefix": True}
+        cut = {f.name: settings.pop(f.name) for f in fields(Cut) if f.name in settings}
         build_corpus(
-            sources={name: {"ratio": (ratios or {}).get(name, 1 / len(texts))} for name in texts},
             documents=files,
+            ratios={name: (ratios or {}).get(name, 1 / len(texts)) for name in texts},
+            cut=Cut(**{"seq_len": SEQ_LEN} | cut),
             outputs={split: str(path) for split, path in outputs.items()},
-            **defaults | {"windows_per_document": None, "seed": 0} | settings,
+            **{"model_folder": smollm2, "sequences": EVEN, "seed": 0} | settings,
         )
         return outputs
 
@@ -289,7 +291,7 @@ def test_defect_8_chats_are_seen_to_their_end(fetched, template, tokenizer):
     for talk in read_table(fetched["chitchat"], DOCUMENTS)["messages"][:300].to_pylist():
         if sum(len(message["content"]) for message in talk) > 40 * SEQ_LEN:
             ids = templated(tokenizer, talk)
-            (window,) = windows(talk, template, SEQ_LEN, 1, seed=0)
+            (window,) = windows(talk, template, Cut(SEQ_LEN, windows_per_document=1), seed=0)
             places.append(find(window.ids, ids) / len(ids))
     assert len(places) > 80
     assert 0.4 < sum(places) / len(places) < 0.6
@@ -372,7 +374,7 @@ def test_a_window_that_begins_with_the_conversation_is_as_templated(documents, t
     seen = 0
     for talk in documents["chitchat"]:
         ids = templated(tokenizer, talk)
-        for window in windows(talk, template, 2 * SEQ_LEN, None, seed=0):
+        for window in windows(talk, template, Cut(2 * SEQ_LEN), seed=0):
             if (
                 ids[: len(window.prefix)] == window.prefix
                 and ids[len(window.prefix) :][: len(window.ids)] == window.ids
@@ -385,7 +387,7 @@ def test_windows_cover_a_document_without_overlap(documents, template, tokenizer
     room = SEQ_LEN - len(template.prose_prefix)
     for text in documents["sotu"][:10]:
         ids = plain(tokenizer, text)
-        found = windows(text, template, SEQ_LEN, None, seed=0)
+        found = windows(text, template, Cut(SEQ_LEN), seed=0)
         places = sorted((find(window.ids, ids), len(window.ids)) for window in found)
         assert places[0][0] < room
         assert sum(places[-1]) > len(ids) - room
@@ -400,7 +402,7 @@ def test_first_crop_begins_at_a_random_offset(documents, template, tokenizer):
     for seed, found in offsets.items():
         for text in documents["sotu"]:
             ids = plain(tokenizer, text)
-            full = [w for w in windows(text, template, SEQ_LEN, None, seed) if len(w.ids) == room]
+            full = [w for w in windows(text, template, Cut(SEQ_LEN), seed) if len(w.ids) == room]
             found.append(find(full[0].ids, ids) % room)
     assert len(set(offsets[0])) > 6
     assert offsets[0] != offsets[1]
@@ -415,7 +417,7 @@ def test_no_window_is_mostly_empty(documents, template, seed):
         ("chitchat", longest),
     ):
         room = SEQ_LEN - prefix
-        lengths = [len(w.ids) for text in documents[name] for w in windows(text, template, SEQ_LEN, None, seed)]
+        lengths = [len(w.ids) for text in documents[name] for w in windows(text, template, Cut(SEQ_LEN), seed)]
         assert max(lengths) == room
         assert min(lengths) >= room / 2
         assert min(lengths) < room  # shorter ones than the room do occur
@@ -427,7 +429,7 @@ def test_windows_cover_a_conversation_but_for_headers(documents, template):
     for talk in documents["chitchat"][:100]:
         ids, roles = template.chat(talk)
         covered = set()
-        for window in windows(talk, template, SEQ_LEN, None, seed=0):
+        for window in windows(talk, template, Cut(SEQ_LEN), seed=0):
             place = find(window.ids, ids)
             covered |= set(range(place, place + len(window.ids)))
         inner = range(len(template.turn_prefix["user"]) + room, len(ids) - room)
@@ -688,8 +690,9 @@ def test_windows_per_document_limits(build, documents, limit):
 
 def test_shorter_limit_keeps_a_part_of_the_windows(documents, template):
     for document in (documents["sotu"][0], documents["chitchat"][0]):
-        every = [window.ids for window in windows(document, template, SEQ_LEN, None, seed=0)]
-        assert [window.ids for window in windows(document, template, SEQ_LEN, 3, seed=0)] == every[:3]
+        every = [window.ids for window in windows(document, template, Cut(SEQ_LEN), seed=0)]
+        few = windows(document, template, Cut(SEQ_LEN, windows_per_document=3), seed=0)
+        assert [window.ids for window in few] == every[:3]
 
 
 def read_bytes(outputs: dict[str, Path]) -> list[bytes]:
@@ -715,7 +718,7 @@ def test_another_seed_gives_other_crops_and_splits(build, documents):
 
 
 def test_more_documents_leave_a_documents_windows(documents, template):
-    (first, *_), (again, *_) = (windows(documents["sotu"][3], template, SEQ_LEN, None, seed=0) for _ in range(2))
+    (first, *_), (again, *_) = (windows(documents["sotu"][3], template, Cut(SEQ_LEN), seed=0) for _ in range(2))
     assert first.ids == again.ids
 
 
@@ -821,4 +824,4 @@ def test_too_small_seq_len_for_chats_gives_no_vain_advice(build, documents, temp
 def test_unreadable_documents_are_named(build, smollm2, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(json.dumps({}).encode())
     with pytest.raises(ValueError, match=r"bad\.parquet is not a readable"):
-        build_corpus({"x": {"ratio": 1.0}}, {"x": str(tmp_path / "bad.parquet")}, smollm2, 40, EVEN, True, None, 0, {})
+        build_corpus({"x": str(tmp_path / "bad.parquet")}, {"x": 1.0}, smollm2, EVEN, Cut(40), 0, {})

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.imports import arrays
 from neuron_descriptions.imports import published as importing
 from neuron_descriptions.imports.arrays import ranges
-from neuron_descriptions.imports.listing import list_exemplars
+from neuron_descriptions.imports.listing import Wanted, list_exemplars
 from neuron_descriptions.imports.published import import_exemplars, sequence_ids
 from neuron_descriptions.scores.simulation import Evidence
 from published_folder import write_published
@@ -66,12 +67,12 @@ def published(harvested, corpus, tokenizer, tmp_path_factory) -> Path:
     return folder
 
 
-SETTINGS = {"n_neurons": WIDTH, "model": None, "k": K, "n_random": RANDOM, "seq_len": SEQ_LEN, "pad_id": None}
+WANTED = Wanted(WIDTH, None, K, RANDOM, SEQ_LEN)
 
 
 def listed(folder: Path, subject: str, output: Path, **settings) -> str:
     place = {"path": str(folder)}
-    list_exemplars(place, LAYER, **SETTINGS | settings, subject_folder=subject, output=str(output))
+    list_exemplars(place, LAYER, replace(WANTED, **settings), subject, str(output))
     return str(output)
 
 

@@ -15,7 +15,7 @@ from conftest import tiny_config
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.corpus.building import document_fingerprint, shares
+from neuron_descriptions.corpus.building import Cut, document_fingerprint, shares
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.forward import read_batches, run_layers
@@ -24,7 +24,7 @@ from neuron_descriptions.panel import harvesting
 from neuron_descriptions.panel.harvesting import Dense, Subject, check_room, harvest_panel
 from neuron_descriptions.panel.reading import NO_TOKEN, Panel
 from neuron_descriptions.panel.tables import PANELS
-from neuron_descriptions.panel.texts import Cut, build_panel
+from neuron_descriptions.panel.texts import build_panel
 from neuron_descriptions.panel.types import type_neurons
 from planted_panels import two_panels, write_panel
 
@@ -37,8 +37,7 @@ def build(corpus, smollm2, folder, tokens=TOKENS, seed=0, seq_len=48):
     """Panels of what the session's corpus leaves; by panel, table."""
     documents = {name: str(Path(corpus["train"]).parent / f"{name}.parquet") for name in RATIOS}
     outputs = {panel: str(folder / f"{panel}.parquet") for panel in PANELS}
-    cut = Cut(tokens, seq_len, chat_prefix=True, windows_per_document=None)
-    build_panel(documents, RATIOS, smollm2, list(corpus.values()), cut, seed, outputs)
+    build_panel(documents, RATIOS, smollm2, list(corpus.values()), tokens, Cut(seq_len), seed, outputs)
     return outputs
 
 

@@ -6,6 +6,7 @@ import pytest
 from neuron_descriptions.scores.natural import draw
 from neuron_descriptions.scores.sampling import (
     WIDER,
+    Bootstrap,
     Sample,
     correlation,
     estimate,
@@ -37,7 +38,7 @@ def test_a_sequence_counts_as_often_as_it_stands_for_others(random):
     sample = Sample(np.array([0, 0, 1, 1, 1]), np.array([2.0, 12.0]))
     repeated = [i for i, times in enumerate((1, 1, 4, 4, 4)) for _ in range(times)]
     slow = np.corrcoef(np.concatenate([predicted[i] for i in repeated]), np.concatenate([true[i] for i in repeated]))
-    found = estimate(correlation, moments(predicted, true), sample, 50, 0.95, random)
+    found = estimate(correlation, moments(predicted, true), sample, Bootstrap(50, 0.95, random))
     assert found.value == pytest.approx(slow[0, 1])
     assert found.low < found.value < found.high
 
@@ -45,7 +46,7 @@ def test_a_sequence_counts_as_often_as_it_stands_for_others(random):
 def test_nothing_is_estimated_where_all_is_simulated(random):
     predicted, true, _ = text(random, 6)
     sample = Sample(np.array([0, 0, 1, 1, 1, 1]), np.array([2.0, 4.0]))
-    found = estimate(correlation, moments(predicted, true), sample, 50, 0.95, random)
+    found = estimate(correlation, moments(predicted, true), sample, Bootstrap(50, 0.95, random))
     exact = np.corrcoef(np.concatenate(predicted), np.concatenate(true))[0, 1]
     assert (found.value, found.low, found.high) == pytest.approx((exact,) * 3)
 
@@ -69,7 +70,9 @@ def test_what_does_not_vary_has_no_correlation(random, flat):
     constant = [np.full(30, 0.1)] * 4
     sides = (constant, true) if flat == "predicted" else (predicted, constant)
     assert np.isnan(correlation(moments(*sides).sum(0)))
-    found = estimate(correlation, moments(*sides), Sample(np.zeros(4, int), np.array([9.0])), 20, 0.95, random)
+    found = estimate(
+        correlation, moments(*sides), Sample(np.zeros(4, int), np.array([9.0])), Bootstrap(20, 0.95, random)
+    )
     assert np.isnan([found.value, found.low, found.high]).all()
 
 
@@ -77,7 +80,7 @@ def test_what_does_not_vary_has_no_correlation(random, flat):
 def test_there_is_no_interval_of_what_nothing_or_one_sequence_stands_for(random, strata, population):
     predicted, true, _ = text(random, len(strata)) if strata else ([], [], [])
     sample = Sample(np.array(strata, int), np.array(population))
-    found = estimate(correlation, moments(predicted, true), sample, 20, 0.95, random)
+    found = estimate(correlation, moments(predicted, true), sample, Bootstrap(20, 0.95, random))
     assert np.isnan([found.low, found.high]).all()
     assert np.isfinite(found.value) == (strata == [0, 0, 1])
 
@@ -104,7 +107,7 @@ def test_estimates_are_unbiased_and_their_intervals_cover(random):
             drawn = np.random.default_rng((trial, again)).permutation(300)[:48]
             places, sample = draw(true, 20, drawn)
             sides = ([side[i] for i in places] for side in (predicted, true))
-            found = estimate(correlation, moments(*sides), sample, 200, 0.95, random, WIDER)
+            found = estimate(correlation, moments(*sides), sample, Bootstrap(200, 0.95, random), WIDER)
             errors.append(found.value - exact)
             covered.append(found.low <= exact <= found.high)
         mixture = [np.concatenate([side[i] for i in places[:24]]) for side in (predicted, true)]

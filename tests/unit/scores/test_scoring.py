@@ -25,6 +25,7 @@ from neuron_descriptions.scores.formulas import (
     spearman,
     still_racing,
 )
+from neuron_descriptions.scores.sampling import Bootstrap
 
 NAN = float("nan")
 
@@ -61,7 +62,7 @@ def test_negated_prediction_gives_minus_one(random):
 def test_anti_correlated_description_does_not_score_like_a_good_one(random):
     p, t = noisy(random)
     halves = lambda values: np.split(values, 2)  # noqa: E731
-    good, bad = (match(halves(q), halves(t), 100, 0.95, np.random.default_rng(0)) for q in (p, -p))
+    good, bad = (match(halves(q), halves(t), Bootstrap(100, 0.95, np.random.default_rng(0))) for q in (p, -p))
     assert good.correlation > 0.9
     assert bad.correlation == pytest.approx(-good.correlation)
     assert bad.high < 0 < good.low
@@ -84,7 +85,9 @@ def test_constants_have_no_correlation(predicted, true):
     assert math.isnan(correlation(predicted, true))
     if len(true):
         assert math.isnan(published_score(predicted, true))
-        found = match([np.array(predicted, float)], [np.array(true, float)], 10, 0.95, np.random.default_rng(0))
+        found = match(
+            [np.array(predicted, float)], [np.array(true, float)], Bootstrap(10, 0.95, np.random.default_rng(0))
+        )
         assert all(map(math.isnan, (found.correlation, found.low, found.high, found.published_score, found.r2)))
         assert (found.n_sequences, found.n_tokens) == (1, len(true))
 
@@ -144,17 +147,17 @@ def test_average_precision_of_perfect_constant_and_worst_predictions():
 def test_a_match_counts_a_token_active_from_the_given_activation_on(random):
     p, t = noisy(random, noise=6)
     for threshold in (2.0, 8.0, -5.0):
-        found = match([p], [t], 10, 0.95, random, active=threshold).average_precision
+        found = match([p], [t], Bootstrap(10, 0.95, random), active=threshold).average_precision
         assert found == pytest.approx(slow_average_precision(list(p), list((t >= threshold) & (t > 0))))
-    assert math.isnan(match([p], [t], 10, 0.95, random, active=1e9).average_precision)
+    assert math.isnan(match([p], [t], Bootstrap(10, 0.95, random), active=1e9).average_precision)
 
 
 def test_published_score_leaves_out_sequences_of_other_kinds(random):
     (p, t), (q, u), (r, v) = noisy(random, 40), noisy(random, 30, slope=-3), noisy(random, 20)
-    found = match([p, q, r], [t, u, v], 10, 0.95, random, published=[True, False, True])
+    found = match([p, q, r], [t, u, v], Bootstrap(10, 0.95, random), published=[True, False, True])
     assert found.published_score == pytest.approx(published_score(np.append(p, r), np.append(t, v)))
     assert found.correlation == pytest.approx(correlation(np.concatenate([p, q, r]), np.concatenate([t, u, v])))
-    assert math.isnan(match([p], [t], 10, 0.95, random, published=[False]).published_score)
+    assert math.isnan(match([p], [t], Bootstrap(10, 0.95, random), published=[False]).published_score)
 
 
 # --- chance ------------------------------------------------------------------------------------------
@@ -237,7 +240,7 @@ def test_interval_equals_a_slow_bootstrap_over_sequences(random, confidence):
         p, t = noisy(random, length, noise=4)
         predicted.append(p)
         true.append(np.maximum(t, 0))
-    found = bootstrap_interval(predicted, true, 300, confidence, np.random.default_rng(5))
+    found = bootstrap_interval(predicted, true, Bootstrap(300, confidence, np.random.default_rng(5)))
     slow = slow_interval(predicted, true, 300, confidence, np.random.default_rng(5))
     assert found == pytest.approx(slow, abs=1e-9)
     assert slow[1] - slow[0] > 0.01
@@ -248,13 +251,15 @@ def test_constant_resamples_are_passed_over(random, constant, length):
     p, t = noisy(random, length)
     flat = [np.full(length, constant)] * 2
     moved = [random.uniform(size=length) for _ in flat]
-    found = bootstrap_interval([p, *flat], [t, *moved], 400, 0.95, np.random.default_rng(1))
+    found = bootstrap_interval([p, *flat], [t, *moved], Bootstrap(400, 0.95, np.random.default_rng(1)))
     slow = slow_interval([p, *flat], [t, *moved], 400, 0.95, np.random.default_rng(1))
     assert found == pytest.approx(slow, abs=1e-9)
 
 
 def test_interval_is_undefined_where_every_resample_is_constant():
-    low, high = bootstrap_interval([np.ones(4)] * 3, [np.arange(4.0)] * 3, 50, 0.95, np.random.default_rng(0))
+    low, high = bootstrap_interval(
+        [np.ones(4)] * 3, [np.arange(4.0)] * 3, Bootstrap(50, 0.95, np.random.default_rng(0))
+    )
     assert math.isnan(low)
     assert math.isnan(high)
 
@@ -263,7 +268,7 @@ def test_interval_covers_the_truth_about_as_often_as_it_says(random):
     covered, token_wise = 0, 0
     for trial in range(300):
         predicted, true = sequences(random, 25, 30)
-        low, high = bootstrap_interval(predicted, true, 200, 0.9, np.random.default_rng(trial))
+        low, high = bootstrap_interval(predicted, true, Bootstrap(200, 0.9, np.random.default_rng(trial)))
         covered += low <= 0.6 <= high
         # Tokens taken for independent: what the interval must not be.
         r = correlation(np.concatenate(predicted), np.concatenate(true))
@@ -282,21 +287,21 @@ def test_interval_of_few_sequences_with_few_active_tokens_covers_as_often_as_it_
     truth, covered = correlation(*sequence(400_000)), 0
     for trial in range(300):
         predicted, true = zip(*(sequence(40) for _ in range(9)))
-        low, high = bootstrap_interval(predicted, true, 300, 0.95, np.random.default_rng(trial))
+        low, high = bootstrap_interval(predicted, true, Bootstrap(300, 0.95, np.random.default_rng(trial)))
         covered += low <= truth <= high
     assert covered / 300 > 0.91
 
 
 def test_interval_is_reproducible_and_ordered(random):
     p, t = sequences(random, 10, 20)
-    first, again, other = (bootstrap_interval(p, t, 100, 0.95, np.random.default_rng(s)) for s in (1, 1, 2))
+    first, again, other = (bootstrap_interval(p, t, Bootstrap(100, 0.95, np.random.default_rng(s))) for s in (1, 1, 2))
     assert first == again != other
     assert -1 <= first[0] < correlation(np.concatenate(p), np.concatenate(t)) < first[1] <= 1
 
 
 def test_interval_of_a_perfect_prediction_stays_within_one(random):
     t = [random.normal(size=20) for _ in range(5)]
-    low, high = bootstrap_interval([3 * s + 1 for s in t], t, 200, 0.95, np.random.default_rng(0))
+    low, high = bootstrap_interval([3 * s + 1 for s in t], t, Bootstrap(200, 0.95, np.random.default_rng(0)))
     assert (low, high) == pytest.approx((1, 1))
     assert high <= 1
 
@@ -320,7 +325,7 @@ def test_r2_and_deviation_use_the_fit_made_elsewhere(random):
     valid_p, valid_t = noisy(random, slope=2)
     p, t = noisy(random, slope=1.5, noise=3)
     slope, offset = np.polyfit(valid_p, valid_t, 1)
-    found = match([p[:80], p[80:]], [t[:80], t[80:]], 10, 0.95, random, linear_fit(valid_p, valid_t))
+    found = match([p[:80], p[80:]], [t[:80], t[80:]], Bootstrap(10, 0.95, random), linear_fit(valid_p, valid_t))
     assert found.r2 == pytest.approx(r2_score(t, offset + slope * p))
     assert found.abs_dev_explained == pytest.approx(d2_absolute_error_score(t, offset + slope * p))
     in_sample = r2_score(t, np.polyval(np.polyfit(p, t, 1), p))
@@ -330,7 +335,7 @@ def test_r2_and_deviation_use_the_fit_made_elsewhere(random):
 def test_r2_is_negative_where_the_fit_does_not_carry_over(random):
     valid_p, valid_t = noisy(random)
     p, t = noisy(random, slope=-1)
-    found = match([p], [t], 10, 0.95, random, linear_fit(valid_p, valid_t))
+    found = match([p], [t], Bootstrap(10, 0.95, random), linear_fit(valid_p, valid_t))
     assert found.r2 < -1
     assert found.abs_dev_explained < 0
     assert found.published_score > 0.9
@@ -338,8 +343,8 @@ def test_r2_is_negative_where_the_fit_does_not_carry_over(random):
 
 def test_r2_is_undefined_without_a_fit_or_a_varying_truth(random):
     p, t = noisy(random)
-    assert math.isnan(match([p], [t], 10, 0.95, random).r2)
-    flat = match([p], [np.zeros_like(t)], 10, 0.95, random, linear_fit(p, t))
+    assert math.isnan(match([p], [t], Bootstrap(10, 0.95, random)).r2)
+    flat = match([p], [np.zeros_like(t)], Bootstrap(10, 0.95, random), linear_fit(p, t))
     assert math.isnan(flat.r2)
     assert math.isnan(flat.abs_dev_explained)
 
