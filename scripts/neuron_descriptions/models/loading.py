@@ -12,7 +12,6 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.vocabulary import Message
 from neuron_descriptions.models.processor import (
     compute_in_float32,
-    reduced_precision_is_fast,
     round_the_same_in_any_batch,
 )
 
@@ -101,7 +100,7 @@ def load_model(
     model = kind.from_pretrained(folder, **settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     logger.info("loaded %s as %s on %s", folder, dtype, device)
-    if not train and not reduced_precision_is_fast():
+    if not train and device == "cpu":
         compute_in_float32(model)
     return model.to(device).eval()  # type: ignore[arg-type]
 

@@ -16,8 +16,7 @@ def reduced_precision_is_fast() -> bool:
 
 def round_the_same_in_any_batch() -> None:
     """Keep this process from Intel's matrix tiles (AMX), whose kernels add up in an order that depends on the number of
-    rows: then shards, chunks and batches would change the last digits of results. Without them a forward pass in
-    bfloat16 takes 3.5 times as long (SmolLM2-135M, 16 x 64 tokens, two busy cores, 2026-11-29).
+    rows: then shards, chunks and batches would change the last digits of results.
 
     Takes effect before oneDNN's first product in the process. A user's own ONEDNN_MAX_CPU_ISA stays.
     """
@@ -25,21 +24,34 @@ def round_the_same_in_any_batch() -> None:
 
 
 def compute_in_float32(model: Any) -> None:
-    """Have a model's linear layers multiply in float32 and round what comes out to what went in.
+    """Have a model's linear layers multiply in float32 on a processor, and round what comes out to what went in.
 
     As the instructions for bfloat16 do: products of rounded numbers, summed in float32, rounded once. So results differ
-    by the order of summation alone, on about one in 10,000 outputs. Weights take twice their bytes.
+    by the order of summation alone, on about one in 10,000 outputs. Without matrix tiles this is up to 1.8 times as
+    fast as those instructions (docs/benchmarks.md). A layer that is used takes 4 bytes more for each of its weights.
+
+    oneDNN multiplies, where torch has it: the library that torch asks by itself for float32 (MKL) sums fewer than 16
+    rows, and in several threads, in other orders. oneDNN does so for one row alone, which is therefore doubled.
     """
     import torch
+    from torch.nn import functional
 
     class Rounding(torch.nn.Linear):
         """Float32 inside, the input's precision outside."""
 
         def forward(self, input: torch.Tensor) -> torch.Tensor:
-            return super().forward(input.float()).to(input.dtype)
+            rows_NI = input.reshape(-1, self.in_features).float()
+            if not torch.backends.mkldnn.is_available() or not len(rows_NI):
+                bias_O = None if self.bias is None else self.bias.float()
+                return functional.linear(input.float(), self.weight.float(), bias_O).to(input.dtype)
+            if not hasattr(self, "packed"):
+                self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().float().contiguous(), None)
+                self.packed_bias = None if self.bias is None else self.bias.detach().float()
+            several_NI = rows_NI if len(rows_NI) > 1 else rows_NI.expand(2, -1)
+            out_NO = torch.ops.mkldnn._linear_pointwise(several_NI, self.packed, self.packed_bias, "none", [], "")
+            return out_NO[: len(rows_NI)].view(*input.shape[:-1], -1).to(input.dtype)
 
     for module in model.modules():
-        if type(module) is torch.nn.Linear and module.weight.dtype in (torch.bfloat16, torch.float16):
-            for name, parameter in list(module.named_parameters(recurse=False)):
-                setattr(module, name, torch.nn.Parameter(parameter.detach().float(), requires_grad=False))
+        if type(module) is torch.nn.Linear and module.weight.is_floating_point():
+            module.requires_grad_(False)
             module.__class__ = Rounding

@@ -26,11 +26,25 @@ def test_products_are_summed_in_float32_and_rounded_once(dtype):
     assert torch.allclose(found.float(), wanted.float(), rtol=2e-2, atol=1e-2)
 
 
-def test_float32_layers_and_what_is_no_layer_stay_as_they_are():
-    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4).bfloat16())
+def test_weights_and_what_is_no_layer_stay_as_they_are():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4)).bfloat16()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     compute_in_float32(model)
-    assert type(model[0]) is torch.nn.Linear
-    assert model[1].weight.dtype == torch.bfloat16
+    model(torch.ones(3, 4, dtype=torch.bfloat16))
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+    assert type(model[1]) is torch.nn.LayerNorm
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (4,), (1, 4), (2, 3, 4), (2, 0, 4)])
+def test_shapes_are_those_of_a_linear_layer(shape):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    x = torch.randn(shape)
+    wanted = model(x)
+    compute_in_float32(model)
+    assert model(x).shape == wanted.shape
+    assert torch.allclose(model(x), wanted, atol=1e-6)
 
 
 def test_hooks_still_see_the_inputs_own_precision():
@@ -42,19 +56,25 @@ def test_hooks_still_see_the_inputs_own_precision():
     assert seen == [torch.bfloat16]
 
 
-def test_a_sequence_is_the_same_in_any_batch(smollm2):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_sequence_is_the_same_in_any_batch_and_in_several_threads(smollm2, dtype):
     """In a process of its own: the kernels are chosen once."""
     code = """
 import sys, torch
 from neuron_descriptions.models.loading import load_model
-model = load_model(sys.argv[1], "bfloat16", head=False, threads=1)
+model = load_model(sys.argv[1], sys.argv[2], head=False, threads=1)
 ids_BT = torch.randint(100, 40000, (16, 40), generator=torch.Generator().manual_seed(0))
 states = lambda ids: model(input_ids=ids, use_cache=False).last_hidden_state
 with torch.no_grad():
     alone = states(ids_BT)
-    print([n for n in (1, 2, 5, 12) if not torch.equal(states(ids_BT[:n]), alone[:n])])
+    last = states(ids_BT[:, :1])  # rows of one token each
+    differ = [n for n in (1, 2, 5, 12) if not torch.equal(states(ids_BT[:n, :1]), last[:n])]
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        differ += [n for n in (1, 2, 5, 12) if not torch.equal(states(ids_BT[:n]), alone[:n])]
+    print(differ)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, smollm2], capture_output=True, text=True, check=True, cwd=ROOT / "scripts"
+        [sys.executable, "-c", code, smollm2, dtype], capture_output=True, text=True, check=True, cwd=ROOT / "scripts"
     )
     assert done.stdout.strip() == "[]"
