@@ -20,7 +20,8 @@ from neuron_descriptions.common.storage import read_table, read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.reading import Text, read_texts
-from neuron_descriptions.descriptions.asking import descriptions_table, prepare
+from neuron_descriptions.descriptions.candidates import descriptions_table
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.features.opening import SourceJob, open_source
@@ -127,10 +128,8 @@ def check_descriptions(
     tokenizer = load_tokenizer(describing["subject"])
     for layer, of_layer in neurons.items():
         files = tables[layer]
-        candidates = prepare(
-            of_layer, layer, files["train"], files["exemplars"], files["statistics"], tokenizer, template, settings,
-            describing["seed"], files.get("concepts"),
-        )  # fmt: skip
+        shown = EvidenceFiles(files["train"], files["exemplars"], files["statistics"], files.get("concepts"))
+        candidates = prepare(of_layer, layer, shown, tokenizer, template, settings, describing["seed"])
         found = _by_candidate(descriptions_table(candidates, "").to_pylist())
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
         stored = _by_candidate(read_tables(files["written"], DESCRIPTIONS, only).to_pylist())

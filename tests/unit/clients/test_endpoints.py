@@ -23,7 +23,8 @@ from neuron_descriptions.clients.journal import Journal, Ledger, OverBudget
 from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.explainers import Limits
-from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
+from neuron_descriptions.descriptions.asking import Tally, ask
+from neuron_descriptions.descriptions.candidates import Candidate
 
 KEY = "sk-very-secret-0123456789"
 CLIENTS = {"openai": (OpenaiClient, "/v1"), "anthropic": (AnthropicClient, "")}

@@ -15,15 +15,9 @@ from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
-from neuron_descriptions.descriptions.asking import (
-    Candidate,
-    Tally,
-    ask,
-    describe,
-    descriptions_table,
-    draw_evidence,
-    prepare,
-)
+from neuron_descriptions.descriptions.asking import Part, Tally, ask, describe
+from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, draw_evidence, prepare
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate
 from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS, FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
@@ -323,8 +317,8 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
             "token_candidates": n_tokens,
             "concept_candidates": n_concepts,
         }
-        files = corpus["train"], [tables[0]], [tables[1]]
-        return prepare(neurons, 1, *files, tokenizer, template, settings, seed, concepts=[found])
+        files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], [found])
+        return prepare(neurons, 1, files, tokenizer, template, settings, seed)
 
     return prepared
 
@@ -349,9 +343,9 @@ def test_without_an_explainer_no_client_is_opened(tables, corpus, smollm2, tmp_p
     output, accounting = str(tmp_path / "found.parquet"), str(tmp_path / "accounting.parquet")
     inputs = {"corpus": corpus["train"], "exemplars": [tables[0]], "statistics": [tables[1]], "subject": smollm2}
     describe(
-        NEURONS, 1, "chunk-0", inputs | {"prompt": str(ROOT / settings.prompt)}, None,
-        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "", 0, 1,
-        output, accounting,
+        Part(1, "chunk-0", NEURONS, 0), inputs | {"prompt": str(ROOT / settings.prompt)}, None,
+        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "",
+        {"descriptions": output, "accounting": accounting},
     )  # fmt: skip
     rows = read_table(output, DESCRIPTIONS).to_pylist()
     assert len(rows) == len(NEURONS) * 2 * 2

@@ -11,16 +11,8 @@ from conftest import ROOT
 from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.corpus.reading import read_texts
-from neuron_descriptions.descriptions.prompts import (
-    Excerpt,
-    ExplainerTemplate,
-    Highlights,
-    excerpts,
-    highlight,
-    n_places,
-    read_explainer_template,
-    read_template,
-)
+from neuron_descriptions.descriptions.excerpts import Excerpt, Highlights, excerpts, highlight, n_places
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_explainer_template, read_template
 from neuron_descriptions.models.conversations import plain_ids, template_segments
 from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.simulators.simulating import SimulatorTemplate
