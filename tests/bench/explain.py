@@ -80,5 +80,5 @@ def against_one_by_one(model: object, tokenizer: object, requests: list[Request]
         "prompt_tokens_per_cpu_second": prompt_tokens / clock.seconds,
         "share_of_equal_texts": same / len(sample),
         "tokens_per_prompt": prompt_tokens / len(requests),
-        "tokens_shared": float(len(client.shared[0])),
+        "tokens_shared": float(len(next(iter(client.shared), ()))),
     }

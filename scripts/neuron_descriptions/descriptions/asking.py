@@ -1,6 +1,7 @@
 """Candidate descriptions asked for: requests, answers, what became of them, what they took."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from neuron_descriptions.common.streams import key
 from neuron_descriptions.descriptions.answers import answered
 from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
-from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.models.loading import load_tokenizer
 
@@ -94,9 +95,7 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
                 tally.add(answer, asked[i].status, fresh)
             progress.advance(len(answers), str(tally), free=not fresh)
 
-        answering(
-            [Request(c.prompt, key(seed, "sample", *c.identity(), attempt), c.neuron) for c in asked if c.prompt], done
-        )
+        answering(_requests(asked, seed, attempt), done)
         pending = [c for c in asked if c.status != "ok"]
         described = sum(c.status == "ok" for c in candidates if c.prompt)
         if early >= max(_ENOUGH, 0.9 * tally.answers) and described <= 0.1 * tally.answers:
@@ -110,6 +109,18 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
     tally.seconds += time.monotonic() - start
     if pending:
         logger.info("%d candidates have no description after %d attempts", len(pending), attempts)
+
+
+def _requests(asked: list[Candidate], seed: int, attempt: int) -> list[Request]:
+    """One for each candidate; samples of one draw of evidence know of each other."""
+    asked_with = [(c, c.prompt, (c.neuron, c.prompt.sha256())) for c in asked if c.prompt]
+    same, seen = Counter(which for _, _, which in asked_with), Counter[tuple]()
+    found = []
+    for c, prompt, which in asked_with:
+        number = key(seed, "sample", *c.identity(), attempt)
+        found.append(Request(prompt, number, c.neuron, seen[which], same[which]))
+        seen[which] += 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +146,24 @@ def describe(
 ) -> None:
     """Describe a part's neurons and write the tables `descriptions` and `accounting` of `outputs`.
 
-    inputs: corpus, exemplars, statistics, subject, prompt, and, where there are such, concepts and explainer, its
-    folder; explainer: None where no model is asked; settings: the config's `descriptions`, the rest of it; access: see
-    clients.opening.Job; code: stands for the code that makes the answers.
+    inputs: corpus, exemplars, statistics, subject, prompt, and, where there are such, concepts, explainer, its folder,
+    prompt_<type> of each type that has one, types, panel and panel_acts; explainer: None where no model is asked;
+    settings: the config's `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code
+    that makes the answers.
     """
     begins = explainer is None or "explainer" in inputs
     template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins)
     max_tokens = settings["max_tokens"] or template.max_tokens
     concepts = [inputs["concepts"]] if "concepts" in inputs else None
-    files = EvidenceFiles(inputs["corpus"], inputs["exemplars"], inputs["statistics"], concepts)
+    # A neuron that the panel has not has no type: its prompt is the usual one.
+    panel = (inputs["panel"], inputs["panel_acts"]) if inputs.get("panel") else None
+    files = EvidenceFiles(
+        inputs["corpus"], inputs["exemplars"], inputs["statistics"], concepts, inputs.get("types") or None, panel
+    )
+    paths = {kind: inputs[f"prompt_{kind}"] for kind in settings["prompts_by_type"]}
+    by_type = read_templates_of_types(paths, settings["few_shot"], begins, template)
     tokenizer = load_tokenizer(inputs["subject"])
-    candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed)
+    candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed, by_type)
     tally, written_by, finished = Tally(access["prices"]), NOBODY, lambda: None
     if explainer is not None:
         written_by, where = explainer["model"], f"layer-{part.layer}/{part.name}"

@@ -1,6 +1,7 @@
 """Excerpts: exemplars as prompts show them, with what is highlighted in double braces."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby
 from typing import Any, Literal
@@ -19,9 +20,26 @@ class Excerpt:
 
     text: str
     tokens: tuple[tuple[str, str], ...] = ()
+    at: int = field(default=0, compare=False)
+    """Place of the strongest of its tokens."""
 
     def __str__(self) -> str:
         return self.text
+
+    @property
+    def plain(self) -> str:
+        """Its text, nothing highlighted."""
+        return "".join(t for t, _ in self.tokens) or re.sub(r"\{\{(.+?)\}\}", r"\1", self.text, flags=re.DOTALL)
+
+    @property
+    def before(self) -> str:
+        """What stands before its strongest token; in a text without numbers, before the first that is highlighted."""
+        return "".join(t for t, _ in self.tokens[: self.at]) if self.tokens else self.text.partition("{{")[0]
+
+    @property
+    def strongest(self) -> str:
+        """Its strongest token; in a text without numbers, the first that is highlighted."""
+        return self.tokens[self.at][0] if self.tokens else self.text.partition("{{")[2].partition("}}")[0]
 
     @property
     def active(self) -> list[tuple[str, str]]:
@@ -105,6 +123,49 @@ def highlight(strings: list[str], marked: np.ndarray, outside: str | None = None
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A token, white space around it aside, and its part of all that a feature does on one side."""
+
+    token: str
+    share: float
+    """Of the sum of activations over the train tokens that are not silent, estimated; in %."""
+    active: int
+    """Occurrences read at which the feature is not silent."""
+    seen: int
+    """Occurrences read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a prompt can show beside the excerpts."""
+
+    contributions: tuple[Contribution, ...] = ()
+    silent: tuple[Excerpt, ...] = ()
+    quiet: tuple[Excerpt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How an excerpt is cut and its numbers are written; see ExplainerTemplate."""
+
+    context: int | None = None
+    scale: float | None = 10.0
+    decimals: int = 0
+    form: Form = "whole"
+
+    def excerpt(self, strings: list[str], acts: np.ndarray, marked: np.ndarray, factor: float) -> Excerpt:
+        """An exemplar as it is shown. strings: texts of its tokens; acts, marked: of each of them; factor: of numbers
+        over activations."""
+        if self.context is not None:
+            places = np.flatnonzero(marked) if marked.any() else np.array([acts.argmax()])
+            window = slice(max(0, int(places[0]) - self.context), int(places[-1]) + self.context + 1)
+            strings, acts, marked = strings[window], acts[window], marked[window]
+        numbers = [f"{max(0.0, float(a)) * factor:.{self.decimals}f}" for a in acts]
+        text = highlight(strings, marked, " " if self.form == "published" else None)
+        return Excerpt(text, tuple(zip(strings, numbers)), int(acts.argmax()) if len(acts) else 0)
+
+
 def excerpts(
     tokenizer: Any,
     ids: list[list[int]],
@@ -124,16 +185,8 @@ def excerpts(
     all_marked = highlights.marked([strings for strings, _ in pairs], [acts for _, acts in pairs])
     peak = max(float(acts.max()) for _, acts in pairs)
     factor = 1.0 if scale is None else scale / peak
-    shown = []
-    for (strings, acts), marked in zip(pairs, all_marked):
-        if context is not None:
-            places = np.flatnonzero(marked) if marked.any() else np.array([acts.argmax()])
-            window = slice(max(0, int(places[0]) - context), int(places[-1]) + context + 1)
-            strings, acts, marked = strings[window], acts[window], marked[window]
-        numbers = [f"{max(0.0, float(a)) * factor:.{decimals}f}" for a in acts]
-        text = highlight(strings, marked, " " if form == "published" else None)
-        shown.append(Excerpt(text, tuple(zip(strings, numbers))))
-    return shown
+    window = Window(context, scale, decimals, form)
+    return [window.excerpt(strings, acts, marked, factor) for (strings, acts), marked in zip(pairs, all_marked)]
 
 
 @lru_cache(1 << 18)

@@ -3,20 +3,23 @@
 import json
 import re
 from dataclasses import fields
+from functools import cached_property
 from typing import Annotated, Any, Literal, TypeVar
 
 import jinja2
 import numpy as np
+from jinja2 import meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.common.vocabulary import Message, Sign
-from neuron_descriptions.descriptions.excerpts import Excerpt, Form, highlight
+from neuron_descriptions.descriptions.excerpts import Beside, Contribution, Excerpt, Form, highlight
 
 T = TypeVar("T")
 MARKER = "[DESCRIPTION]:"
+NOTHING = Beside()
 prompt_file = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
 
@@ -45,9 +48,13 @@ class ExplainerTemplate:
 
     `user` is a jinja2 template over `excerpts` (each with `.text`, highlighted; `.tokens`, pairs of a token and a
     number; `.active`, those that are not zero), `marked` (the highlighted strings, each once, in order), `share` (of
-    tokens whose number is not zero) and `sign`. `answer` is how the answer begins, written for the model where the
-    client can; an answer ends at the first of `stop`, or after `max_tokens`. An empty `answer` says that the model was
-    trained to write the marker: then nothing needs to ask for it.
+    tokens whose number is not zero) and `sign`; and over what goes beyond the exemplars drawn: `contributions` (the
+    tokens that carry most of the activation, each with `.token`, `.share` in %, `.active` and `.seen`, how often it
+    fires of how often it was read), `silent` (excerpts in which the same tokens, highlighted, leave the neuron silent)
+    and `quiet` (whole texts that leave it silent). An excerpt also has `.plain`, its text, `.strongest`, its strongest
+    token, and `.before`, what stands before that one. `answer` is how the answer begins, written for the model where
+    the client can; an answer ends at the first of `stop`, or after `max_tokens`. An empty `answer` says that the model
+    was trained to write the marker: then nothing needs to ask for it.
 
     `form` of an excerpt: `whole` shows the evidence, whole characters, no white space at the ends of what is in {{ }};
     `published`, the evidence as the published fine-tuned explainer was trained to read it: the chat template's prefix
@@ -71,14 +78,24 @@ class ExplainerTemplate:
     examples: tuple[Example, ...] = ()
     example: str = "Example {{ number }}\n\n{{ question }}\n\n{{ answer }}"
 
-    def render(self, excerpts: list[Excerpt], sign: str) -> str:
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """What it shows beyond excerpts: fields of Beside."""
+        names = {f.name for f in fields(Beside)}
+        try:
+            return frozenset(meta.find_undeclared_variables(_Sandbox().parse(self.user)) & names)
+        except jinja2.TemplateError:  # told when it is rendered
+            return frozenset()
+
+    def render(self, excerpts: list[Excerpt], sign: str, beside: Beside = NOTHING) -> str:
         """The user message."""
         found = dict.fromkeys(m for e in excerpts for m in re.findall(r"\{\{(.+?)\}\}", e.text, re.DOTALL))
         # Spaces alone would not be seen in a list.
         marked = dict.fromkeys(m.strip() or json.dumps(m) for m in found)
         tokens = sum(len(e.tokens) for e in excerpts)
         share = sum(len(e.active) for e in excerpts) / tokens if tokens else 0.0
-        text = _rendered(self.user, excerpts=excerpts, marked=list(marked), share=share, sign=sign)
+        more = {f.name: getattr(beside, f.name) for f in fields(Beside)}
+        text = _rendered(self.user, excerpts=excerpts, marked=list(marked), share=share, sign=sign, **more)
         return text if self.form == "published" else text.strip()
 
     def messages(
@@ -87,6 +104,7 @@ class ExplainerTemplate:
         sign: str,
         examples: list[Example] | None = None,
         place: Literal["none", "system", "turns"] = "none",
+        beside: Beside = NOTHING,
     ) -> list[Message]:
         """The conversation up to the answer, with the given examples at their place."""
         system, turns = self.system.strip(), []
@@ -98,7 +116,7 @@ class ExplainerTemplate:
                 system += "\n\n" + example_text.strip()
             elif place == "turns":
                 turns += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-        user = {"role": "user", "content": self.render(excerpts, sign)}
+        user = {"role": "user", "content": self.render(excerpts, sign, beside)}
         return [{"role": "system", "content": system}, *turns, user]
 
 
@@ -153,16 +171,37 @@ def read_template(path: str, kind: type[T], key: str = "") -> T:
         raise ValueError(f"{path} is not a prompt file with the keys {keys}: {error}") from None
 
 
-def read_explainer_template(path: str, few_shot: dict[str, Any], begins: bool) -> ExplainerTemplate:
+def read_templates_of_types(
+    paths: dict[str, str], few_shot: dict[str, Any], begins: bool, usual: ExplainerTemplate
+) -> dict[str, ExplainerTemplate]:
+    """Read and try the prompt files of types of neurons; usual: the one of all others. Raises ValueError where one is
+    none, or its answers are not asked for as the usual one's."""
+    found = {}
+    for kind, path in paths.items():
+        found[kind] = read_explainer_template(path, few_shot, begins, f"descriptions.prompts_by_type.{kind}")
+        for name in ("answer", "stop", "max_tokens"):
+            here, there = getattr(found[kind], name), getattr(usual, name)
+            if here != there:
+                raise ValueError(
+                    f"descriptions.prompts_by_type.{kind}: {path} has {name} {here!r}, descriptions.prompt has"
+                    f" {there!r}; one client answers both, so make them the same"
+                )
+    return found
+
+
+def read_explainer_template(
+    path: str, few_shot: dict[str, Any], begins: bool, key: str = "descriptions.prompt"
+) -> ExplainerTemplate:
     """Read an explainer's prompt file and try it; few_shot: the config's `descriptions.few_shot`; begins: whether the
-    client writes `answer` for the model. Raises ValueError that names the file and the key."""
-    template = read_template(path, ExplainerTemplate, "descriptions.prompt")
+    client writes `answer` for the model; key: names the file. Raises ValueError that names the file and the key."""
+    template = read_template(path, ExplainerTemplate, key)
     examples, place = list(template.examples), few_shot["place"]
     if place != "none" and (few_shot["count"] or 0) > len(examples):
         raise ValueError(f"descriptions.few_shot.count is {few_shot['count']}, but {path} has {len(examples)} examples")
     excerpt = Excerpt("a {{b}}", (("a", "0"), (" b", "1")))
     try:
-        messages = template.messages([excerpt], "positive", examples[: few_shot["count"]], place)
+        beside = Beside((Contribution("b", 100.0, 1, 2),), (excerpt,), (excerpt,))
+        messages = template.messages([excerpt], "positive", examples[: few_shot["count"]], place, beside)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     asked = [message["content"] for message in messages] + ([template.answer] if begins else [])

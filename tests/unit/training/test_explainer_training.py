@@ -33,7 +33,7 @@ PROMPT = str(ROOT / "config/prompts/words.yaml")
 DESCRIBING = {
     "few_shot": {"place": "none", "count": None, "order": "fixed"}, "pool": 8, "evidence_min": 2, "evidence_max": 3,
     "candidates": 2, "token_candidates": 1,
-    "concept_candidates": 0, "min_highlights": 3, "near_misses": 1.0,
+    "concept_candidates": 0, "min_highlights": 3, "samples": 1, "near_misses": 1.0,
     "temperature": 0.0, "max_tokens": 8, "attempts": 1,
 }  # fmt: skip
 SETTINGS = {
