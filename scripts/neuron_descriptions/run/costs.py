@@ -144,6 +144,7 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
     explainer, samples = config.descriptions.explainer, config.descriptions.samples
     shared = f" (of {samples} samples together)" if samples > 1 else ""
     used = {config.subject.model, config.scores.simulator.model} | ({explainer.model} if explainer else set())
+    used |= {config.scores.screen.simulator.model} if config.scores.screen else set()
     sizes = [
         f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))
