@@ -14,12 +14,13 @@ if REMOTE:
 rule describe:
     input:
         **explainer_folder(),
+        **explainer_prompts(),
         **found_concepts(),
+        **told_types(),
         corpus=CORPUS["train"],
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         subject=model_folder(CFG.subject.model),
-        prompt=explainer_prompt(),
     output:
         descriptions=WRITTEN,
         accounting="<results>/descriptions/layer-{layer}/accounting-{part}.parquet",
@@ -37,7 +38,7 @@ rule describe:
         gpu_job=int(EXPLAINER is not None and not REMOTE),
         endpoint=int(REMOTE),
     params:
-        code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
+        code=digest("describe.py", without=NOT_DESCRIBED_WITH),
         neurons=neurons_of_part(DESCRIBED),
         explainer=ASKED,
         settings=DESCRIBING,

@@ -12,10 +12,10 @@ rule recheck_rows:
     input:
         **recheck_files(),
         **simulator_prompt(),
+        **{f"explainer_{name}": file for name, file in explainer_prompts().items()},
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
-        explainer_prompt=explainer_prompt(),
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         dictionaries=converted_features(lambda wildcards: RECHECKED),
     output:

@@ -48,6 +48,7 @@ DEVICES = {
     "harvest_panel": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
+    "screen": "scores.screen.simulator",
     "score": "scores.simulator",
     "score_natural": "scores.simulator",
     "train_simulator": "training.devices",

@@ -71,6 +71,7 @@ rule score:
     input:
         **CORPUS,
         **simulator_prompt(),
+        **screened_table(),
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
@@ -107,6 +108,11 @@ rule score:
         "Scoring: layer {wildcards.layer}, {wildcards.part}"
     script:
         "../scripts/score.py"
+
+
+if CFG.scores.screen is not None:
+
+    include: "screen.smk"
 
 
 include: "common/natural.smk"

@@ -17,7 +17,8 @@ with job_log(snakemake.log[0], snakemake.rule):
         subject={**wanted.subject, "folder": given.subject, "threads": snakemake.threads, "features": features}
         | {"dictionaries": dict(zip(wanted.neurons, given.dictionaries))},
         describing={**wanted.describing, "settings": described.model_dump(exclude={"explainer"})}
-        | {"subject": given.subject, "prompt": given.explainer_prompt},
+        | {"subject": given.subject, "prompt": given.explainer_prompt}
+        | {"prompts_by_type": {kind: given[f"explainer_prompt_{kind}"] for kind in described.prompts_by_type}},
         scoring={
             **wanted.scoring,
             "settings": scored.model_dump(exclude={"simulator"}),

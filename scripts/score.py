@@ -11,7 +11,8 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         corpus={split: given[split] for split in SPLITS},
-        tables={name: given[name] for name in ("exemplars", "statistics", "descriptions")},
+        tables={name: given[name] for name in ("exemplars", "statistics", "descriptions")}
+        | {"screened": given.get("screened")},
         nulls={"pool": given.get("pool"), "file": given.nulls},
         models={"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
         simulator=settings.simulator.model_dump(exclude={"prompt"}),

@@ -1,12 +1,18 @@
 # Explainers and their prompts: what describing needs and depends on. No rules.
 from neuron_descriptions.config.explainers import ACCESS_KEYS, clients
-from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.descriptions.prompts import (
+    read_explainer_template,
+    read_templates_of_types,
+)
 
 # None: no model is asked.
 EXPLAINER = CFG.descriptions.explainer if CFG.descriptions.candidates else None
 REMOTE = EXPLAINER is not None and EXPLAINER.remote
 # Of the clients, each run's descriptions depend on one.
 OTHER_CLIENTS = set(clients()) - {getattr(EXPLAINER, "client", None)}
+NOT_DESCRIBED_WITH = [f"clients/{client}" for client in OTHER_CLIENTS]
+if not CFG.descriptions.prompts_by_type:
+    NOT_DESCRIBED_WITH.append("panel/reading")
 EXPLAINER_MODEL = EXPLAINER.local_model() if EXPLAINER else None
 
 
@@ -16,15 +22,33 @@ def explainer_folder():
 
 
 def explainer_prompt():
-    """The explainer's prompt file, tried out before any job starts."""
+    """The explainer's prompt file."""
+    return explainer_prompts()["prompt"]
+
+
+def explainer_prompts():
+    """The explainer's prompt files, the usual one and those of types, tried out before any job starts."""
     path = project_file(CFG.descriptions.prompt, "descriptions.prompt")
-    few_shot = CFG.descriptions.few_shot
+    of_types = {
+        kind: project_file(file, f"descriptions.prompts_by_type.{kind}")
+        for kind, file in CFG.descriptions.prompts_by_type.items()
+    }
+    few_shot = CFG.descriptions.few_shot.model_dump()
     begins = EXPLAINER is None or bool(explainer_folder())  # or nobody is asked
     try:
-        read_explainer_template(path, few_shot.model_dump(), begins)
+        usual = read_explainer_template(path, few_shot, begins)
+        read_templates_of_types(of_types, few_shot, begins, usual)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
-    return path
+    return {"prompt": path} | {f"prompt_{kind}": of_types[kind] for kind in of_types}
+
+
+def told_types():
+    """Types of a layer's neurons, and the panel that such prompts quote: where types have prompts."""
+    if not CFG.descriptions.prompts_by_type:
+        return {}
+    types = lambda wildcards: TYPES_TABLE if in_panel(wildcards) else []
+    return {"types": types, **panel_of_layer("panel")}
 
 
 def found_concepts():
@@ -57,7 +81,8 @@ def in_panel(wildcards):
 
 # What candidates and their prompts depend on.
 DESCRIBING = tracked(
-    CFG.descriptions, exclude=["explainer", "prompt", "rivals", "concept_rules"]
+    CFG.descriptions,
+    exclude=["explainer", "prompt", "draws", "rivals", "concept_rules"],
 )
 # What no description depends on.
 ACCESS = {

@@ -17,6 +17,9 @@ if CFG.descriptions.concept_candidates:
 LAYER_FILES = {}
 if CFG.panel:
     LAYER_FILES["types"] = TYPES_TABLE
+if CFG.descriptions.prompts_by_type:
+    LAYER_FILES["panel"] = "<evidence>/corpus/panel.parquet"
+    LAYER_FILES["panel_acts"] = "<evidence>/panel/panel/layer-{layer}.safetensors"
 if HAS_NATURAL:
     LAYER_FILES["natural"] = NATURAL
 if CFG.scores.pool_nulls:

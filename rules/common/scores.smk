@@ -9,6 +9,7 @@ SCORING = tracked(
     exclude=[
         "simulator",
         "probe",
+        "screen",
         "null_neurons",
         "null_descriptions",
         "descriptions",
@@ -19,12 +20,18 @@ SCORING = tracked(
 )
 
 
-def simulator_prompt():
-    """The few-shot file, where the simulator needs one."""
-    simulator = CFG.scores.simulator
+def simulator_prompt(simulator=CFG.scores.simulator, key="scores.simulator"):
+    """The few-shot file, where the simulator needs one; key: of its section."""
     if simulator.kind != "prompted":
         return {}
-    return {"prompt": project_file(simulator.prompt, "scores.simulator.prompt")}
+    return {"prompt": project_file(simulator.prompt, f"{key}.prompt")}
+
+
+def screened_table():
+    """What a smaller simulator found of a part's candidates, where there is one."""
+    if CFG.scores.screen is None:
+        return {}
+    return {"screened": "<results>/scores/layer-{layer}/screened-{part}.parquet"}
 
 
 @cache
@@ -61,17 +68,18 @@ def probed(wildcards):
 
 
 # What predictions depend on, beyond what their descriptions, sequences and simulator are.
-PREDICTING = [
-    digest("neuron_descriptions/simulators/opening.py"),
-    weights(CFG.subject.model, CFG.scores.simulator.model),
-]
+def predicting(model):
+    """The same of any simulator."""
+    code = digest("neuron_descriptions/simulators/opening.py")
+    return [code, weights(CFG.subject.model, model)]
 
 
-def kept_predictions(part):
-    """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it."""
+def kept_predictions(part, model=CFG.scores.simulator.model):
+    """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it.
+    model: the simulator's."""
 
     def kept(wildcards, threads):
         path = f"results/{CFG.run}/predictions/{part.format(**dict(wildcards.items()))}.bin"
-        return {"path": path, "made_by": PREDICTING}
+        return {"path": path, "made_by": predicting(model)}
 
     return kept  # made from `threads`: Snakemake does not compare it

@@ -13,7 +13,8 @@ from common import Clock, build
 from neuron_descriptions.clients.base import Answer, Prompt, Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.corpus.reading import read_texts
-from neuron_descriptions.descriptions.prompts import ExplainerTemplate, Highlights, excerpts, read_template
+from neuron_descriptions.descriptions.excerpts import Highlights, excerpts
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_template
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 
 NEURONS, CANDIDATES, EXCERPTS, SEQ_LEN, MAX_TOKENS = 2, 5, 10, 48, 30
@@ -79,5 +80,5 @@ def against_one_by_one(model: object, tokenizer: object, requests: list[Request]
         "prompt_tokens_per_cpu_second": prompt_tokens / clock.seconds,
         "share_of_equal_texts": same / len(sample),
         "tokens_per_prompt": prompt_tokens / len(requests),
-        "tokens_shared": float(len(client.shared[0])),
+        "tokens_shared": float(len(next(iter(client.shared), ()))),
     }

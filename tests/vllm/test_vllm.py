@@ -19,8 +19,10 @@ from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.clients.vllm import VllmClient
 from neuron_descriptions.config.explainers import Limits
-from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
-from neuron_descriptions.descriptions.prompts import Excerpt, ExplainerTemplate, read_template
+from neuron_descriptions.descriptions.asking import Tally, ask
+from neuron_descriptions.descriptions.candidates import Candidate
+from neuron_descriptions.descriptions.excerpts import Excerpt
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_template
 
 pytestmark = pytest.mark.vllm
 KEY = "a-key-of-the-test"

@@ -85,7 +85,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
             "np.corrcoef(t, p)[0, 1]",
             SIMULATED,
         ),
-        ("scripts/neuron_descriptions/descriptions/asking.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
+        ("scripts/neuron_descriptions/descriptions/evidence.py", r"most \+ 1", "most + 2", DESCRIPTIONS),
         (
             "scripts/neuron_descriptions/harvest/merging.py",
             r"np\.maximum\(square",

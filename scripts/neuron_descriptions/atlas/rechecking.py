@@ -20,8 +20,9 @@ from neuron_descriptions.common.storage import read_table, read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.reading import Text, read_texts
-from neuron_descriptions.descriptions.asking import descriptions_table, prepare
-from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.descriptions.candidates import descriptions_table
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.features.opening import SourceJob, open_source
 from neuron_descriptions.harvest.forward import Batch, make_batch, run_layers
@@ -120,17 +121,24 @@ def check_descriptions(
     """Every candidate: the prompt that was asked, by its checksum; or, where no model was asked, the sentence itself;
     and which exemplars it was made from. Sentences of concepts are compared with what the search wrote.
 
-    describing: subject (a folder), prompt (a file), begins (whether answers are begun), settings, seed.
+    describing: subject (a folder), prompt (a file), prompts_by_type (type -> file), begins (whether answers are begun),
+    settings, seed.
     """
     settings = describing["settings"]
     template = read_explainer_template(describing["prompt"], settings["few_shot"], begins=describing["begins"])
+    by_type = read_templates_of_types(
+        describing.get("prompts_by_type", {}), settings["few_shot"], describing["begins"], template
+    )
     tokenizer = load_tokenizer(describing["subject"])
     for layer, of_layer in neurons.items():
         files = tables[layer]
-        candidates = prepare(
-            of_layer, layer, files["train"], files["exemplars"], files["statistics"], tokenizer, template, settings,
-            describing["seed"], files.get("concepts"),
-        )  # fmt: skip
+        types, panel = None, None
+        if by_type:
+            types, panel = files["types"][0], (files["panel"][0], files["panel_acts"][0])
+        shown = EvidenceFiles(
+            files["train"], files["exemplars"], files["statistics"], files.get("concepts"), types, panel
+        )
+        candidates = prepare(of_layer, layer, shown, tokenizer, template, settings, describing["seed"], by_type)
         found = _by_candidate(descriptions_table(candidates, "").to_pylist())
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
         stored = _by_candidate(read_tables(files["written"], DESCRIPTIONS, only).to_pylist())
@@ -180,7 +188,8 @@ def check_scores(
         nulls = Nulls(None, scoring["nulls"], 0, scoring["seed"])
         for key in [(layer, neuron, sign) for neuron in of_layer for sign in SIGNS]:
             rows = scores.get(key, [])
-            tried = {row["description"] for row in rows if row["kind"] == "candidate"}
+            name = scoring["simulator"]["model"]  # those of another were sorted out before
+            tried = {row["description"] for row in rows if row["kind"] == "candidate" and row["simulator"] == name}
             raced = settings["race_from"] is not None and len(tried) >= settings["race_from"]
             alone = settings | {"race_from": 1 if raced else None}
             scorer = Scorer(simulator, scoring["simulator"]["model"], evidence, nulls, alone, sizes, scoring["seed"])

@@ -35,7 +35,7 @@ class AnthropicClient(EndpointClient):
         raw = await sdk.messages.with_raw_response.create(**needed, extra_body=extra)
         return raw.http_response.content
 
-    def read(self, body: dict[str, Any]) -> Said:
+    def read(self, body: dict[str, Any]) -> list[Said]:
         usage, why = body.get("usage"), reason(body.get("stop_reason"))
         prompt_tokens = tokens(usage, "input_tokens", "prompt_tokens")
         if prompt_tokens is not None:
@@ -44,10 +44,11 @@ class AnthropicClient(EndpointClient):
             prompt_tokens += sum(tokens(usage, name) or 0 for name in cached)
         if body["content"] is None and why not in REFUSED:
             raise Unreadable("a body that is no answer")
-        return Said(
+        said = Said(
             text_of(body["content"]),
             prompt_tokens,
             tokens(usage, "output_tokens", "completion_tokens"),
             finished=why not in CUT,
             refused=why in REFUSED,
         )
+        return [said]

@@ -132,16 +132,23 @@ def check(body: dict[str, Any]) -> None:
     """Raise the Failure that a body under 200 tells of, itself or in its first choice."""
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    # An answer's own `error: null` is none; one of a choice may have left its reason in the message.
+    # An answer's own `error: null` is none.
     found = failure(body.get("error")) or failure(choice.get("error"))
     if found is None and body.get("type") == "error":
         found = failure(body)
+    found = found or failure_of_choice(choice)
+    if found is not None:
+        raise found
+
+
+def failure_of_choice(choice: dict[str, Any]) -> Failure | None:
+    """The failure that a choice tells of, if it does; it may have left its reason in the message."""
+    found = failure(choice.get("error"))
     if found is None and str(choice.get("finish_reason")).lower() == "error":
         message = choice.get("message")
         text = text_of(message.get("content")) if isinstance(message, dict) else ""
         found = Failure(None, "", text or "the answer ended with an error")
-    if found is not None:
-        raise found
+    return found
 
 
 def text_of(content: Any) -> str:

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from neuron_descriptions.clients.base import Answer, Done, Request, cost
+from neuron_descriptions.clients.base import Answer, Done, Request, cost, parts
 from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed
 from neuron_descriptions.clients.journal import Ledger, OverBudget
 from neuron_descriptions.common.logs import logger
@@ -106,9 +106,14 @@ class EndpointClient:
         """Send it; returns the body of the response."""
         raise NotImplementedError
 
-    def read(self, body: dict[str, Any]) -> Said:
-        """The answer in a response. Anything but Unreadable may be raised too where it is garbage."""
+    def read(self, body: dict[str, Any]) -> list[Said]:
+        """The answers in a response, as many as were asked for, or the first of them. Anything but Unreadable may be
+        raised too where it is garbage."""
         raise NotImplementedError
+
+    def together(self, requests: list[Request]) -> list[list[int]]:
+        """Numbers of the requests that are sent as one: each alone, where an interface gives one answer at a time."""
+        return [[number] for number in range(len(requests))]
 
     # What all have in common:
 
@@ -129,10 +134,15 @@ class EndpointClient:
         failures: list[ValueError] = []
         self.pace = _Pace(self.limits["requests_per_minute"], self.limits["tokens_per_minute"])
 
-        async def one(number: int, request: Request, sdk: Any) -> None:
+        async def some(numbers: list[int], sdk: Any) -> None:
             async with gate:
                 try:
-                    done({number: await self._ask(sdk, self.payload(request))})
+                    while numbers:  # again, where fewer answers come than were asked for
+                        payload = self.payload(requests[numbers[0]])
+                        several = {"n": len(numbers)} if len(numbers) > 1 else {}
+                        answers = await self._ask(sdk, payload | several)
+                        done(dict(zip(numbers, answers)))
+                        numbers = numbers[len(answers) :]
                 except _Stopped:
                     pass
                 except ValueError as error:
@@ -140,12 +150,13 @@ class EndpointClient:
                     self.halt.set()
 
         async with self.open() as sdk:
-            await asyncio.gather(*(one(i, request, sdk) for i, request in enumerate(requests)))
+            await asyncio.gather(*(some(numbers, sdk) for numbers in self.together(requests)))
         if failures:
             raise failures[0] from None
 
-    async def _ask(self, sdk: Any, payload: dict[str, Any]) -> Answer:
-        """One request until it is answered. Raises ValueError where it cannot be."""
+    async def _ask(self, sdk: Any, payload: dict[str, Any]) -> list[Answer]:
+        """One request until it is answered, by as many answers as it asks for, or fewer. Raises ValueError where it
+        cannot be."""
         tokens, cost = self._most(payload)
         trouble = ""
         for attempt in range(self.limits["tries"]):
@@ -156,49 +167,54 @@ class EndpointClient:
             try:
                 async with asyncio.timeout(self.limits["timeout"]):
                     content = await self.send(sdk, payload)
-                answer, counted = self._checked(content, payload)
+                answers, counted = self._checked(content, payload)
             except (self.errors, TimeoutError, ValueError, Unreadable, Failure) as error:
                 failed = self._failure(error)
                 # An answer that never arrived whole may have been billed; one that was refused was not.
                 self._settle(cost, cost if failed is None else 0.0)
                 if failed is not None and failed.filtered and not failed.too_long:
-                    return Answer("", 0, 0, finished=True, refused=True)
+                    return [Answer("", 0, 0, finished=True, refused=True)] * payload.get("n", 1)
                 trouble = self._said(failed or error)
                 if failed is not None and failed.final:
-                    raise ValueError(self._final(failed, trouble)) from None
+                    hint = "; if it gives one answer to a request, set descriptions.explainer.several: false"
+                    raise ValueError(self._final(failed, trouble) + hint * ("n" in payload)) from None
                 await self._until(time.monotonic() + self._wait(error, attempt))
             except BaseException:
                 self._settle(cost, cost)
                 raise
             else:
                 # What is not counted may have cost the most it can.
-                counts = answer.prompt_tokens, answer.completion_tokens
+                counts = sum(a.prompt_tokens for a in answers), sum(a.completion_tokens for a in answers)
                 self._settle(cost, self._price(*counts) if counted else cost)
-                return answer
+                return answers[: payload.get("n", 1)]
         raise ValueError(
             f"descriptions.explainer: no answer from {self.base_url} in {self.limits['tries']} tries; the last:"
             f" {trouble}; run again to go on: finished answers are kept"
         )
 
-    def _checked(self, content: bytes, payload: dict[str, Any]) -> tuple[Answer, bool]:
-        """The answer in a body, fit to be kept; whether its tokens were counted. Raises Unreadable and Failure."""
+    def _checked(self, content: bytes, payload: dict[str, Any]) -> tuple[list[Answer], bool]:
+        """The answers in a body, fit to be kept; whether their tokens were counted. Raises Unreadable and Failure."""
         body = parsed(content)
         check(body)
         try:
             said = self.read(body)
         except (AttributeError, IndexError, KeyError, TypeError) as error:
             raise Unreadable(f"a body that is no answer ({error!r})") from None
-        if not isinstance(said.text, str):
+        if not said or not all(isinstance(one.text, str) for one in said):
             raise Unreadable("a body that is no answer")
-        text, counts = clean(said.text), [said.prompt_tokens, said.completion_tokens]
-        counted = None not in counts
+        counted = all(None not in (one.prompt_tokens, one.completion_tokens) for one in said)
         if not counted and not self.estimates:
             self.estimates = True
             logger.warning("%s gives no count of tokens that can be: they are estimated", self.base_url)
-        asked = len(json.dumps(payload, ensure_ascii=False).encode())
-        guesses = [-(-size // BYTES_PER_TOKEN) for size in (asked, len(text.encode()))]
-        prompt, completion = (guess if count is None else count for count, guess in zip(counts, guesses))
-        return Answer(text, prompt, completion, said.finished, said.refused), counted
+        asked = parts(-(-len(json.dumps(payload, ensure_ascii=False).encode()) // BYTES_PER_TOKEN), [1] * len(said))
+        answers = []
+        for one, share in zip(said, asked):
+            text = clean(one.text)
+            guesses = share, -(-len(text.encode()) // BYTES_PER_TOKEN)
+            counts = one.prompt_tokens, one.completion_tokens
+            prompt, completion = (guess if count is None else count for count, guess in zip(counts, guesses))
+            answers.append(Answer(text, prompt, completion, one.finished, one.refused))
+        return answers, counted
 
     @staticmethod
     def _failure(error: Exception) -> Failure | None:
@@ -262,6 +278,7 @@ class EndpointClient:
         """(tokens, about; dollars, at most) of a request: no tokenizer makes more tokens than there are bytes."""
         size = len(json.dumps(payload, ensure_ascii=False).encode()) + 64
         answer = max([self.max_tokens, *(v for k, v in payload.items() if k.startswith("max_") and isinstance(v, int))])
+        answer *= payload.get("n", 1)
         return size // BYTES_PER_TOKEN + answer, self._price(size, answer)
 
     def _said(self, error: Exception) -> str:

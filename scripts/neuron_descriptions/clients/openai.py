@@ -1,11 +1,21 @@
 """Any endpoint that speaks OpenAI's interface: OpenAI itself, OpenRouter, a vLLM server."""
 
+from dataclasses import replace
 from typing import Any
 
 import openai
 
-from neuron_descriptions.clients.base import Request
-from neuron_descriptions.clients.dialects import CUT, REFUSED, Said, has_refusal, reason, text_of, tokens
+from neuron_descriptions.clients.base import Request, parts
+from neuron_descriptions.clients.dialects import (
+    CUT,
+    REFUSED,
+    Said,
+    failure_of_choice,
+    has_refusal,
+    reason,
+    text_of,
+    tokens,
+)
 from neuron_descriptions.clients.endpoint import EndpointClient
 from neuron_descriptions.clients.token_ids import TokenIds
 
@@ -17,10 +27,12 @@ class OpenaiClient(EndpointClient):
     errors = openai.OpenAIError
 
     def __init__(self, *args: Any, tokenizer: Any = None, stop: tuple[str, ...] = (), **kwargs: Any):
-        """tokenizer: of the model that the endpoint serves, or None; stop: ends of an answer that is begun."""
+        """tokenizer: of the model that the endpoint serves, or None; stop: ends of an answer that is begun; the first
+        of args has `several`, as the config's section."""
         super().__init__(*args, **kwargs)
         self.ids = TokenIds(tokenizer) if tokenizer is not None else None
         self.stop = stop
+        self.several = args[0].get("several", True)
         self.begins = tokenizer is not None
 
     def open(self) -> openai.AsyncOpenAI:
@@ -54,19 +66,47 @@ class OpenaiClient(EndpointClient):
         raw = await sdk.completions.with_raw_response.create(**needed, extra_body=extra)
         return raw.http_response.content
 
-    def read(self, body: dict[str, Any]) -> Said:
-        choice, usage = body["choices"][0], body.get("usage")
+    def together(self, requests: list[Request]) -> list[list[int]]:
+        """Those that one prompt is asked for."""
+        if not self.several:
+            return super().together(requests)
+        found: dict[tuple[int, str], list[int]] = {}
+        for number, request in enumerate(requests):
+            key = (request.group, request.prompt.sha256()) if request.same > 1 else (-1 - number, "")
+            found.setdefault(key, []).append(number)
+        return list(found.values())
+
+    def read(self, body: dict[str, Any]) -> list[Said]:
+        found = []
+        for number, choice in enumerate(body["choices"]):
+            try:
+                if number and failure_of_choice(choice):
+                    break
+                found.append(self._said_in(choice))
+            except (AttributeError, IndexError, KeyError, TypeError):
+                if not number:
+                    raise
+                break  # what came before is good, and the rest is asked for again
+        usage = body.get("usage")
         prompt_tokens = tokens(usage, "prompt_tokens", "input_tokens")
         completion_tokens = tokens(usage, "completion_tokens", "output_tokens")
+        # The endpoint counts all answers together.
+        weights = [len(said.text) + 1 for said in found]
+        asked = [None] * len(found) if prompt_tokens is None else parts(prompt_tokens, [1] * len(found))
+        spent = [None] * len(found) if completion_tokens is None else parts(completion_tokens, weights)
+        return [replace(s, prompt_tokens=a, completion_tokens=b) for s, a, b in zip(found, asked, spent)]
+
+    def _said_in(self, choice: dict[str, Any]) -> Said:
+        """A choice, without counts."""
         why = reason(choice.get("finish_reason"))
         ended, refused = why not in CUT, why in REFUSED
         if self.ids is None:
             message = choice["message"]
             content = message.get("content")
             refused = refused or bool(message.get("refusal")) or has_refusal(content)
-            return Said(text_of(content), prompt_tokens, completion_tokens, finished=ended, refused=refused)
+            return Said(text_of(content), None, None, finished=ended, refused=refused)
         ids = choice.get("token_ids")
         if ids is None:  # an endpoint that is not vLLM
-            return Said(choice["text"], prompt_tokens, completion_tokens, finished=ended, refused=refused)
+            return Said(choice["text"], None, None, finished=ended, refused=refused)
         answer = self.ids.answer(0, ids, self.stop, ended)
-        return Said(answer.text, prompt_tokens, completion_tokens, finished=answer.finished, refused=refused)
+        return Said(answer.text, None, None, finished=answer.finished, refused=refused)

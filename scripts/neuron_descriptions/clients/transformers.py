@@ -1,10 +1,11 @@
 """The local client: a transformers model in this process.
 
-B rows of a batch, S tokens of a row, the shared ones and padding included.
+B rows of a batch, D distinct prompts of it, S tokens of a row, the shared ones and padding included.
 """
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from itertools import groupby
 from typing import Any
@@ -17,6 +18,7 @@ from neuron_descriptions.clients.base import Answer, Done, Request
 from neuron_descriptions.clients.token_ids import TokenIds
 
 Ids = tuple[list[int], list[int]]  # of what all prompts share, of the rest
+PROMPT_FILES = 6  # of a run at most: one for each type of neurons, and the usual one
 
 
 class _Sampler(LogitsProcessor):
@@ -49,7 +51,7 @@ class _Stop(StoppingCriteria):
 
 class TransformersClient:
     """Answers with a causal language model, in batches that never mix groups, sorted by length; keys and values of
-    what all prompts share are computed once."""
+    what all prompts share are computed once, and those of a prompt once for all its rows of a batch."""
 
     begins, keeps = True, False
 
@@ -66,7 +68,7 @@ class TransformersClient:
         self.model, self.tokenizer, self.ids = model, tokenizer, TokenIds(tokenizer)
         self.temperature, self.max_tokens, self.stop = temperature, max_tokens, stop
         self.batch_tokens = batch_tokens
-        self.shared: tuple[list[int], DynamicCache | None] = [], None
+        self.shared: dict[tuple[int, ...], DynamicCache] = {}
 
     def payloads(self, requests: list[Request]) -> list[dict[str, Any]]:
         """A request's group is part of what decides: in another batch, floats may round differently."""
@@ -86,29 +88,64 @@ class TransformersClient:
             answers: dict[int, Answer] = {}
             for batch in self._batches(ids):
                 found = self._run([ids[i] for i in batch], [members[i].seed for i in batch])
-                answers |= {numbers[i]: answer for i, answer in zip(batch, found)}
+                for i, answer in zip(batch, found):
+                    answers[numbers[i]] = replace(answer, prompt_tokens=members[i].share(answer.prompt_tokens))
             done(answers)
 
     def _batches(self, ids: list[Ids]) -> Iterator[list[int]]:
-        """Row numbers, longest first, in batches of at most batch_tokens, padding included."""
-        batch: list[int] = []
+        """Row numbers, longest first, in batches of at most batch_tokens, padding included. Rows of one prompt stand
+        together, in one batch where they fit into one; rows of a batch have the same shared part."""
+        prompts: dict[tuple[tuple[int, ...], ...], list[int]] = {}
         for i in sorted(range(len(ids)), key=lambda i: (-sum(map(len, ids[i])), i)):
-            longest = sum(map(len, ids[(batch or [i])[0]]))
-            if batch and longest * (len(batch) + 1) > self.batch_tokens:
+            prompts.setdefault(tuple(map(tuple, ids[i])), []).append(i)
+        batch: list[int] = []
+        for rows in prompts.values():
+            longest = sum(map(len, ids[(batch or rows)[0]]))
+            other = batch and ids[batch[0]][0] != ids[rows[0]][0]
+            if batch and (other or longest * (len(batch) + len(rows)) > self.batch_tokens):
                 yield batch
-                batch = []
-            batch.append(i)
+                batch, longest = [], sum(map(len, ids[rows[0]]))
+            batch += rows
+            most = max(1, self.batch_tokens // longest)
+            while len(batch) > most:
+                yield batch[:most]
+                batch = batch[most:]
         yield batch
 
     @torch.inference_mode()
-    def _cache(self, shared: list[int], rows: int) -> DynamicCache | None:
-        """Keys and values of the shared ids, for a batch."""
-        if self.shared[0] != shared:
+    def _cache(self, shared: list[int], rows: int) -> DynamicCache:
+        """Keys and values of the shared ids, for a batch; kept for the next, of PROMPT_FILES at most."""
+        if tuple(shared) not in self.shared:
+            if len(self.shared) == PROMPT_FILES:
+                self.shared.clear()
             ids = torch.tensor([shared], device=self.model.device)
-            self.shared = shared, self.model.base_model(input_ids=ids, use_cache=True).past_key_values
-        cache = copy.deepcopy(self.shared[1])
-        if cache is not None:
-            cache.batch_repeat_interleave(rows)
+            self.shared[tuple(shared)] = self.model.base_model(input_ids=ids, use_cache=True).past_key_values
+        cache = copy.deepcopy(self.shared[tuple(shared)])
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+    @torch.inference_mode()
+    def _prefilled(self, ids: list[Ids], ids_BS: Tensor, mask_BS: Tensor) -> DynamicCache | None:
+        """Keys and values for a batch: of what all rows share; and, where several rows have one prompt, of all but
+        their last token, computed once for each prompt."""
+        shared = ids[0][0]
+        numbers = {rest: number for number, rest in enumerate(dict.fromkeys(tuple(rest) for _, rest in ids))}
+        own = ids_BS.shape[1] - len(shared)
+        if len(numbers) == len(ids) or own < 2:
+            return self._cache(shared, len(ids)) if shared else None
+        prompt_B = [numbers[tuple(rest)] for _, rest in ids]
+        first = [prompt_B.index(number) for number in range(len(numbers))]
+        cache = self._cache(shared, len(first)) if shared else None
+        mask_DS = mask_BS[first]
+        positions_DS = (mask_DS.cumsum(1) - 1).clamp_min(0)
+        cache = self.model.base_model(
+            input_ids=ids_BS[first, len(shared) : -1].to(self.model.device),
+            attention_mask=mask_DS[:, :-1].to(self.model.device),
+            position_ids=positions_DS[:, len(shared) : -1].to(self.model.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).past_key_values
+        cache.batch_select_indices(torch.tensor(prompt_B, device=self.model.device))
         return cache
 
     @torch.inference_mode()
@@ -127,7 +164,7 @@ class TransformersClient:
         output_BS = self.model.generate(
             input_ids=ids_BS.to(self.model.device),
             attention_mask=mask_BS.to(self.model.device),
-            past_key_values=self._cache(shared, len(ids)) if shared else None,
+            past_key_values=self._prefilled(ids, ids_BS, mask_BS),
             max_new_tokens=self.max_tokens,
             do_sample=False,
             pad_token_id=pad,

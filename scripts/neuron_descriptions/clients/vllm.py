@@ -11,7 +11,8 @@ from neuron_descriptions.models.loading import check_folder
 
 class VllmClient:
     """Answers with an engine that batches by itself, over groups too: texts can differ from another run's where
-    floats decide. It keeps keys and values of what prompts share."""
+    floats decide. It keeps keys and values of what prompts share, so that those of several requests with one prompt
+    are computed once, up to a part of a block; each has a seed of its own, which its `n` would not give it."""
 
     begins, keeps = True, False
 
@@ -91,11 +92,13 @@ class VllmClient:
             finished = [output for output in self.engine.step() if output.finished]
             by_group = sorted(finished, key=lambda output: requests[int(output.request_id)].group)
             for _, outputs in groupby(by_group, key=lambda output: requests[int(output.request_id)].group):
-                done({int(output.request_id): self._read(output) for output in outputs})
+                found = {int(output.request_id): output for output in outputs}
+                done({number: self._read(output, requests[number]) for number, output in found.items()})
 
-    def _read(self, output: Any) -> Answer:
+    def _read(self, output: Any, request: Request) -> Answer:
         completion = output.outputs[0]
         ended, ids = completion.finish_reason == "stop", list(completion.token_ids)
         if ended and not isinstance(completion.stop_reason, str):  # its last token is the end, no part of the text
             ids.pop()
-        return self.ids.answer(len(output.prompt_token_ids), ids, tuple(self.settings["stop"]), ended)
+        prompt_tokens = request.share(len(output.prompt_token_ids))
+        return self.ids.answer(prompt_tokens, ids, tuple(self.settings["stop"]), ended)

@@ -17,6 +17,8 @@ from neuron_descriptions.config.base import (
 )
 from neuron_descriptions.config.explainers import Explainer
 
+NeuronType = Literal["token", "bigram", "context", "position", "none"]
+
 
 class FewShot(Section):
     """Solved examples, which a prompt file can have."""
@@ -38,11 +40,23 @@ class Descriptions(Section):
     """The model that writes `candidates`; null: none does, and the candidates are those below that need no model."""
     prompt: UserPath = "config/prompts/short.yaml"
     """Prompt file: one of config/prompts/, or your own."""
+    prompts_by_type: dict[NeuronType, UserPath] = {}
+    """Prompt files of types of neurons, as the table `types/` tells them: `token`, `bigram`, `context`, `position` or
+    `none`; a type that is left out has `prompt`. Such a file can show which tokens carry an activation, what stands
+    before, whole passages, or where the same token leaves the neuron silent (token-list.yaml, left-contexts.yaml,
+    passages.yaml and close-negatives.yaml of config/prompts/). Needs a `panel`."""
     few_shot: FewShot = FewShot()
     """The prompt file's examples."""
     candidates: Candidates = 5
     """Candidates per neuron and sign that the explainer writes; 0, or no explainer: none, where others are asked for
     below."""
+    draws: Candidates | None = None
+    """Draws of evidence per neuron and sign, each for `samples` candidates: then `candidates` is their product and need
+    not be said. null: as many as `candidates` ask for."""
+    samples: PositiveInt16 = 1
+    """Candidates that the explainer writes from one draw of evidence. Their common prompt is read once and, at an
+    endpoint that gives several answers to a request, paid once. More samples of fewer draws are cheaper, and more
+    alike."""
     token_candidates: Candidates = 0
     """Further candidates that no model writes: the tokens where exemplars peak and what stands before them, in words. A
     floor for the explainer; the atlas says whose description won."""
@@ -79,9 +93,13 @@ class Descriptions(Section):
     @model_validator(mode="before")
     @classmethod
     def _explained(cls, raw: Any) -> Any:
-        if isinstance(raw, Mapping) and raw.get("explainer") is None:
+        if not isinstance(raw, Mapping) or "candidates" in raw:
+            return raw
+        if raw.get("explainer") is None:
             return {"candidates": 0, **raw}
-        return raw
+        draws, samples = raw.get("draws"), raw.get("samples", 1)
+        said = isinstance(draws, int) and isinstance(samples, int)
+        return {"candidates": draws * samples, **raw} if said else raw
 
     @model_validator(mode="after")
     def _evidence(self) -> "Descriptions":
@@ -91,4 +109,18 @@ class Descriptions(Section):
             raise ValueError("candidates, token_candidates and concept_candidates are all 0; raise one")
         if self.explainer is None and self.candidates:
             raise ValueError(f"there is no explainer that could write {self.candidates} candidates; name one")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn(self) -> "Descriptions":
+        if self.draws is not None and self.draws * self.samples != self.candidates:
+            raise ValueError(
+                f"draws x samples is {self.draws} x {self.samples}, but candidates is {self.candidates};"
+                + (" leave candidates out" if self.explainer else " there is no explainer to write them: name one")
+            )
+        if self.candidates % self.samples:
+            raise ValueError(
+                f"candidates is {self.candidates}, no multiple of samples ({self.samples}): every draw of evidence has"
+                " as many; say draws instead of candidates"
+            )
         return self

@@ -148,6 +148,9 @@ class OpenaiExplainer(Endpoint):
     tokenizer: str | None = None
     """Name under `models` of the model that the endpoint serves: prompts then go as token ids, with the answer begun
     (a vLLM server; needed for the published fine-tuned explainer). null: as chat messages."""
+    several: bool = True
+    """Ask for all `descriptions.samples` of a draw in one request (`n`), whose prompt is paid once. false: a request
+    for each, where the endpoint gives one answer to a request."""
 
 
 class AnthropicExplainer(Endpoint):

@@ -1,6 +1,9 @@
 """Section `plan`: what a run is reckoned to take, and may take at most; and `recheck`."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import model_validator
 
 from neuron_descriptions.config.base import (
     Name,
@@ -33,6 +36,10 @@ class Ceilings(Section):
     """Gigabytes (10^9 bytes) on disk, temporary files included; null: no limit."""
 
 
+# Named devices -> teraflops; see Planning.device.
+PRESETS = {"a100": 125.0, "h100": 395.0, "h200": 395.0}
+
+
 class Planning(Section):
     """What `make plan` reckons with, and what the jobs' memory and runtime follow from. Never changes a result and
     reruns nothing."""
@@ -40,10 +47,13 @@ class Planning(Section):
     gpus: PositiveInt = 8
     """GPUs at work at once."""
     teraflops: PositiveFloat = 125.0
-    """What a GPU sustains in a forward pass, in 10^12 operations per second (an A100: 40 % of its 312)."""
-    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """What a GPU sustains in a forward pass, in 10^12 operations per second; left out, that of `device`, or of an A100:
+    40 % of its 312."""
+    device: Literal["auto", "gpu", "cpu", "a100", "h100", "h200"] = "auto"
     """What the run is for. `auto`: the processor of this machine, if it has no GPU, no cluster is asked and
-    `ceilings.gpu_hours` is not set."""
+    `ceilings.gpu_hours` is not set. `a100`, `h100`, `h200`: a GPU whose `teraflops` are known, 40 % of the dense
+    bfloat16 peak in NVIDIA's data sheets: 312 of an A100, 989 of an H100 SXM, and the same of an H200 SXM, whose memory
+    is faster. Not measured: `make bench-gpu` says what yours does."""
     core_teraflops: PositiveFloat = 0.1
     """The same of a processor core, where there is no GPU (docs/benchmarks.md: 0.1 in float32, 0.3 with bfloat16
     instructions)."""
@@ -76,3 +86,10 @@ class Planning(Section):
     and three times as much."""
     ceilings: Ceilings = Ceilings()
     """What a start may take at most."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and isinstance(raw.get("device"), str) and raw["device"] in PRESETS:
+            return {"teraflops": PRESETS[raw["device"]], **raw}
+        return raw

@@ -24,6 +24,16 @@ class Simulator(Section):
     """Tokens per forward pass at most, shared prefixes and padding included."""
 
 
+class Screen(Section):
+    """A smaller simulator, with which a race of candidates starts. The large one decides among those that it keeps."""
+
+    simulator: Simulator
+    """The smaller one; it may have a tokenizer of its own."""
+    keep: PositiveInt = 8
+    """Descriptions of a neuron and sign that the large simulator chooses from: those that match valid best by the
+    smaller one. Where there are no more, none is screened."""
+
+
 class Natural(Section):
     """How a score on text as it comes is made, on the panel."""
 
@@ -54,6 +64,9 @@ class Scores(Section):
     """Where a neuron and sign has so many candidates or more, they race: all are scored on a few valid sequences, only
     those that may still be best on more, and so on, which takes a third of the full search or less. With fewer it would
     save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
+    screen: Screen | None = None
+    """A smaller simulator that sorts out candidates first, on the valid sequences; null: none does. Candidates that it
+    sorts out count as tried, in chance too, and have no scores. What it loses was not measured."""
     descriptions: UserPath | None = None
     """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
     `snakemake results/<run>/given/scores.csv` scores each of them, `results/<run>/given/index.html` is their page. Not

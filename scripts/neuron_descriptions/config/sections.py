@@ -83,6 +83,7 @@ class Config(Section):
         _check_models(self)
         _check_what_exemplars_need(self)
         _check_counts(self)
+        _check_prompts_by_type(self)
         for key, section in (
             ("subject", self.subject),
             ("training", self.training),
@@ -117,6 +118,7 @@ def _check_models(config: Config) -> None:
         ),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
         ("scores.simulator.model", config.scores.simulator.model),
+        ("scores.screen.simulator.model", config.scores.screen.simulator.model if config.scores.screen else None),
         *_judges(config),
         ("training.base", getattr(config.training, "base", None)),
         ("explainer_training.base", getattr(config.explainer_training, "base", None)),
@@ -132,6 +134,19 @@ def _check_models(config: Config) -> None:
                 raise ValueError(f"models.{name}.base: {' -> '.join(way)} goes in a circle; one must be a real model")
     if unknown := set(config.plan.parameters) - set(models):
         raise ValueError(f"plan.parameters: {', '.join(sorted(unknown))}: not among models ({', '.join(models)})")
+
+
+def _check_prompts_by_type(config: Config) -> None:
+    """Raises ValueError where types of neurons have prompts, and nothing tells types, or nobody is asked, or prompts
+    are to be learnt."""
+    if not config.descriptions.prompts_by_type:
+        return
+    if config.panel is None:
+        raise ValueError("descriptions.prompts_by_type: types of neurons are told from a panel; add `panel`")
+    if not config.descriptions.candidates:
+        raise ValueError("descriptions.prompts_by_type: no explainer is asked; leave it out")
+    if config.explainer_training is not None:
+        raise ValueError("explainer_training: one prompt is learnt; leave descriptions.prompts_by_type out")
 
 
 def _check_what_exemplars_need(config: Config) -> None:
@@ -165,6 +180,17 @@ def _check_counts(config: Config) -> None:
     middle = getattr(exemplars, "middle", 0)
     of_middle = "exemplars.middle" if isinstance(exemplars, HarvestedExemplars) else "imported exemplars have"
     smallest = "the smallest split's sequences"
+    screen = scores.screen
+    written = descriptions.candidates + descriptions.token_candidates + descriptions.concept_candidates
+    if screen and screen.simulator.model == scores.simulator.model:
+        raise ValueError(
+            f"scores.screen.simulator.model: {scores.simulator.model!r} is scores.simulator's; name a smaller one"
+        )
+    if screen and screen.keep >= written * (1 + len(descriptions.rivals)):
+        raise ValueError(
+            f"scores.screen.keep is {screen.keep}, but there are no more candidates to screen; lower it, or leave"
+            " scores.screen out"
+        )
     for key, wanted, limit, of in (
         ("exemplars.k", exemplars.k, fewest, smallest),
         ("exemplars.random", exemplars.random, fewest, smallest),

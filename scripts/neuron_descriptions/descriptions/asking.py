@@ -1,100 +1,27 @@
-"""Candidate descriptions: evidence drawn per candidate, prompts, answers, what became of them."""
+"""Candidate descriptions asked for: requests, answers, what became of them, what they took."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.clients.base import Answer, Prompt, Request, cost
+from neuron_descriptions.clients.base import Answer, Request, cost
 from neuron_descriptions.clients.journal import Journal
 from neuron_descriptions.clients.opening import Job, open_client
 from neuron_descriptions.common.logs import Progress, logger
-from neuron_descriptions.common.storage import read_tables, write_table
-from neuron_descriptions.common.streams import generator, key
-from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
-from neuron_descriptions.corpus.reading import Text, read_texts
-from neuron_descriptions.descriptions.answers import answered, parse_answer
-from neuron_descriptions.descriptions.found import CONCEPTS, read_sentences
-from neuron_descriptions.descriptions.prompts import (
-    Example,
-    Excerpt,
-    ExplainerTemplate,
-    Highlights,
-    excerpts,
-    read_explainer_template,
-)
-from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS
-from neuron_descriptions.descriptions.tokens import describe_tokens, peak_of
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
-from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.common.streams import key
+from neuron_descriptions.descriptions.answers import answered
+from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
+from neuron_descriptions.descriptions.tables import ACCOUNTING
+from neuron_descriptions.models.loading import load_tokenizer
 
-TOKENS = "tokens"  # the explainer that is no model
 NOBODY = "none"  # where no model is asked
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A description in the making."""
-
-    layer: int
-    neuron: int
-    sign: Sign
-    candidate: int
-    explainer: str = ""
-    ranks: list[int] = field(default_factory=list)
-    prompt: Prompt | None = None
-    description: str | None = None
-    status: str = "no_activation"
-    attempts: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def take(self, answer: Answer, begun: str) -> None:
-        """Read an answer to its prompt."""
-        self.description, self.status = parse_answer(begun, answer.text, answer.finished)
-        if answer.refused:
-            self.description, self.status = None, "refused"
-        self.attempts += 1
-        self.prompt_tokens += answer.prompt_tokens
-        self.completion_tokens += answer.completion_tokens
-
-    def name_tokens(
-        self, tokenizer: Any, rows: list[dict], texts: dict[int, Text], direction: int, random: np.random.Generator
-    ) -> None:
-        """Describe it by the tokens where its exemplars peak, without a model."""
-        peaks = [
-            peak_of(token_strings(tokenizer, texts[row["seq_id"]].evidence), direction * np.array(row["activations"]))
-            for row in sorted(rows, key=lambda row: row["rank"])
-        ]
-        self.explainer = TOKENS
-        self.description = describe_tokens(peaks, random)
-        self.status = "ok" if self.description else "unparsed"
-
-    def identity(self) -> tuple[int, int, str, int]:
-        """What everything random about it is a function of, besides the seed."""
-        return self.layer, self.neuron, self.sign, self.candidate
-
-
-def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: object) -> list[int]:
-    """Ranks of the exemplars shown for one candidate, in the order shown: between `least` and `most` of the
-    first n_available, or all where there are fewer."""
-    random = generator(seed, "evidence", *what)
-    count = min(int(random.integers(least, most + 1)), n_available)
-    return random.permutation(n_available)[:count].tolist()
-
-
-def draw_examples(examples: tuple[Example, ...], few_shot: dict[str, Any], seed: int, *what: object) -> list[Example]:
-    """Solved examples of one candidate's prompt, in their order; few_shot: the config's `descriptions.few_shot`."""
-    if few_shot["place"] == "none":
-        return []
-    order = list(range(len(examples)))
-    if few_shot["order"] == "permuted":
-        order = generator(seed, "examples", *what).permutation(len(examples)).tolist()
-    return [examples[i] for i in order[: few_shot["count"]]]
-
 
 # Of answers that all end before anything can be read, so many tell enough.
 _ENOUGH = 5
@@ -168,9 +95,7 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
                 tally.add(answer, asked[i].status, fresh)
             progress.advance(len(answers), str(tally), free=not fresh)
 
-        answering(
-            [Request(c.prompt, key(seed, "sample", *c.identity(), attempt), c.neuron) for c in asked if c.prompt], done
-        )
+        answering(_requests(asked, seed, attempt), done)
         pending = [c for c in asked if c.status != "ok"]
         described = sum(c.status == "ok" for c in candidates if c.prompt)
         if early >= max(_ENOUGH, 0.9 * tally.answers) and described <= 0.1 * tally.answers:
@@ -186,172 +111,80 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
         logger.info("%d candidates have no description after %d attempts", len(pending), attempts)
 
 
-def prepare(
-    neurons: list[int],
-    layer: int,
-    corpus: str | list[str],
-    exemplars: list[str],
-    statistics: list[str],
-    tokenizer: Any,
-    template: ExplainerTemplate,
-    settings: dict[str, Any],
-    seed: int,
-    concepts: list[str] | None = None,
-) -> list[Candidate]:
-    """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt. corpus, exemplars, statistics: the files that hold the chunk's neurons;
-    tokenizer: the subject's; settings: of the config's `descriptions`; concepts: table of the lists that were found,
-    needed for concept_candidates."""
-    few_shot = settings["few_shot"]
-    permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
-    filters = [
-        ("split", "=", "train"),
-        ("kind", "=", "top"),
-        ("rank", "<", settings["pool"]),
-        ("neuron", "in", neurons),
-    ]
-    rows: dict[tuple[int, str], list[dict]] = {}
-    for row in read_tables(exemplars, EXEMPLARS, filters).to_pylist():
-        rows.setdefault((row["neuron"], row["sign"]), []).append(row)
-    wanted = {row["seq_id"] for group in rows.values() for row in group}
-    texts = read_texts(corpus, wanted)
-    train = [("split", "=", "train"), ("neuron", "in", neurons)]
-    stats = {r["neuron"]: r for r in read_tables(statistics, STATISTICS, train).to_pylist()}
-    sentences = read_sentences(concepts) if concepts and settings["concept_candidates"] else {}
+def _requests(asked: list[Candidate], seed: int, attempt: int) -> list[Request]:
+    """One for each candidate; samples of one draw of evidence know of each other."""
+    asked_with = [(c, c.prompt, (c.neuron, c.prompt.sha256())) for c in asked if c.prompt]
+    same, seen = Counter(which for _, _, which in asked_with), Counter[tuple]()
     found = []
-    for neuron in neurons:
-        for sign in SIGNS:
-            direction = 1 if sign == "positive" else -1
-            shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
-            quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
-            highlights = Highlights(
-                [direction * q for q in quantiles if q is not None], settings["min_highlights"], settings["near_misses"]
-            )
-            for number in range(settings["candidates"] + settings["token_candidates"]):
-                candidate = Candidate(layer, neuron, sign, number)
-                found.append(candidate)
-                if not shown:
-                    continue
-                named = number - settings["candidates"]  # of those that name tokens
-                who = candidate.identity() if named < 0 else (layer, neuron, sign, f"{TOKENS} {named}")
-                candidate.ranks = draw_evidence(
-                    len(shown), settings["evidence_min"], settings["evidence_max"], seed, *who
-                )
-                rows_shown = [shown[rank] for rank in candidate.ranks]
-                if named >= 0:
-                    candidate.name_tokens(tokenizer, rows_shown, texts, direction, generator(seed, TOKENS, *who))
-                    continue
-                evidence = _excerpts(tokenizer, template, rows_shown, texts, highlights, direction)
-                examples = draw_examples(template.examples, few_shot, seed, *candidate.identity())
-                messages = template.messages(evidence, sign, examples, few_shot["place"])
-                # Permuted turns share the system prompt, permuted examples within it nothing.
-                shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
-                candidate.prompt = Prompt(messages, template.answer, int(shared))
-            first = settings["candidates"] + settings["token_candidates"]
-            said = sentences.get((neuron, sign), [])
-            for number in range(settings["concept_candidates"]):
-                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS)
-                if shown:
-                    candidate.description = said[number] if number < len(said) else None
-                    candidate.status = "ok" if candidate.description else "unparsed"
-                found.append(candidate)
+    for c, prompt, which in asked_with:
+        number = key(seed, "sample", *c.identity(), attempt)
+        found.append(Request(prompt, number, c.neuron, seen[which], same[which]))
+        seen[which] += 1
     return found
 
 
-def _excerpts(
-    tokenizer: Any,
-    template: ExplainerTemplate,
-    rows: list[dict],
-    texts: dict[int, Text],
-    highlights: Highlights,
-    direction: int,
-) -> list[Excerpt]:
-    """Exemplars (rows of EXEMPLARS) as the template wants them."""
-    shown = [texts[row["seq_id"]] for row in rows]
-    ids, activations = [t.evidence for t in shown], [direction * np.array(row["activations"]) for row in rows]
-    if template.form == "published":  # nothing is known of the prefix: it is never marked
-        ids = [t.input_ids for t in shown]
-        activations = [np.concatenate([np.zeros(t.prefix_len), a]) for t, a in zip(shown, activations)]
-    return excerpts(
-        tokenizer,
-        ids,
-        activations,
-        highlights,
-        template.context,
-        template.scale,
-        template.decimals,
-        template.form,
-    )
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Neurons of a layer that a job describes."""
+
+    layer: int
+    name: str
+    """Such as chunk-0."""
+    neurons: list[int]
+    seed: int
+    threads: int = 1
 
 
 def describe(
-    neurons: list[int],
-    layer: int,
-    part: str,
+    part: Part,
     inputs: Mapping[str, Any],
     explainer: dict[str, Any] | None,
     settings: dict[str, Any],
     access: dict[str, Any],
     code: str,
-    seed: int,
-    threads: int,
-    output: str,
-    accounting: str,
+    outputs: dict[str, str],
 ) -> None:
-    """Describe a part's neurons and write the tables.
+    """Describe a part's neurons and write the tables `descriptions` and `accounting` of `outputs`.
 
-    inputs: corpus, exemplars, statistics, subject, prompt, and explainer, where it has a folder; explainer: None where
-    no model is asked; settings: the config's
-    `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code that makes the answers.
+    inputs: corpus, exemplars, statistics, subject, prompt, and, where there are such, concepts, explainer, its folder,
+    prompt_<type> of each type that has one, types, panel and panel_acts; explainer: None where no model is asked;
+    settings: the config's `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code
+    that makes the answers.
     """
     begins = explainer is None or "explainer" in inputs
     template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins)
     max_tokens = settings["max_tokens"] or template.max_tokens
-    candidates = prepare(
-        neurons, layer, inputs["corpus"], inputs["exemplars"], inputs["statistics"], load_tokenizer(inputs["subject"]),
-        template, settings, seed, [inputs["concepts"]] if "concepts" in inputs else None,
-    )  # fmt: skip
+    concepts = [inputs["concepts"]] if "concepts" in inputs else None
+    # A neuron that the panel has not has no type: its prompt is the usual one.
+    panel = (inputs["panel"], inputs["panel_acts"]) if inputs.get("panel") else None
+    files = EvidenceFiles(
+        inputs["corpus"], inputs["exemplars"], inputs["statistics"], concepts, inputs.get("types") or None, panel
+    )
+    paths = {kind: inputs[f"prompt_{kind}"] for kind in settings["prompts_by_type"]}
+    by_type = read_templates_of_types(paths, settings["few_shot"], begins, template)
+    tokenizer = load_tokenizer(inputs["subject"])
+    candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed, by_type)
     tally, written_by, finished = Tally(access["prices"]), NOBODY, lambda: None
     if explainer is not None:
-        written_by, where = explainer["model"], f"layer-{layer}/{part}"
+        written_by, where = explainer["model"], f"layer-{part.layer}/{part.name}"
         job = Job(
             explainer, inputs.get("explainer"), template.stop, settings["temperature"], max_tokens, access, where,
-            threads,
+            part.threads,
         )  # fmt: skip
         with open_client(job) as client:
             # An endpoint's answers are paid for: they outlive the code and the job.
             made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
-            journal = Journal(f"{access['requests']}/{where}.jsonl", set(neurons), made_by)
+            journal = Journal(f"{access['requests']}/{where}.jsonl", set(part.neurons), made_by)
 
             def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
                 journal.answer(client, requests, done)
 
-            ask(candidates, answering, template.answer if client.begins else "", seed, settings["attempts"], tally)
+            begun = template.answer if client.begins else ""
+            ask(candidates, answering, begun, part.seed, settings["attempts"], tally)
         if not client.keeps:
             finished = journal.remove
         logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
-    write_table(pa.Table.from_pylist([tally.row(layer, written_by, candidates)], schema=ACCOUNTING), accounting)
-    write_table(descriptions_table(candidates, written_by), output)
+    accounts = [tally.row(part.layer, written_by, candidates)]
+    write_table(pa.Table.from_pylist(accounts, schema=ACCOUNTING), outputs["accounting"])
+    write_table(descriptions_table(candidates, written_by), outputs["descriptions"])
     finished()
-
-
-def descriptions_table(candidates: list[Candidate], explainer: str) -> pa.Table:
-    """Candidates as rows of DESCRIPTIONS."""
-    rows = [
-        {
-            "layer": c.layer,
-            "neuron": c.neuron,
-            "sign": c.sign,
-            "candidate": c.candidate,
-            "description": c.description,
-            "exemplar_ranks": c.ranks,
-            "explainer": c.explainer or explainer,
-            "prompt_sha256": c.prompt.sha256() if c.prompt else None,
-            "prompt_tokens": c.prompt_tokens,
-            "completion_tokens": c.completion_tokens,
-            "attempts": c.attempts,
-            "status": c.status,
-        }
-        for c in candidates
-    ]
-    return pa.Table.from_pylist(rows, schema=DESCRIPTIONS)

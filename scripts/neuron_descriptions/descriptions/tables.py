@@ -14,7 +14,7 @@ DESCRIPTIONS = pa.schema(
         ),  # of the train exemplars shown, in the order shown
         ("explainer", pa.string()),
         ("prompt_sha256", pa.string()),  # of the prompt's messages
-        ("prompt_tokens", pa.int32()),  # over all attempts
+        ("prompt_tokens", pa.int32()),  # over all attempts; of samples of one draw, its share
         ("completion_tokens", pa.int32()),
         ("attempts", pa.int16()),
         ("status", pa.string()),  # "ok" | "refused" | "unparsed" | "no_activation"

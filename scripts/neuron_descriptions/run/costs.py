@@ -10,18 +10,14 @@ from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.models import HubModel
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.plans import Plan, Stage, short
+from neuron_descriptions.run.precision import precision
 from neuron_descriptions.run.reckoning import (
-    COMPRESSED,
     DESCRIPTION,
     DOCUMENT,
-    KEPT_ROW,
     PACKAGE,
     PAGE,
     PLOT,
-    PROBED,
     PROMPT,
-    PROMPTED_TOKENS,
-    RACE,
     REPORT,
     REPORTED,
     ROW,
@@ -41,6 +37,8 @@ from neuron_descriptions.run.stages import (
     natural_stages,
     output_side_stages,
     panel_stages,
+    read_by,
+    score_stages,
     scorer_stages,
     training_stages,
 )
@@ -65,29 +63,21 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     answer = (d.max_tokens or 2 * DESCRIPTION) / 2
     remote = isinstance(d.explainer, Endpoint)
     prices = d.explainer.prices if isinstance(d.explainer, Endpoint) else None
-    cost = (prompt * prices.prompt + answer * prices.completion) / 1e6 if prices else 0.0
-    asked = candidates / r.chunks * (prompt + answer * p.generated_token_cost)
+    # Samples of a draw share their prompt, unless an endpoint gives one answer to a request.
+    several = not isinstance(d.explainer, Endpoint) or getattr(d.explainer, "several", False)
+    read, generated = prompt * candidates / (d.samples if several else 1), answer * candidates
+    cost = (read * prices.prompt + generated * prices.completion) / 1e6 if prices else 0.0
+    asked = (read + generated * p.generated_token_cost) / r.chunks
     local = None if remote or not d.candidates or d.explainer is None else d.explainer.model
     explain = p.start_seconds + candidates / r.chunks / p.answers if local is None else r.model_job(local, asked)
     devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
-    # Score: every candidate and null on valid, of racing candidates a part of that; the chosen candidate and
-    # the nulls on test. What the sequences of a description share is read once.
     s = config.scores
     scored = s.top + s.middle + s.random
-    per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
-    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
-    before = DESCRIPTION + (r.seq_len - r.text) * (s.simulator.kind == "finetuned")
-    row = r.text * per_token + before / scored
+    row = read_by(r, s.simulator, scored)[2]
     written = (d.candidates + d.token_candidates + d.concept_candidates) * (
         1 + len(d.rivals)
     )  # of rivals that write as many
-    simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
-    simulated = r.signs * simulated_of_each * scored * row
-    probed = PROBED * (s.probe != "off")
-    simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
-    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
-    predictions = r.signs * simulated_of_each * scored * (4 * r.text + KEPT_ROW)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
@@ -120,20 +110,15 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *concept_stages(r),
         *output_side_stages(r),
         Stage("describe", r.chunks, explain, r.megabytes(local, r.chunk_data), devices,
-              read=candidates * prompt, generated=candidates * answer,
-              kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
-              endpoint=candidates * cost, in_turn=remote),
+              read=read, generated=generated, kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
+              endpoint=cost, in_turn=remote),
         *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
                  r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
         Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
-        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
-              int(probed > 0), read=probed * row),
-        Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
-              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
-              kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
-        *natural_stages(r, per_token, before),
+        *score_stages(r, written),
+        *natural_stages(r),
         *scorer_stages(r),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
               kept=details),
@@ -148,15 +133,18 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     ]  # fmt: skip
     assumptions = _assumptions(config, prompt, answer, row, r.text, cores)
     ceilings = p.ceilings.model_dump() | ({"gpu_hours": None} if cores else {})
-    return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, "GPU" if cores is None else "processor")
+    device = "GPU" if cores is None else "processor"
+    return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, device, precision(config, stages, device))
 
 
 def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
     p = config.plan
     device = f"{cores} cores, no GPU, sustain" if cores else "a GPU sustains"
     key = "core_teraflops" if cores else "teraflops"
-    explainer = config.descriptions.explainer
+    explainer, samples = config.descriptions.explainer, config.descriptions.samples
+    shared = f" (of {samples} samples together)" if samples > 1 else ""
     used = {config.subject.model, config.scores.simulator.model} | ({explainer.model} if explainer else set())
+    used |= {config.scores.screen.simulator.model} if config.scores.screen else set()
     sizes = [
         f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))
@@ -165,7 +153,8 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
         f"{device} {p.teraflops:g} TFLOP/s (plan.{key}); a token costs 2 operations per parameter",
         f"parameters (plan.parameters): {', '.join(sizes)}",
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
-        f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second attempts",
+        f"tokens: a prompt {prompt:,.0f}{shared}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second"
+        " attempts",
         f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",

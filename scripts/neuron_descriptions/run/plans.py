@@ -32,6 +32,7 @@ class Stage:
     temporary: float = 0  # bytes, deleted when used
     endpoint: float = 0  # dollars
     in_turn: bool = False  # one job after another, however many GPUs there are
+    parts: tuple[tuple[str, float], ...] = ()  # what it reads for: name, share
 
     def gpu_hours(self) -> float:
         """Of all jobs."""
@@ -48,6 +49,7 @@ class Plan:
     assumptions: list[str]
     ceilings: dict[str, float | None] = field(default_factory=dict)
     device: str = "GPU"  # or "processor"
+    precision: list[str] = field(default_factory=list)
 
     def totals(self, jobs: Mapping[str, int] | None = None) -> dict[str, float]:
         """GPU hours, dollars and bytes of the whole run, or of so many jobs of each rule."""
@@ -83,14 +85,19 @@ class Plan:
             "stage", "jobs", "min/job", f"{self.device} hours", "tokens read", "generated", "GB fetched", "GB kept",
             "GB temp.", "dollars",
         )  # fmt: skip
-        rows = [
-            (
-                s.rule, f"{s.jobs:,}", f"{s.seconds / 60:,.1f}", short(s.gpu_hours()), short(s.read),
-                short(s.generated), short(s.fetched / 1e9), short(s.kept / 1e9), short(s.temporary / 1e9),
-                short(s.endpoint + s.gpu_hours() * self.gpu_hour),
-            )
-            for s in self.stages
-        ]  # fmt: skip
+        rows: list[tuple[str, ...]] = []
+        for s in self.stages:
+            dollars = s.endpoint + s.gpu_hours() * self.gpu_hour
+            rows.append(
+                (
+                    s.rule, f"{s.jobs:,}", f"{s.seconds / 60:,.1f}", short(s.gpu_hours()), short(s.read),
+                    short(s.generated), short(s.fetched / 1e9), short(s.kept / 1e9), short(s.temporary / 1e9),
+                    short(dollars),
+                )
+            )  # fmt: skip
+            for name, share in s.parts:
+                hours, read, paid = (short(share * value) for value in (s.gpu_hours(), s.read, dollars))
+                rows.append((f"  {name}", "", "", hours, read, "", "", "", "", paid))
         sums = [sum(getattr(s, name) for s in self.stages) for name in ("jobs", "read", "generated", "fetched", "kept")]
         totals = self.totals()
         temporary = totals["gigabytes"] - sums[4] / 1e9
@@ -119,6 +126,7 @@ class Plan:
                 *table,
                 "",
                 f"From start to end, without waiting for a queue: {paths}{' GPUs' * (self.device == 'GPU')}.",
+                *(["Precision:", *(f"  {line}" for line in self.precision)] if self.precision else []),
                 *(["Job sizes:", *sizes] if sizes else []),
                 "Assumptions (config: plan):",
                 *(f"  {line}" for line in self.assumptions),

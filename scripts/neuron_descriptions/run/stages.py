@@ -7,10 +7,12 @@ from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.scorers import Detection
+from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
+    COMPRESSED,
     CORPUS_ROW,
     DESCRIPTION,
     DOCUMENT,
@@ -21,7 +23,10 @@ from neuron_descriptions.run.reckoning import (
     LORA,
     PACKAGE,
     PANELS,
+    PROBED,
     PROMPT,
+    PROMPTED_TOKENS,
+    RACE,
     ROW,
     SEARCH_SECONDS,
     TABLE,
@@ -187,12 +192,55 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
     return sorted(found, key=lambda stage: (stage.memory_mb, stage.seconds))
 
 
-def natural_stages(r: Reckoning, per_token: float, before: float) -> list[Stage]:
-    """Chosen descriptions on the panel; per_token, before: what a simulator reads for each token, and once before the
-    sequences of a description."""
+def read_by(r: Reckoning, simulator: Simulator, sequences: int) -> tuple[float, float, float]:
+    """Tokens that a simulator reads: for each token of a text; once before the sequences of a description; of one of so
+    many sequences, all in. What the sequences of a description share is read once."""
+    per_token = PROMPTED_TOKENS if simulator.kind == "prompted" else 1
+    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
+    before = DESCRIPTION + (r.seq_len - r.text) * (simulator.kind == "finetuned")
+    return per_token, before, r.text * per_token + before / sequences
+
+
+def score_stages(r: Reckoning, written: int) -> list[Stage]:
+    """Every candidate and null on valid, of racing candidates a part of that; the chosen candidate and the nulls on
+    test. written: candidates of a neuron and sign. Where a small simulator screens, it reads all candidates, the large
+    one those that are left."""
+    s, scored = r.config.scores, r.config.scores.top + r.config.scores.middle + r.config.scores.random
+    row = read_by(r, s.simulator, scored)[2]
+    left = min(written, s.screen.keep) if s.screen else written
+    racing = left * (RACE if s.race_from and left >= s.race_from else 1)
+    each = racing + 1 + 2 * s.nulls
+    read, probed = r.signs * each * scored * row, PROBED * (s.probe != "off")
+    simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
+    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
+    predictions = r.signs * scored * (4 * r.text + KEPT_ROW)  # of each description
+    found = [
+        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
+              int(probed > 0), read=probed * row),
+    ]  # fmt: skip
+    if s.screen:
+        model = s.screen.simulator.model
+        screened = r.signs * written * scored * read_by(r, s.screen.simulator, scored)[2]
+        found.append(
+            Stage("screen", r.chunks, r.model_job(model, screened / r.chunks), r.megabytes(model, r.chunk_data), 1,
+                  read=screened, kept=r.signs * written * (ROW / 4) + written * predictions + TABLE * r.chunks)
+        )  # fmt: skip
+    shares = (("candidates, to choose", racing), ("the chosen, to report", 1), ("nulls", 2 * s.nulls))
+    found.append(
+        Stage("score", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
+              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=read,
+              kept=rated * ROW / 2 + simulations + each * predictions + 2 * TABLE * r.chunks,
+              parts=tuple((name, count / each) for name, count in shares if count))
+    )  # fmt: skip
+    return found
+
+
+def natural_stages(r: Reckoning) -> list[Stage]:
+    """Chosen descriptions on the panel."""
     config, s = r.config, r.config.scores
     if config.panel is None or s.natural is None:
         return []
+    per_token, before, _ = read_by(r, s.simulator, 1)
     length = config.panel.seq_len or r.seq_len
     sequences = min(s.natural.certain + s.natural.sequences, -(-config.panel.tokens // length))
     read = r.signs * (sequences * length * per_token + before)

@@ -1,6 +1,6 @@
 """Scores of a chunk: simulate the candidates and the nulls on valid, the chosen one and the nulls on test, compare."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -31,7 +31,7 @@ from neuron_descriptions.scores.formulas import (
 )
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import Bootstrap, Sample
-from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
+from neuron_descriptions.scores.tables import SCORES, SCREENED, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
 
@@ -54,8 +54,9 @@ class Evidence:
     """Exemplars of some neurons of a layer, joined with their corpus rows, and their statistics."""
 
     def __init__(self, exemplars: list[str], statistics: list[str], corpus: Tables, neurons: list[int]):
+        """corpus: of the splits that are asked for."""
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
-        rows = read_tables(exemplars, EXEMPLARS, only).to_pylist()
+        rows = read_tables(exemplars, EXEMPLARS, [*only, ("split", "in", [*corpus])]).to_pylist()
         texts = {
             split: read_texts(path, {r["seq_id"] for r in rows if r["split"] == split})
             for split, path in corpus.items()
@@ -134,13 +135,18 @@ class Scorer:
         self.settings, self.sizes, self.seed = settings, sizes, seed
         self.kept = kept or NoPredictions()
 
-    def score(self, layer: int, neuron: int, sign: str, candidates: list[dict]) -> tuple[list[dict], list[dict]]:
-        """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS."""
+    def score(
+        self, layer: int, neuron: int, sign: str, candidates: list[dict], screened: Iterable[dict] = ()
+    ) -> tuple[list[dict], list[dict]]:
+        """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS; screened: of SCREENED."""
         who = {"layer": layer, "neuron": neuron, "sign": sign}
         counts = {kind: self.settings[kind] for kind in KINDS}
         sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
         every = self.settings.get("every", False)
-        described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
+        out = {row["candidate"]: row for row in screened if not row["kept"]}
+        described = {
+            c["candidate"]: c["description"] for c in candidates if c["status"] == "ok" and c["candidate"] not in out
+        }
         texts = list(dict.fromkeys(described.values()))
         race_from = self.settings["race_from"]
         race = race_from is not None and len(texts) >= race_from and not every
@@ -173,6 +179,9 @@ class Scorer:
         expected = {s: [baseline.predict(q.text.evidence) for q in sequences[s]] for s in ("valid", "test")}
         record("token_baseline", -2, None, "valid", expected["valid"], "baseline")
         record("token_baseline", -2, None, "test", expected["test"], "baseline", fit=fit(expected["valid"]))
+        for number, found_out in out.items():
+            row = dict.fromkeys(SCORES.names) | who | {"candidate": number, "kind": "candidate", "split": "valid"}
+            rows.append(row | {name: found_out[name] for name in ("description", "simulator")} | {"chosen": False})
         if not described:
             return rows, []
         nulls = self.nulls.draw(layer, neuron, sign)
@@ -288,14 +297,20 @@ def score_chunk(
     """Score a chunk's descriptions and write its two tables.
 
     corpus: split -> its table, or those of the parts; tables: exemplars and statistics (lists of files that hold the
-    neurons), descriptions; nulls: pool (or nothing) and file; models: folders of subject and simulator, and the
-    simulator's prompt, if it has one; settings: the config's `scores`, the rest of it; outputs: scores and simulations;
-    kept: `path` of predictions that outlive the job, and `made_by`, what they depend on beyond models and simulator.
+    neurons), descriptions, and screened, where they were; nulls: pool (or nothing) and file; models: folders of subject
+    and simulator, and the simulator's prompt, if it has one; settings: the config's `scores`, the rest of it; outputs:
+    scores and simulations; kept: `path` of predictions that outlive the job, and `made_by`, what they depend on beyond
+    models and simulator.
     """
     others = Nulls(nulls["pool"] or None, nulls["file"], settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}
-    for row in read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
-        candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
+    screened: dict[tuple[int, str], list[dict]] = {}
+    read = [(candidates, tables["descriptions"], DESCRIPTIONS)]
+    if tables.get("screened"):
+        read.append((screened, tables["screened"], SCREENED))
+    for found_rows, path, schema in read:
+        for row in read_table(path, schema, [("neuron", "in", neurons)]).to_pylist():
+            found_rows.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
     predictions = kept_predictions(kept, simulator, models["subject"], models["simulator"], models["prompt"])
@@ -303,7 +318,7 @@ def score_chunk(
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):
-        found = scorer.score(layer, neuron, sign, candidates[neuron, sign])
+        found = scorer.score(layer, neuron, sign, candidates[neuron, sign], screened.get((neuron, sign), ()))
         score_rows += found[0]
         simulation_rows += found[1]
     logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)

@@ -36,6 +36,20 @@ SCORES = pa.schema(
     ]
 )
 
+# Where a smaller simulator sorts candidates out: how they match the valid sequences by it. In SCORES, those that it did
+# not keep have its name and no numbers.
+SCREENED = pa.schema(
+    [
+        *CANDIDATE,
+        ("description", pa.string()),
+        ("simulator", pa.string()),
+        ("correlation", pa.float64()),  # null where it is undefined
+        ("n_sequences", pa.int32()),
+        ("n_tokens", pa.int32()),
+        ("kept", pa.bool_()),  # for the large simulator
+    ]
+)
+
 SIMULATIONS = pa.schema(
     [
         *CANDIDATE,

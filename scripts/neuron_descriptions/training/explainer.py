@@ -21,7 +21,7 @@ from neuron_descriptions.common.storage import read_tables, whole
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.training import ExplainerTraining
-from neuron_descriptions.descriptions.asking import prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import MARKER, ExplainerTemplate, read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.models.adapters import adapter_sha256
@@ -109,10 +109,9 @@ def read_lessons(
             name: [path for path in inputs[name] if Path(path).parent.name == f"layer-{layer}"]
             for name in ("exemplars", "statistics")
         }
-        candidates = prepare(
-            sorted({neuron for _, neuron, _ in here}), layer, inputs["corpus"], tables["exemplars"],
-            tables["statistics"], subject, template, settings | {"concept_candidates": 0}, seed,
-        )  # fmt: skip
+        neurons = sorted({neuron for _, neuron, _ in here})
+        files = EvidenceFiles(inputs["corpus"], tables["exemplars"], tables["statistics"])
+        candidates = prepare(neurons, layer, files, subject, template, settings | {"concept_candidates": 0}, seed)
         for place, group in groupby(candidates, key=lambda c: (c.layer, c.neuron, c.sign)):
             if place not in here:
                 continue

@@ -18,7 +18,8 @@ import torch
 
 from neuron_descriptions.clients.base import Prompt, Request
 from neuron_descriptions.corpus.reading import Text
-from neuron_descriptions.descriptions.prompts import ExplainerTemplate, Highlights, excerpts, read_template
+from neuron_descriptions.descriptions.excerpts import Highlights, excerpts
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_template
 from neuron_descriptions.run.memory import Keep
 
 ROOT = Path(__file__).parents[3]

@@ -17,8 +17,9 @@ from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.descriptions.asking import descriptions_table, prepare
+from neuron_descriptions.descriptions.candidates import descriptions_table
 from neuron_descriptions.descriptions.concepts import find_concepts
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
@@ -96,10 +97,8 @@ def run(smollm2, tmp_path_factory) -> Path:
             neurons, layer, {s: paths[s] for s in ("train", "valid")}, paths["exemplars"],
             {"subject": smollm2, "rules": rules}, {}, paths["concepts"][0],
         )  # fmt: skip
-        candidates = prepare(
-            neurons, layer, paths["train"], paths["exemplars"], paths["statistics"], tokenizer, template,
-            DESCRIBING["settings"], 0, paths["concepts"],
-        )  # fmt: skip
+        shown = EvidenceFiles(paths["train"], paths["exemplars"], paths["statistics"], paths["concepts"])
+        candidates = prepare(neurons, layer, shown, tokenizer, template, DESCRIBING["settings"], 0)
         for candidate in candidates:
             if candidate.prompt:
                 candidate.description, candidate.status = "the word peace", "ok"

@@ -23,7 +23,8 @@ from neuron_descriptions.clients.journal import Journal, Ledger, OverBudget
 from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.explainers import Limits
-from neuron_descriptions.descriptions.asking import Candidate, Tally, ask
+from neuron_descriptions.descriptions.asking import Tally, ask
+from neuron_descriptions.descriptions.candidates import Candidate
 
 KEY = "sk-very-secret-0123456789"
 CLIENTS = {"openai": (OpenaiClient, "/v1"), "anthropic": (AnthropicClient, "")}
@@ -619,3 +620,56 @@ def test_malformed_key_is_said_at_once_and_not_shown(kind, value, monkeypatch):
     with endpoint(echo) as server, pytest.raises(ValueError, match="TEST_KEY is no key") as error:
         client(kind, server)
     assert value not in str(error.value)
+
+
+# --- several samples of one prompt -------------------------------------------------------------------
+
+
+def samples(n, text="q"):
+    return [Request(request(text).prompt, seed, 0, seed, n) for seed in range(n)]
+
+
+def several(number, body):
+    """As many choices as are asked for, of different lengths."""
+    texts = [f"[DESCRIPTION]: {'a' * (i + 1)}" for i in range(body.get("n", 1))]
+    choices = [{"index": i, "finish_reason": "stop", "message": {"content": t}} for i, t in enumerate(texts)]
+    usage = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": COMPLETION_TOKENS * len(texts)}
+    return Reply(raw=json.dumps({"choices": choices, "usage": usage}).encode())
+
+
+def test_samples_of_a_prompt_are_one_request_that_the_journal_pays_once(tmp_path):
+    with endpoint(several) as server:
+        asked, ledger = samples(4), Ledger(str(tmp_path / "spending.sqlite"), "a", None)
+        found, fresh = journaled(tmp_path, client("openai", server, PRICES, ledger), asked)
+        assert (len(server.seen), server.seen[0][1]["n"], fresh) == (1, 4, 4)
+        assert [a.text for a in found] == [f"[DESCRIPTION]: {'a' * n}" for n in (1, 2, 3, 4)]
+        assert sum(a.prompt_tokens for a in found) == PROMPT_TOKENS
+        assert sum(a.completion_tokens for a in found) == 4 * COMPLETION_TOKENS
+        assert min(a.prompt_tokens for a in found) > 0
+        assert ledger.spent() == pytest.approx((PROMPT_TOKENS * 10 + 4 * COMPLETION_TOKENS * 100) / 1e6)
+        assert journaled(tmp_path, client("openai", server, PRICES, ledger), asked) == (found, 0)
+        assert len(server.seen) == 1
+        ledger.close()
+
+
+def test_an_endpoint_that_gives_fewer_answers_is_asked_for_the_rest():
+    with endpoint(lambda number, body: several(number, body | {"n": min(2, body.get("n", 1))})) as server:
+        found = answers(client("openai", server), samples(5))
+        assert [body.get("n") for _, body in server.seen] == [5, 3, None]
+    assert all(answer.text for answer in found) and len(found) == 5
+
+
+def test_samples_are_asked_for_one_by_one_where_the_interface_or_the_section_says_so(kind):
+    with endpoint(echo) as server:
+        asked = CLIENTS[kind][0](
+            explainer(kind, server, several=False), "TEST_KEY", Limits(timeout=5.0).model_dump(), None, 0.7, 20
+        )
+        found = answers(asked, samples(3))
+        assert not any("n" in body for _, body in server.seen) and len(server.seen) == 3
+    assert [a.prompt_tokens for a in found] == [PROMPT_TOKENS] * 3  # each has paid for it
+
+
+def test_an_endpoint_that_refuses_several_is_told_apart():
+    said = r"n must be 1.*descriptions\.explainer\.several: false"
+    with endpoint(lambda number, body: Reply("n must be 1", 400)) as server, pytest.raises(ValueError, match=said):
+        answers(client("openai", server), samples(2))

@@ -120,7 +120,7 @@ def test_answers_do_not_depend_on_other_groups(client, prompts):
 
 
 def test_batches_are_sorted_by_length_and_bounded(client):
-    ids = [([], [5] * n) for n in (3, 3, 9, 2, 30, 1, 1)]
+    ids = [([], [i] * n) for i, n in enumerate((3, 3, 9, 2, 30, 1, 1))]
     batches = list(client(batch_tokens=20)._batches(ids))
     assert batches == [[4], [2, 0], [1, 3, 5, 6]]
     with_shared = [([7] * 4, rest) for _, rest in ids]
@@ -174,6 +174,48 @@ def test_what_prompts_share_is_computed_once_and_changes_no_answer(client, token
 def test_batches_by_tokens_change_no_answer(client, tokenizer):
     whole = client(0, 8, tokenizer=tokenizer).answers(questions(1))
     assert client(0, 8, tokenizer=tokenizer, batch_tokens=300).answers(questions(1)) == whole
+
+
+def test_rows_of_one_prompt_stand_together_and_no_batch_mixes_what_is_shared(client):
+    ids = [([], [1] * 4), ([], [2] * 4), ([], [1] * 4), ([], [3] * 5), ([], [2] * 4), ([], [1] * 4)]
+    assert list(client(batch_tokens=20)._batches(ids)) == [[3, 0, 2, 5], [1, 4]]
+    assert list(client(batch_tokens=15)._batches(ids)) == [[3], [0, 2, 5], [1, 4]]
+    assert list(client(batch_tokens=10)._batches(ids)) == [[3], [0, 2], [5], [1, 4]]
+    shared = [([7] * (i % 2), rest) for i, (_, rest) in enumerate(ids)]
+    for batch in client(batch_tokens=99)._batches(shared):
+        assert len({tuple(shared[i][0]) for i in batch}) == 1
+
+
+def samples(shared, n=3):
+    """n samples of each of two prompts of different lengths, and another prompt's single one."""
+    return [
+        Request(Prompt([SYSTEM, {"role": "user", "content": text}], "Well,", shared), 10 * i + s, 0, s, of)
+        for i, (text, of) in enumerate(((TEXTS[0], n), (TEXTS[3] + " writing to you", n), (TEXTS[2], 1)))
+        for s in range(of)
+    ]
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_samples_of_a_prompt_differ_and_it_is_read_once(client, tokenizer, model, monkeypatch, shared):
+    asked = samples(shared)
+    alone = [a for r in asked for a in client(1.0, 6, tokenizer=tokenizer).answers([r])]
+    sizes = []
+    forward = type(model.base_model).forward
+    monkeypatch.setattr(
+        type(model.base_model),
+        "forward",
+        lambda self, *args, **kwargs: sizes.append(kwargs["input_ids"].numel()) or forward(self, *args, **kwargs),
+    )
+    together = client(1.0, 6, tokenizer=tokenizer).answers(asked)
+    # Each seed's draw is its own, whatever is read together with it.
+    assert [a.text for a in together] == [a.text for a in alone]
+    assert len({a.text for a in together[:3]}) > 1 and len({a.text for a in together[3:6]}) > 1
+    whole = [sum(map(len, TokenIds(tokenizer).prompt(r.prompt))) for r in asked]
+    assert sum(a.prompt_tokens for a in together) == whole[0] + whole[3] + whole[6]
+    longest = max(len(TokenIds(tokenizer).prompt(r.prompt)[1]) for r in asked)
+    head = len(TokenIds(tokenizer).prompt(asked[0].prompt)[0])
+    assert sum(sizes) == head + 3 * (longest - 1) + 7 * 6  # three prompts, then six steps of seven rows
+    assert client(1.0, 6, tokenizer=tokenizer, batch_tokens=2 * max(whole)).answers(asked) == together
 
 
 def test_a_request_s_group_and_settings_decide(client):

@@ -6,7 +6,8 @@ import pytest
 from neuron_descriptions.clients.base import Answer, cost
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.descriptions.accounting import write_accounts
-from neuron_descriptions.descriptions.asking import Candidate, Tally
+from neuron_descriptions.descriptions.asking import Tally
+from neuron_descriptions.descriptions.candidates import Candidate
 from neuron_descriptions.descriptions.tables import ACCOUNTING, ACCOUNTS
 
 PRICES = {"prompt": 0.5, "completion": 2.0}

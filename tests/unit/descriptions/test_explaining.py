@@ -12,22 +12,18 @@ from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.concepts.vocabulary import is_debris
 from neuron_descriptions.concepts.wording import NO_PATTERN
+from neuron_descriptions.config.base import tracked
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
-from neuron_descriptions.descriptions.asking import (
-    Candidate,
-    Tally,
-    ask,
-    describe,
-    descriptions_table,
-    draw_evidence,
-    prepare,
-)
+from neuron_descriptions.descriptions.asking import Part, Tally, ask, describe
+from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, draw_evidence, prepare
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate
 from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS, FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.panel.tables import NEURON_TYPES
 
 BEGUN = "[DESCRIPTION]:"
 
@@ -313,9 +309,16 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
     write_table(pa.Table.from_pylist(rows, schema=FOUND_CONCEPTS), found)
 
     def prepared(
-        neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, n_concepts=0, **few_shot
-    ):
-        settings = {"candidates": n_candidates, "pool": POOL, "evidence_min": 3, "evidence_max": most}
+        neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, n_concepts=0, samples=1,
+        **few_shot,
+    ):  # fmt: skip
+        settings = {
+            "candidates": n_candidates,
+            "samples": samples,
+            "pool": POOL,
+            "evidence_min": 3,
+            "evidence_max": most,
+        }
         settings |= {
             "min_highlights": 3,
             "near_misses": 1.0,
@@ -323,8 +326,8 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
             "token_candidates": n_tokens,
             "concept_candidates": n_concepts,
         }
-        files = corpus["train"], [tables[0]], [tables[1]]
-        return prepare(neurons, 1, *files, tokenizer, template, settings, seed, concepts=[found])
+        files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], [found])
+        return prepare(neurons, 1, files, tokenizer, template, settings, seed)
 
     return prepared
 
@@ -349,9 +352,9 @@ def test_without_an_explainer_no_client_is_opened(tables, corpus, smollm2, tmp_p
     output, accounting = str(tmp_path / "found.parquet"), str(tmp_path / "accounting.parquet")
     inputs = {"corpus": corpus["train"], "exemplars": [tables[0]], "statistics": [tables[1]], "subject": smollm2}
     describe(
-        NEURONS, 1, "chunk-0", inputs | {"prompt": str(ROOT / settings.prompt)}, None,
-        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "", 0, 1,
-        output, accounting,
+        Part(1, "chunk-0", NEURONS, 0), inputs | {"prompt": str(ROOT / settings.prompt)}, None,
+        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "",
+        {"descriptions": output, "accounting": accounting},
     )  # fmt: skip
     rows = read_table(output, DESCRIPTIONS).to_pylist()
     assert len(rows) == len(NEURONS) * 2 * 2
@@ -428,9 +431,79 @@ def test_negative_sign_is_highlighted_where_it_is_most_negative(prepared, tables
             assert [m.strip() for m in marked] == expected
 
 
+def test_types_have_prompts_of_their_own(tables, corpus, tokenizer, tmp_path, prepared):
+    """Exemplars that are drawn stay the same; what is shown beside them is the neuron's own."""
+    types = str(tmp_path / "types.parquet")
+    rows = [{"layer": 1, "neuron": n, "sign": sign, "type": kind} for n, kind in ((5, "token"), (699, "context"))
+            for sign in SIGNS]  # fmt: skip
+    write_table(pa.Table.from_pylist(rows, schema=NEURON_TYPES), types)
+    listing = "{% for c in contributions %}{{ c.token }}¦{% endfor %}‖{% for s in silent %}{{ s }}¦{% endfor %}"
+    by_type = {"token": ExplainerTemplate("T", listing)}
+    raw = {"candidates": 3, "pool": POOL, "evidence_min": 3, "evidence_max": 5, "few_shot": FEW_SHOT}
+    settings = Descriptions.model_validate({"explainer": {"model": "m"}, **raw}).model_dump()
+    files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], None, types)
+    found = prepare(NEURONS, 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
+    usual = {c.identity(): c for c in prepared()}
+    for c in found:
+        assert c.ranks == usual[c.identity()].ranks
+        if c.neuron == 699:
+            assert c.prompt == usual[c.identity()].prompt
+        elif c.prompt:
+            assert c.prompt.messages[0]["content"] == "T"
+            tokens, silent = c.prompt.messages[1]["content"].split("‖")
+            assert tokens and all(excerpt.count("{{") == 1 for excerpt in silent.split("¦")[:-1])
+    assert found == prepare(NEURONS, 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
+    alone = prepare([5], 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
+    assert alone == [c for c in found if c.neuron == 5]
+
+
 def test_more_candidates_keep_the_first_ones(prepared):
     few, many = prepared(n_candidates=2), {c.identity(): c for c in prepared(n_candidates=5)}
     assert all(many[c.identity()] == c for c in few)
+
+
+def test_samples_share_their_draw_s_evidence_and_prompt(prepared):
+    """Draw 0 is candidate 0's of a run without samples, and so on; what asks nobody stays as it is."""
+    plain = {c.identity(): c for c in prepared(n_candidates=2, n_tokens=1)}
+    sampled = prepared(n_candidates=6, samples=3, n_tokens=1)
+    for c in sampled:
+        named = c.candidate == 6
+        draw = plain[c.layer, c.neuron, c.sign, 2 if named else c.candidate // 3]
+        assert (c.ranks, c.prompt, c.description) == (draw.ranks, draw.prompt, draw.description)
+    spoken = [c for c in sampled if c.prompt]
+    assert len(spoken) == 3 * 6
+    requests = []
+
+    def answering(asked, done):
+        requests.extend(asked)
+        done({i: Answer(GOOD, 6, 1, True) for i in range(len(asked))}, True)
+
+    ask(sampled, answering, BEGUN, 0, 1, Tally())
+    assert [(r.place, r.same) for r in requests] == [(0, 3), (1, 3), (2, 3)] * 6
+    assert len({r.seed for r in requests}) == 18
+    assert [r.share(100) for r in requests[:3]] == [33, 33, 34]
+
+
+def test_draws_and_samples_make_candidates():
+    explainer = {"model": "m"}
+    for raw, expected in (
+        ({"draws": 2, "samples": 4}, (8, 4)),
+        ({"draws": 3}, (3, 1)),
+        ({"candidates": 8, "samples": 4}, (8, 4)),
+        ({}, (5, 1)),
+    ):
+        found = Descriptions.model_validate({"explainer": explainer, **raw})
+        assert (found.candidates, found.samples) == expected
+    plain, drawn = (Descriptions(explainer=explainer, **raw) for raw in ({"candidates": 3}, {"draws": 3}))
+    assert tracked(plain, exclude=["draws"]) == tracked(drawn, exclude=["draws"])
+    for raw, said in (
+        ({"draws": 2, "samples": 4, "candidates": 5}, "2 x 4, but candidates is 5; leave candidates out"),
+        ({"candidates": 5, "samples": 2}, r"candidates is 5, no multiple of samples \(2\)"),
+        ({"samples": 2}, r"candidates is 5, no multiple of samples \(2\)"),
+        ({"draws": 2, "explainer": None, "token_candidates": 1}, "there is no explainer to write them"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Descriptions.model_validate({"explainer": explainer, **raw})
 
 
 def test_token_candidates_name_the_peaks_and_ask_nobody(prepared, tables, tokenizer):

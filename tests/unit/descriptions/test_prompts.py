@@ -11,16 +11,8 @@ from conftest import ROOT
 from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.corpus.reading import read_texts
-from neuron_descriptions.descriptions.prompts import (
-    Excerpt,
-    ExplainerTemplate,
-    Highlights,
-    excerpts,
-    highlight,
-    n_places,
-    read_explainer_template,
-    read_template,
-)
+from neuron_descriptions.descriptions.excerpts import Excerpt, Highlights, excerpts, highlight, n_places
+from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_explainer_template, read_template
 from neuron_descriptions.models.conversations import plain_ids, template_segments
 from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.simulators.simulating import SimulatorTemplate
@@ -394,7 +386,7 @@ def test_every_family_renders_with_its_examples_at_every_place(tokenizer, path, 
     text = "\n".join(m["content"] for m in messages)
     answers = [example.answer.strip() for example in template.examples]
     assert all((answer in text) == (place != "none") for answer in answers)
-    assert "Excerpt 1:" in messages[-1]["content"] and "Excerpt 2:" in messages[-1]["content"]
+    assert all(re.search(rf"^(Excerpt {n}:|{n}\. )", messages[-1]["content"], re.MULTILINE) for n in (1, 2))
     assert "tax" in messages[-1]["content"] and "tax" not in messages[0]["content"]
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModel
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.features import Features
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.descriptions.asking import prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
 from neuron_descriptions.harvest.forward import harvest
@@ -143,13 +143,13 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     from types import SimpleNamespace
 
     settings = {"few_shot": {"order": "fixed", "place": "none", "count": 0}, "pool": K, "candidates": 1,
-                "token_candidates": 0, "concept_candidates": 0, "min_highlights": 1, "near_misses": 0,
+                "token_candidates": 0, "concept_candidates": 0, "min_highlights": 1, "samples": 1, "near_misses": 0,
                 "evidence_min": 1, "evidence_max": K}  # fmt: skip
     fires = set(pq.read_table(tables[0], filters=[("kind", "=", "top")])["neuron"].to_pylist())
     silent = [latent for latent in range(LATENTS) if latent not in fires]
     assert silent
-    found = prepare(silent, LAYER, str(folder / "corpus.parquet"), [tables[0]], [tables[1]], None,
-                    SimpleNamespace(examples=()), settings, 0)  # fmt: skip
+    found = prepare(silent, LAYER, EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]]), None,
+                    SimpleNamespace(examples=(), wanted=()), settings, 0)  # fmt: skip
     assert [(c.sign, c.status, c.prompt) for c in found] == [
         (sign, "no_activation", None) for _ in silent for sign in ("positive", "negative")
     ]

@@ -11,8 +11,9 @@ from conftest import ROOT
 from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.corpus.reading import Text
-from neuron_descriptions.descriptions.asking import _excerpts
-from neuron_descriptions.descriptions.prompts import Highlights, read_explainer_template
+from neuron_descriptions.descriptions.evidence import _excerpts
+from neuron_descriptions.descriptions.excerpts import Highlights
+from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.simulators.simulating import FinetunedFormat
 
 NAMES = ("begin_of_text", "start_header_id", "end_header_id", "eot_id")

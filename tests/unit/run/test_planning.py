@@ -6,7 +6,7 @@ import yaml
 from conftest import ROOT, changed, tiny_config
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
-from neuron_descriptions.run.plans import Plan, Stage, time_left
+from neuron_descriptions.run.plans import Plan, Stage, short, time_left
 from neuron_descriptions.run.reckoning import PROBED, shape_parameters
 from neuron_descriptions.run.selection import described_and_kept
 from neuron_descriptions.scores import probing
@@ -66,7 +66,7 @@ def test_the_recommended_run_takes_at_most_250_h100_hours_and_what_first_princip
     plan = planned(raw)
     assert plan.totals()["gpu_hours"] <= 250
     assert not plan.passed()
-    assert raw["plan"]["teraflops"] <= 0.4 * 989.4
+    assert load_config(raw).plan.teraflops <= 0.4 * 989.4
     assert sum(len(n) for n in described_and_kept(load_config(raw))[0].neurons.values()) == LAYERS * NEURONS
     signs, per_hour = 2 * LAYERS * NEURONS, 0.4 * 989e12 * 3600
     prompts = signs * 5 * (15 * (95 - PREFIX + 8) + 100 + 25 * 4)
@@ -210,6 +210,19 @@ def test_an_endpoint_costs_money_and_time_but_no_gpu():
     assert plan.critical_path(10_000) > describe.jobs * describe.seconds / 3600
 
 
+def test_samples_of_a_draw_share_their_prompt():
+    explainer = {"client": "openai", "model": "gpt", "prices": {"prompt": 2.0, "completion": 10.0}}
+    for changes in ({}, {"descriptions__explainer": explainer}):
+        raw = changed(published(), descriptions__candidates=8, **changes)
+        one, four = (stage(planned(changed(raw, descriptions__samples=n)), "describe") for n in (1, 4))
+        assert (four.read, four.generated) == (pytest.approx(one.read / 4), one.generated)
+        assert one.endpoint - four.endpoint == pytest.approx((one.read - four.read) * 2 / 1e6 * bool(changes))
+        assert four.seconds < one.seconds or changes
+    raw = changed(published(), descriptions__candidates=8, descriptions__samples=4)
+    for alone in ({"several": False}, {"client": "anthropic"}):
+        assert stage(planned(changed(raw, descriptions__explainer=explainer | alone)), "describe").read == one.read
+
+
 def test_a_race_saves_more_than_two_thirds_of_the_candidates_share():
     full = stage(planned(changed(published(), scores__nulls=0, scores__race_from=None)), "score")
     raced = stage(planned(changed(published(), scores__nulls=0)), "score")
@@ -284,3 +297,47 @@ def test_scorers_are_reckoned_by_what_their_judges_read():
     assert within(1.5, asked.read, signs * 2 * passages * (text + 170 / 5))
     assert asked.endpoint == pytest.approx(asked.read * 2.0 / 1e6) and asked.in_turn and not asked.gpus
     assert (local.gpus, read.gpus, read.read) == (1, 0, 0)
+
+
+def test_a_screen_has_a_row_and_leaves_the_large_simulator_what_it_keeps():
+    raw = changed(published(), scores__nulls=0, models__small={"source": "random", "base": "llama-8b-simulator"})
+    raw["plan"]["parameters"]["small"] = 0.5
+    screen = {"simulator": {"kind": "finetuned", "model": "small"}, "keep": 5}
+    full, plan = planned(raw), planned(changed(raw, scores__screen=screen))
+    small, score = stage(plan, "screen"), stage(plan, "score")
+    assert small.jobs == score.jobs and small.gpus == 1 and "  nulls" not in plan.text()
+    every = stage(full, "score").read / (50 / 3 + 1)  # of one description of each
+    assert (small.read, score.read) == (pytest.approx(50 * every), pytest.approx(6 * every))
+    assert small.gpu_hours() < 50 / 6 * score.gpu_hours() * 0.5 / 8.03 * 1.2
+    assert plan.totals()["gpu_hours"] < full.totals()["gpu_hours"]
+
+
+def test_the_rows_under_a_stage_say_what_it_reads_for():
+    plan = planned(published())
+    score = stage(plan, "score")
+    assert dict(score.parts)["nulls"] == pytest.approx(20 / (50 / 3 + 1 + 20))
+    assert sum(share for _, share in score.parts) == pytest.approx(1)
+    lines = [line.split() for line in plan.text().splitlines()]
+    nulls = next(line for line in lines if line[:1] == ["nulls"])
+    assert nulls[1:] == [short(dict(score.parts)["nulls"] * v) for v in
+                         (score.gpu_hours(), score.read, score.gpu_hours() * plan.gpu_hour)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("device", "teraflops"), [("a100", 125.0), ("h100", 395.0), ("h200", 395.0), ("gpu", 125.0)])
+def test_named_devices_bring_their_speed_and_a_stated_one_counts(device, teraflops):
+    raw = changed(published(), plan__device=device)
+    assert load_config(raw).plan.teraflops == teraflops
+    assert load_config(changed(raw, plan__teraflops=9.0)).plan.teraflops == 9.0
+
+
+def test_the_plan_says_what_precision_the_money_buys():
+    plan = planned(changed(published(), panel={"tokens": 20_000}))
+    natural = stage(plan, "score_natural")
+    dollars = natural.gpu_hours() * 2.0
+    assert plan.precision == [
+        f"a score's interval reaches about {width} to each side with {drawn} sequences drawn:"
+        f" {short(dollars * (20 + drawn) / 68)} dollars{' (this run)' * (drawn == 48)}"
+        for width, drawn in (("0.096", 24), ("0.068", 48), ("0.034", 192))
+    ]
+    assert all(line in plan.text() for line in plan.precision)
+    assert "no panel" in planned(published()).precision[0]

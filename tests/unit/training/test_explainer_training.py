@@ -12,7 +12,7 @@ from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.descriptions.answers import parse_answer
-from neuron_descriptions.descriptions.asking import prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
@@ -35,7 +35,7 @@ PROMPT = str(ROOT / "config/prompts/words.yaml")
 DESCRIBING = {
     "few_shot": {"place": "none", "count": None, "order": "fixed"}, "pool": 8, "evidence_min": 2, "evidence_max": 3,
     "candidates": 2, "token_candidates": 1,
-    "concept_candidates": 0, "min_highlights": 3, "near_misses": 1.0,
+    "concept_candidates": 0, "min_highlights": 3, "samples": 1, "near_misses": 1.0,
     "temperature": 0.5, "max_tokens": 8, "attempts": 1,
 }  # fmt: skip
 SETTINGS = {
@@ -151,6 +151,10 @@ def train(inputs, folder, **changed):
     return folder / "explainer"
 
 
+def shown_of(inputs):
+    return EvidenceFiles(inputs["corpus"], inputs["exemplars"], inputs["statistics"])
+
+
 def test_trained_explainer_says_what_scored_best(inputs, tmp_path, tokenizer):
     folder = train(inputs, tmp_path)
     assert not list((tmp_path / "checkpoints").iterdir())
@@ -160,9 +164,7 @@ def test_trained_explainer_says_what_scored_best(inputs, tmp_path, tokenizer):
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), str(merged))
     template = read_explainer_template(PROMPT, DESCRIBING["few_shot"], begins=True)
     held_out = next(n for n in range(NEURONS) if is_held_out(0, n))
-    candidate = prepare(
-        [held_out], 0, inputs["corpus"], inputs["exemplars"], inputs["statistics"], tokenizer, template, DESCRIBING, 0
-    )[0]
+    candidate = prepare([held_out], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
     said = {}
     for name, path in (("before", inputs["base"]), ("after", str(merged))):
         client = TransformersClient(load_model(path, "bfloat16", True, 1), tokenizer, 0.0, 8, template.stop)
@@ -198,17 +200,7 @@ def test_trained_explainer_says_what_a_reader_wrote(inputs, tmp_path, tokenizer)
     merged = str(tmp_path / "merged")
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), merged)
     template = read_explainer_template(prompt, DESCRIBING["few_shot"], begins=True)
-    candidate = prepare(
-        [held_out[0]],
-        0,
-        inputs["corpus"],
-        inputs["exemplars"],
-        inputs["statistics"],
-        tokenizer,
-        template,
-        DESCRIBING,
-        0,
-    )[0]
+    candidate = prepare([held_out[0]], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
     client = TransformersClient(load_model(merged, "bfloat16", True, 1), tokenizer, 0.0, 12, template.stop)
     said = []
     client.answer([Request(candidate.prompt, 0, 0)], lambda found: said.append(found[0]))

@@ -1,0 +1,221 @@
+"""What candidates are made from: exemplars drawn for each, their excerpts, and the prompt that shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from neuron_descriptions.clients.base import Prompt
+from neuron_descriptions.common.storage import read_tables
+from neuron_descriptions.common.streams import generator
+from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
+from neuron_descriptions.corpus.reading import Text, read_texts
+from neuron_descriptions.descriptions.candidates import TOKENS, Candidate
+from neuron_descriptions.descriptions.excerpts import Beside, Excerpt, Highlights, Window, excerpts
+from neuron_descriptions.descriptions.found import CONCEPTS, read_sentences
+from neuron_descriptions.descriptions.occurrences import OccurrenceReader, Occurrences
+from neuron_descriptions.descriptions.prompts import NOTHING, Example, ExplainerTemplate
+from neuron_descriptions.descriptions.tokens import Peak, peak_of
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.panel.tables import NEURON_TYPES
+
+
+def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: object) -> list[int]:
+    """Ranks of the exemplars shown in one draw, in the order shown: between `least` and `most` of the
+    first n_available, or all where there are fewer."""
+    random = generator(seed, "evidence", *what)
+    count = min(int(random.integers(least, most + 1)), n_available)
+    return random.permutation(n_available)[:count].tolist()
+
+
+def draw_examples(examples: tuple[Example, ...], few_shot: dict[str, Any], seed: int, *what: object) -> list[Example]:
+    """Solved examples of one draw's prompt, in their order; few_shot: the config's `descriptions.few_shot`."""
+    if few_shot["place"] == "none":
+        return []
+    order = list(range(len(examples)))
+    if few_shot["order"] == "permuted":
+        order = generator(seed, "examples", *what).permutation(len(examples)).tolist()
+    return [examples[i] for i in order[: few_shot["count"]]]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceFiles:
+    """The files that hold a part's neurons."""
+
+    corpus: str | list[str]
+    """Train sequences."""
+    exemplars: list[str]
+    statistics: list[str]
+    concepts: list[str] | None = None
+    """Lists that were found; needed for `concept_candidates`."""
+    types: str | None = None
+    """Types of the layer's neurons; without it, every neuron has the usual prompt."""
+    panel: tuple[str, str] | None = None
+    """The panel's text and the layer's activations on it: read where a prompt shows more than exemplars."""
+
+
+def prepare(
+    neurons: list[int],
+    layer: int,
+    files: EvidenceFiles,
+    tokenizer: Any,
+    template: ExplainerTemplate,
+    settings: dict[str, Any],
+    seed: int,
+    by_type: Mapping[str, ExplainerTemplate] | None = None,
+) -> list[Candidate]:
+    """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
+    drives has candidates without a prompt. tokenizer: the subject's; settings: of the config's `descriptions`; by_type:
+    templates of some types of neurons, instead of the usual one."""
+    chosen = _Templates(neurons, layer, files, tokenizer, template, by_type or {})
+    rows, texts, ladders = _read(neurons, files, settings["pool"])
+    sentences = read_sentences(files.concepts) if files.concepts and settings["concept_candidates"] else {}
+    found = []
+    for neuron in neurons:
+        beside = chosen.occurrences(neuron)
+        for sign in SIGNS:
+            template = chosen.of(neuron, sign)
+            direction = 1 if sign == "positive" else -1
+            shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
+            highlights = Highlights(ladders[neuron, sign], settings["min_highlights"], settings["near_misses"])
+            for number in range(settings["candidates"] + settings["token_candidates"]):
+                candidate = Candidate(layer, neuron, sign, number)
+                found.append(candidate)
+                if not shown:
+                    continue
+                named = number - settings["candidates"]  # of those that name tokens
+                draw = number // settings["samples"] if named < 0 else f"{TOKENS} {named}"
+                who = layer, neuron, sign, draw
+                if named < 0 and number % settings["samples"]:  # another sample of the draw before
+                    candidate.ranks, candidate.prompt = found[-2].ranks, found[-2].prompt
+                    continue
+                candidate.ranks = draw_evidence(
+                    len(shown), settings["evidence_min"], settings["evidence_max"], seed, *who
+                )
+                rows_shown = [shown[rank] for rank in candidate.ranks]
+                if named >= 0:
+                    candidate.name_tokens(peaks_of(tokenizer, rows_shown, texts), generator(seed, TOKENS, *who))
+                    continue
+                evidence = _excerpts(tokenizer, template, rows_shown, texts, highlights, direction)
+                more = _beside(template, beside[sign], generator(seed, "beside", *who)) if template.wanted else NOTHING
+                candidate.prompt = _prompt(template, (evidence, more), sign, settings["few_shot"], (seed, *who))
+            first = settings["candidates"] + settings["token_candidates"]
+            said = sentences.get((neuron, sign), [])
+            for number in range(settings["concept_candidates"]):
+                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS)
+                if shown:
+                    candidate.description = said[number] if number < len(said) else None
+                    candidate.status = "ok" if candidate.description else "unparsed"
+                found.append(candidate)
+    return found
+
+
+Rows = dict[tuple[int, str], list[dict[str, Any]]]  # neuron, sign -> rows of EXEMPLARS
+Ladders = dict[tuple[int, str], list[float]]  # neuron, sign -> thresholds, this sign upwards, the strictest first
+
+
+def _read(neurons: list[int], files: EvidenceFiles, pool: int) -> tuple[Rows, dict[int, Text], Ladders]:
+    """The first `pool` top train exemplars, their texts, and thresholds of highlights."""
+    filters = [("split", "=", "train"), ("kind", "=", "top"), ("rank", "<", pool), ("neuron", "in", neurons)]
+    rows: Rows = {}
+    for row in read_tables(files.exemplars, EXEMPLARS, filters).to_pylist():
+        rows.setdefault((row["neuron"], row["sign"]), []).append(row)
+    texts = read_texts(files.corpus, {row["seq_id"] for group in rows.values() for row in group})
+    train = [("split", "=", "train"), ("neuron", "in", neurons)]
+    ladders: Ladders = {}
+    for row in read_tables(files.statistics, STATISTICS, train).to_pylist():
+        for sign in SIGNS:
+            direction = 1 if sign == "positive" else -1
+            quantiles = [row[quantile_column(tail, sign)] for tail in TAILS]
+            ladders[row["neuron"], sign] = [direction * q for q in quantiles if q is not None]
+    return rows, texts, ladders
+
+
+def peaks_of(tokenizer: Any, rows: list[dict[str, Any]], texts: dict[int, Text]) -> list[Peak]:
+    """Where exemplars of one sign (rows of EXEMPLARS) are strongest, by rank."""
+    found = []
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        direction = 1 if row["sign"] == "positive" else -1
+        strings = token_strings(tokenizer, texts[row["seq_id"]].evidence)
+        found.append(peak_of(strings, direction * np.array(row["activations"])))
+    return found
+
+
+class _Templates:
+    """Which template a neuron's prompts have, and what that one shows beyond exemplars."""
+
+    def __init__(
+        self, neurons: list[int], layer: int, files: EvidenceFiles, tokenizer: Any, usual: ExplainerTemplate,
+        by_type: Mapping[str, ExplainerTemplate],
+    ):  # fmt: skip
+        self.usual, self.by_type, self.types = usual, by_type, {}
+        if by_type and files.types:
+            rows = read_tables([files.types], NEURON_TYPES, [("neuron", "in", neurons)]).to_pylist()
+            self.types = {(row["neuron"], row["sign"]): row["type"] for row in rows}
+        wanting = [n for n in neurons if any(self.of(n, sign).wanted for sign in SIGNS)]
+        self.reader = None
+        if wanting:
+            panel = (Panel(files.panel[0], [files.panel[1]]), layer) if files.panel else None
+            self.reader = OccurrenceReader(wanting, files.corpus, files.exemplars, tokenizer, panel)
+
+    def of(self, neuron: int, sign: Sign) -> ExplainerTemplate:
+        """The template of its type."""
+        return self.by_type.get(self.types.get((neuron, sign), ""), self.usual)
+
+    def occurrences(self, neuron: int) -> dict[Sign, Occurrences]:
+        """By sign, where a template wants them."""
+        wanted = self.reader is not None and any(self.of(neuron, sign).wanted for sign in SIGNS)
+        return dict(self.reader.of(neuron)) if wanted and self.reader else {}
+
+
+def _beside(template: ExplainerTemplate, occurrences: Occurrences, random: np.random.Generator) -> Beside:
+    """What a draw's prompt shows beyond exemplars."""
+    wanted = template.wanted
+    window = Window(template.context, template.scale, template.decimals)
+    return Beside(
+        occurrences.contributions() if "contributions" in wanted else (),
+        occurrences.silent(random, window) if "silent" in wanted else (),
+        occurrences.quiet(random) if "quiet" in wanted else (),
+    )
+
+
+def _prompt(
+    template: ExplainerTemplate, shown: tuple[list[Excerpt], Beside], sign: Sign, few_shot: dict[str, Any],
+    who: tuple[Any, ...],
+) -> Prompt:  # fmt: skip
+    """The prompt of a draw. few_shot: the config's `descriptions.few_shot`; who: the seed, and which draw it is."""
+    permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
+    examples = draw_examples(template.examples, few_shot, *who)
+    messages = template.messages(shown[0], sign, examples, few_shot["place"], shown[1])
+    # Permuted turns share the system prompt, permuted examples within it nothing.
+    shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
+    return Prompt(messages, template.answer, int(shared))
+
+
+def _excerpts(
+    tokenizer: Any,
+    template: ExplainerTemplate,
+    rows: list[dict],
+    texts: dict[int, Text],
+    highlights: Highlights,
+    direction: int,
+) -> list[Excerpt]:
+    """Exemplars (rows of EXEMPLARS) as the template wants them."""
+    shown = [texts[row["seq_id"]] for row in rows]
+    ids, activations = [t.evidence for t in shown], [direction * np.array(row["activations"]) for row in rows]
+    if template.form == "published":  # nothing is known of the prefix: it is never marked
+        ids = [t.input_ids for t in shown]
+        activations = [np.concatenate([np.zeros(t.prefix_len), a]) for t, a in zip(shown, activations)]
+    return excerpts(
+        tokenizer,
+        ids,
+        activations,
+        highlights,
+        template.context,
+        template.scale,
+        template.decimals,
+        template.form,
+    )
