@@ -169,17 +169,15 @@ def score_natural(
     neurons: list[int],
     layer: int,
     inputs: dict[str, str],
-    simulator: dict[str, Any],
+    simulator: Job,
     settings: Scores,
     seed: int,
-    threads: int,
     outputs: dict[str, str],
     kept: dict[str, Any],
 ) -> None:
     """Score a chunk's chosen descriptions on the panel and write two tables: NATURAL, and SHARED predictions.
 
-    inputs: scores (table of the chunk), panel and panel_test with panel_acts and panel_test_acts, folders subject and
-    simulator, and prompt, if the simulator has one; outputs: scores, shared; kept: as of `simulation.score_chunk`.
+    inputs: scores (table of the chunk), panel and panel_test with panel_acts and panel_test_acts, and the folder subject; outputs: scores, shared; kept: as of `simulation.score_chunk`.
     """
     rows = read_table(inputs["scores"], SCORES, [("neuron", "in", neurons), ("kind", "=", "candidate")]).to_pylist()
     panels = tuple(Panel(inputs[p], [inputs[f"{p}_acts"]], inputs["subject"]) for p in PANELS)
@@ -187,9 +185,7 @@ def score_natural(
     tried: dict[tuple[int, str], set[str]] = {}
     for row in rows:
         tried.setdefault((row["neuron"], row["sign"]), set()).add(row["description"])
-    prompt = inputs.get("prompt")
-    loaded = load_simulator(Job(simulator, inputs["simulator"], prompt, inputs["subject"], threads))
-    predictions = kept_predictions(kept, simulator, inputs["subject"], inputs["simulator"], prompt)
+    loaded, predictions = load_simulator(simulator), kept_predictions(kept, simulator)
     scorer = NaturalScorer(loaded, panels, settings, seed, predictions)  # type: ignore[arg-type]
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in chosen]
     found, shared = [], []
@@ -197,7 +193,7 @@ def score_natural(
         row = chosen[neuron, sign]
         who = {name: row[name] for name in ("layer", "neuron", "sign")}
         figures, predicted = scorer.score(layer, neuron, sign, row["description"])
-        about = {"description": row["description"], "simulator": simulator["model"]}
+        about = {"description": row["description"], "simulator": simulator.settings["model"]}
         found.append(who | about | {"n_tried": len(tried[neuron, sign])} | figures)
         shared.append(who | {"description": row["description"], "simulated": predicted})
     logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)

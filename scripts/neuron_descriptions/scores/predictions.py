@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.corpus.reading import Text
+from neuron_descriptions.simulators.opening import Job
 from neuron_descriptions.simulators.simulating import Simulator, Task
 
 _HEAD = struct.Struct("<16sII")  # key, bytes of values, checksum of both
@@ -90,14 +91,11 @@ class Predictions:
                 place += _HEAD.size + len(packed)
 
 
-def kept_predictions(
-    kept: dict[str, Any], simulator: dict[str, Any], subject: str, folder: str, prompt: str | None
-) -> Predictions:
-    """Predictions that outlive a job. kept: `path`, and `made_by`, what they depend on beyond the simulator's settings,
-    the folders of subject and simulator, and the simulator's prompt file, if it has one."""
-    folders = [Path(model).name for model in (subject, folder)]
-    prompted = file_digest(prompt) if prompt else None
-    return Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.items()), folders, prompted)))
+def kept_predictions(kept: dict[str, Any], simulator: Job) -> Predictions:
+    """Predictions that outlive a job. kept: `path`, and `made_by`, what they depend on beyond the simulator."""
+    folders = [Path(model).name for model in (simulator.subject_folder, simulator.folder)]
+    prompted = file_digest(simulator.prompt) if simulator.prompt else None
+    return Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.settings.items()), folders, prompted)))
 
 
 def _key(description: str, text: Text, where: Sequence[Any]) -> bytes:

@@ -72,7 +72,7 @@ def screen_chunk(
         candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
     evidence = Evidence(tables["exemplars"], tables["statistics"], {"valid": tables["valid"]}, neurons)
     loaded = load_simulator(job)
-    predictions = kept_predictions(kept, job.settings, job.subject_folder, job.folder, job.prompt)
+    predictions = kept_predictions(kept, job)
     screener = Screener(loaded, job.settings["model"], evidence, settings, predictions)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     rows: list[dict] = []

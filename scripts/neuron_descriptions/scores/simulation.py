@@ -283,26 +283,21 @@ def _columns(result: Match) -> dict[str, Any]:
 def score_chunk(
     neurons: list[int],
     layer: int,
-    corpus: Tables,
     tables: dict[str, Any],
-    nulls: dict[str, str],
-    models: dict[str, Any],
-    simulator: dict[str, Any],
+    simulator: Job,
     settings: dict[str, Any],
     seed: int,
-    threads: int,
     outputs: dict[str, str],
     kept: dict[str, Any],
 ) -> None:
     """Score a chunk's descriptions and write its two tables.
 
-    corpus: split -> its table, or those of the parts; tables: exemplars and statistics (lists of files that hold the
-    neurons), descriptions, and screened, where they were; nulls: pool (or nothing) and file; models: folders of subject
-    and simulator, and the simulator's prompt, if it has one; settings: the config's `scores`, the rest of it; outputs:
-    scores and simulations; kept: `path` of predictions that outlive the job, and `made_by`, what they depend on beyond
-    models and simulator.
+    tables: train, valid and test (the corpus, or that of the parts), exemplars and statistics (lists of files that hold
+    the neurons), descriptions, screened, where they were, nulls (file), and pool, where there is one; settings: the
+    config's `scores`, the rest of it; outputs: scores and simulations; kept: `path` of predictions that outlive the job,
+    and `made_by`, what they depend on beyond the simulator.
     """
-    others = Nulls(nulls["pool"] or None, nulls["file"], settings["nulls"], seed)
+    others = Nulls(tables.get("pool") or None, tables["nulls"], settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}
     screened: dict[tuple[int, str], list[dict]] = {}
     read = [(candidates, tables["descriptions"], DESCRIPTIONS)]
@@ -311,10 +306,12 @@ def score_chunk(
     for found_rows, path, schema in read:
         for row in read_table(path, schema, [("neuron", "in", neurons)]).to_pylist():
             found_rows.setdefault((row["neuron"], row["sign"]), []).append(row)
+    corpus = {split: tables[split] for split in SPLITS}
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
-    loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
-    predictions = kept_predictions(kept, simulator, models["subject"], models["simulator"], models["prompt"])
-    scorer = Scorer(loaded, simulator["model"], evidence, others, settings, split_sizes(corpus), seed, predictions)
+    loaded, predictions = load_simulator(simulator), kept_predictions(kept, simulator)
+    scorer = Scorer(
+        loaded, simulator.settings["model"], evidence, others, settings, split_sizes(corpus), seed, predictions
+    )
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):

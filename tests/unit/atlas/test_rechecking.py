@@ -25,6 +25,7 @@ from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.scores.simulation import score_chunk
+from neuron_descriptions.simulators.opening import Job
 from word_neurons import WORDS, tiny_base
 
 NEURONS = {0: [3, 5], 1: [7]}
@@ -104,10 +105,10 @@ def run(smollm2, tmp_path_factory) -> Path:
                 candidate.description, candidate.status = "the word peace", "ok"
         write_table(descriptions_table(candidates, "a model"), paths["descriptions"][0])
         score_chunk(
-            neurons, layer, {s: paths[s] for s in SPLITS},
-            {name: paths[name] for name in ("exemplars", "statistics")} | {"descriptions": paths["descriptions"][0]},
-            {"pool": "", "file": SCORING["nulls"]}, {"subject": base, "simulator": base, "prompt": None},
-            SCORING["simulator"], SCORING["settings"], 0, 1,
+            neurons, layer,
+            {s: paths[s] for s in (*SPLITS, "exemplars", "statistics")}
+            | {"descriptions": paths["descriptions"][0], "nulls": SCORING["nulls"]},
+            Job(SCORING["simulator"], base, None, base, 1), SCORING["settings"], 0,
             {name: paths[name][0] for name in ("scores", "simulations")},
             {"path": str(folder / f"kept-{layer}.bin"), "made_by": ""},
         )  # fmt: skip
