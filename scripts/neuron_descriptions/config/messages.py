@@ -30,6 +30,13 @@ BRACES = (
     "values that are nested in braces of --config arrive as text: put them in a YAML file and name it as a further"
     " file after --configfile"
 )
+# Keys that had another name: the place, and what it is called now.
+RENAMED = {
+    "plan.gpu_hour": "dollars_per_gpu_hour",
+    "plan.answers": "answers_per_second",
+    "plan.corpus_tokens": "corpus_tokens_per_second",
+    "plan.rows": "rows_per_second",
+}
 # A union's members in a location, such as `list[union[constrained-int,str]]`: nothing that a user wrote.
 MEMBER = re.compile(r".*\[.*\]|constrained-\w+|int|str")
 
@@ -138,6 +145,8 @@ def _place(error: ErrorDetails, config: type[BaseModel]) -> str:
 def _unknown(location: tuple[int | str, ...], config: type[BaseModel]) -> str:
     """About a key that there is not: the closest one that there is, or the section that it belongs to."""
     *sections, key = map(str, location)
+    if now := RENAMED.get(".".join(map(str, location))):
+        return f"this key is called `{now}` now; rename it"
     known = {name for section in _sections(sections, config) for name in section.model_fields}
     if close := difflib.get_close_matches(key, known, 1):
         remedy = f"did you mean `{close[0]}`? Others are in config/README.md"

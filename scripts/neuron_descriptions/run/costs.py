@@ -48,7 +48,7 @@ from neuron_descriptions.run.stages import (
 
 def on_processor(config: Config, cores: int) -> Config:
     """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
-    preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "gpu_hour": 0.0}
+    preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "dollars_per_gpu_hour": 0.0}
     return config.model_copy(update={"plan": config.plan.model_copy(update=preset)})
 
 
@@ -68,7 +68,9 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     cost = (prompt * prices.prompt + answer * prices.completion) / 1e6 if prices else 0.0
     asked = candidates / r.chunks * (prompt + answer * p.generated_token_cost)
     local = None if remote or not d.candidates or d.explainer is None else d.explainer.model
-    explain = p.start_seconds + candidates / r.chunks / p.answers if local is None else r.model_job(local, asked)
+    explain = (
+        p.start_seconds + candidates / r.chunks / p.answers_per_second if local is None else r.model_job(local, asked)
+    )
     devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
     # Score: every candidate and null on valid, of racing candidates a part of that; the chosen candidate and
@@ -123,10 +125,10 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
               read=candidates * prompt, generated=candidates * answer,
               kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
               endpoint=candidates * cost, in_turn=remote),
-        *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
+        *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks),
                  r.megabytes(None, 0))] if d.rivals else []),
-        Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
-        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
+        Stage("account", 1, r.reading(r.chunks), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
+        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
         Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
               int(probed > 0), read=probed * row),
@@ -135,20 +137,20 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
               kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
         *natural_stages(r, per_token, before),
         *scorer_stages(r),
-        Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
+        Stage("write_details", r.chunks, r.reading(shown / r.chunks), r.megabytes(None, r.chunk_data),
               kept=details),
-        Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),
+        Stage("build_atlas", 1, r.reading(2 * candidates / 50), r.megabytes(None, 2_000 * r.signs),
               kept=2 * r.signs * ROW + 4 * TABLE),  # of many columns
-        Stage("write_atlas_page", 1, r.reading(r.signs, p.rows), r.megabytes(None, 4_000 * r.signs),
+        Stage("write_atlas_page", 1, r.reading(r.signs), r.megabytes(None, 4_000 * r.signs),
               kept=r.signs * ROW + 2 * PAGE + min(REPORTED * details, REPORT)),
-        Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
+        Stage("plot_scores", 1, r.reading(r.signs), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),
         *(explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
     ]  # fmt: skip
     assumptions = _assumptions(config, prompt, answer, row, r.text, cores)
     ceilings = p.ceilings.model_dump() | ({"gpu_hours": None} if cores else {})
-    return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, "GPU" if cores is None else "processor")
+    return Plan(stages, p.gpus, p.dollars_per_gpu_hour, assumptions, ceilings, "GPU" if cores is None else "processor")
 
 
 def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
@@ -169,8 +171,9 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
         f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
-        f"the corpus is cut at {short(p.corpus_tokens)} tokens/s, tables are written at {short(p.rows)} rows/s",
-        *([] if cores else [f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)"]),
+        f"the corpus is cut at {short(p.corpus_tokens_per_second)} tokens/s, tables are written at"
+        f" {short(p.rows_per_second)} rows/s",
+        *([] if cores else [f"a GPU hour costs {p.dollars_per_gpu_hour:g} dollars (plan.dollars_per_gpu_hour)"]),
         f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes; kept predictions are"
         " in `score`: results/<run>/predictions may be deleted when the run is finished",
     ]

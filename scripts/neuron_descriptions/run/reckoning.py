@@ -89,9 +89,9 @@ class Reckoning:
         """Memory of a job: what Python needs, a model's weights, its data."""
         return self.p.memory_mb + ((self.parameters(name) * 2 if name else 0) + data) / 1e6
 
-    def reading(self, rows: float, rate: float) -> float:
-        """Seconds of a job that reads or writes so many rows."""
-        return self.p.start_seconds + rows / rate
+    def reading(self, rows: float, rate: float | None = None) -> float:
+        """Seconds of a job that reads or writes so many rows of tables, or what else has a rate of its own."""
+        return self.p.start_seconds + rows / (rate or self.p.rows_per_second)
 
     def download(self, size: float) -> float:
         """Seconds that so many bytes take over the network."""

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from conftest import demo_config
+from neuron_descriptions.config.messages import RENAMED
 from neuron_descriptions.config.sections import load_config
 
 INF = float("inf")
@@ -120,6 +121,13 @@ def test_wrong_keys_in_plain_words(key, value, said):
     found = refusal(**{key: value})
     assert said in found
     assert not any(word in found for word in ("Input should", "list[", "constrained"))
+
+
+@pytest.mark.parametrize("key", RENAMED)
+def test_a_key_that_had_another_name_is_refused_by_its_new_one(key):
+    section, new = key.split(".")[0], RENAMED[key]
+    assert f"  {key}: this key is called `{new}` now; rename it" in refusal(**{key: 1.0})
+    assert getattr(getattr(load_config(demo({f"{section}.{new}": 7.0})), section), new) == 7.0
 
 
 def test_a_run_may_be_called_by_a_number():

@@ -230,11 +230,11 @@ def test_ceilings_count_what_is_about_to_start():
 
 
 def test_the_table_names_every_stage_total_and_assumption():
-    plan = planned(changed(tiny_config(), plan__gpu_hour=3.0))
+    plan = planned(changed(tiny_config(), plan__dollars_per_gpu_hour=3.0))
     text = plan.text()
     for s in plan.stages:
         assert s.rule in text
-    for key in ("teraflops", "parameters", "generated_token_cost", "gpu_hour"):
+    for key in ("teraflops", "parameters", "generated_token_cost", "dollars_per_gpu_hour"):
         assert f"plan.{key}" in text
     total = next(line for line in text.splitlines() if line.startswith("total"))
     assert math.isclose(float(total.split()[-1]), plan.totals()["gpu_hours"] * 3, rel_tol=0.01)
