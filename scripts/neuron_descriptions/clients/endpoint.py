@@ -33,7 +33,7 @@ def retry_after(headers: Any) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -183,10 +183,10 @@ class EndpointClient:
     def _checked(self, content: bytes, payload: dict[str, Any]) -> tuple[Answer, bool]:
         """The answer in a body, fit to be kept; whether its tokens were counted. Raises Unreadable and Failure."""
         body = parsed(content)
-        check(body)
         try:
+            check(body)
             said = self.read(body)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
             raise Unreadable(f"a body that is no answer ({error!r})") from None
         if not isinstance(said.text, str):
             raise Unreadable("a body that is no answer")

@@ -92,6 +92,8 @@ def _remedy(kind: str, value: Any) -> str:
         return f": write [{value}]" if kind in ("list_type", "tuple_type") and isinstance(value, int) else ""
     if kind in ("list_type", "tuple_type") and not value.lstrip().startswith(("[", "{")):
         return f': write ["{value}"]'
+    if kind in ("int_type", "float_type") and re.fullmatch(r"[-+]?0[0-9]*[89][0-9]*", value):  # no octal number
+        return f": YAML reads it as text, for the zero in front; write {int(value)}"
     if kind in ("int_type", "float_type", "bool_type"):
         if re.fullmatch(r"\s*[-+]?(\d+|\d*\.\d+|\d+\.\d*)\s*|true|false|yes|no", value, re.IGNORECASE):
             return f": write it without quotes; {BRACES}"
