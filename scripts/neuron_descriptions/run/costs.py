@@ -95,7 +95,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
-    weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.parameters(name) for name in models)
+    weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.stored(name) for name in models)
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
         first = harvest_stages(r, config.corpus, config.exemplars)
@@ -113,10 +113,10 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
         *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
-                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model))]
+                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.stored(config.subject.model))]
           if adapters else []),
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
-                 kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
+                 kept=sum(2 * r.stored(name) for name in drawn))] if drawn else []),
         *feature_stages(r),
         *first,
         *concept_stages(r),

@@ -3,7 +3,7 @@ import math
 import pytest
 import yaml
 
-from conftest import ROOT, changed, tiny_config
+from conftest import ROOT, changed, demo_config, tiny_config
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.plans import Plan, Stage, time_left
@@ -284,3 +284,14 @@ def test_scorers_are_reckoned_by_what_their_judges_read():
     assert within(1.5, asked.read, signs * 2 * passages * (text + 170 / 5))
     assert asked.endpoint == pytest.approx(asked.read * 2.0 / 1e6) and asked.in_turn and not asked.gpus
     assert (local.gpus, read.gpus, read.read) == (1, 0, 0)
+
+
+def test_weights_on_disk_are_within_one_and_a_half_of_what_the_demo_fetches_and_merges():
+    config = demo_config()
+    planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
+    model = 134_515_008  # parameters of SmolLM2-135M: float32 as fetched from a GGUF file, bfloat16 when merged
+    assert within(1.5, planned["fetch_model"], 4 * model)
+    assert within(1.5, planned["merge_adapter"], 2 * model)
+    config["plan"] = {"parameters": dict.fromkeys(config["models"], 0.135)}
+    planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
+    assert within(1.01, planned["fetch_model"], 4 * model)
