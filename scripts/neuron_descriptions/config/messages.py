@@ -75,6 +75,10 @@ def _said(error: ErrorDetails, errors: list[ErrorDetails], config: type[BaseMode
         return f"{_short(value)} must be {words} {context[bound]}"
     if kind == "finite_number":
         return "it must be a finite number"
+    if kind in ("string_too_long", "too_long") and isinstance(value, str):
+        return f"{_short(value)} has more than {context['max_length']} characters"
+    if kind == "invalid_key":
+        return "a key must be text: put it in quotes"
     if kind == "string_pattern_mismatch":
         return f"{_short(value)} is not of the form {_form(context['pattern'])}"
     if kind in KINDS:
@@ -110,6 +114,10 @@ def _form(pattern: str) -> str:
         return "of a SHA-256 checksum: 64 digits 0-9 and a-f"
     if "==" in pattern:
         return "package==version"
+    if "/" in pattern:
+        return "owner/name"
+    if pattern.startswith("^[a-z]"):
+        return "of a name: small letters, digits and `_`, the first one a letter"
     return "of a name: letters, digits, `_`, `.` and `-`, the first one a letter or digit"
 
 
