@@ -18,6 +18,9 @@ PACKAGES = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "sb
 PREFIX = "neurons-slurm-"
 LINK = Path("/etc/slurm/slurm.conf")
 GPU_NODES = ("gpu1", "gpu2")  # one GPU each
+PAIR_NODE = "gpu3"  # two GPUs, in a partition of its own
+GPUS = {"gpu1": 1, "gpu2": 1, "gpu3": 2}
+NODES = ("cpu1", *GPUS)
 
 # Processes are found by their parents and memory is watched every 2 s: no cgroups. Nodes have the CPUs and memory
 # stated here, whatever the host has. Ended jobs stay visible for an hour. `srun` inside a job looks for the
@@ -59,6 +62,7 @@ MessageTimeout=30
 {nodes}
 PartitionName=cpu Nodes=cpu1 Default=YES DefaultTime=10 MaxTime=60 State=UP
 PartitionName=gpu Nodes={gpu_nodes} DefaultTime=10 MaxTime=60 State=UP
+PartitionName=pair Nodes={pair_node} DefaultTime=10 MaxTime=60 State=UP
 """
 
 
@@ -79,7 +83,7 @@ PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 
 class Cluster:
-    """Partition `cpu` of one node, partition `gpu` of two with an a100 each. Ends with `stop`."""
+    """Partition `cpu` of one node, `gpu` of two with an a100 each, `pair` of one with two. Ends with `stop`."""
 
     def __init__(self, port: int = 16817):
         """Install what is missing and start. Raises RuntimeError with the end of the logs where that fails."""
@@ -115,17 +119,18 @@ class Cluster:
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(1024))
         # A GPU needs a device file: a link to /dev/null is one.
-        (self.folder / "dev/nvidia0").symlink_to("/dev/null")
-        gres = [f"NodeName={n} Name=gpu Type=a100 File={self.folder}/dev/nvidia0" for n in GPU_NODES]
+        for number in range(max(GPUS.values())):
+            (self.folder / f"dev/nvidia{number}").symlink_to("/dev/null")
+        files = {n: ",".join(f"{self.folder}/dev/nvidia{i}" for i in range(count)) for n, count in GPUS.items()}
+        gres = [f"NodeName={n} Name=gpu Type=a100 File={file}" for n, file in files.items()]
         (self.folder / "gres.conf").write_text("\n".join(["AutoDetect=off", *gres, ""]))
         nodes = [
             f"NodeName={name} NodeAddr=127.0.0.1 Port={port + 1 + i} CPUs=4 RealMemory=16000"
-            + (" Gres=gpu:a100:1" if name in GPU_NODES else "")
-            for i, name in enumerate(("cpu1", *GPU_NODES))
+            + (f" Gres=gpu:a100:{GPUS[name]}" if name in GPUS else "")
+            for i, name in enumerate(NODES)
         ]
-        self.configuration.write_text(
-            CONFIGURATION.format(folder=self.folder, port=port, nodes="\n".join(nodes), gpu_nodes=",".join(GPU_NODES))
-        )
+        lists = {"nodes": "\n".join(nodes), "gpu_nodes": ",".join(GPU_NODES), "pair_node": PAIR_NODE}
+        self.configuration.write_text(CONFIGURATION.format(folder=self.folder, port=port, **lists))
         LINK.parent.mkdir(exist_ok=True)
         LINK.unlink(missing_ok=True)
         LINK.symlink_to(self.configuration)
@@ -138,7 +143,7 @@ class Cluster:
         )  # fmt: skip
         self._daemon("slurmctld", "-f", str(self.configuration))
         self.wait(lambda: "is UP" in self.sh("scontrol ping"), "slurmctld")
-        for node in ("cpu1", *GPU_NODES):
+        for node in NODES:
             (self.folder / f"spool-{node}").mkdir()
             self._daemon("slurmd", "-f", str(self.configuration), "-N", node)
         self.wait(lambda: set(self.sh("sinfo -hN -o %T").split()) == {"idle"}, "the nodes")

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
-from cluster import GPU_NODES, Cluster, missing
+from cluster import GPU_NODES, PAIR_NODE, Cluster, missing
 
 from conftest import KINDS, ROOT, Project, changed, tables, tiny_config, with_results_of
 
@@ -154,6 +154,25 @@ def test_there_are_never_more_gpu_jobs_than_gpus(on_cluster):
         spans.sort()
         assert len(spans) > 1 and all(end <= start for (_, end), (start, _) in pairwise(spans))
     assert any(a < d and c < b for a, b in busy[0] for c, d in busy[1])  # and both are used at once
+
+
+def test_a_job_gets_as_many_gpus_as_its_model_is_spread_over(cluster, tmp_path):
+    run = Run(cluster, Project(tmp_path / "checkout"))
+    config = changed(CONFIG, subject__device_map="auto", subject__devices=2, neurons__layers=[1], scores__probe="warn")
+    limits = {"max_runtime": 60, "max_threads": 4, "max_mem_mb": 16000}
+    pair = limits | {"max_gpu": 2, "available_gpu_models": ["a100"]}
+    harvested = "results/tiny/activations/valid/shard-0/block-0.safetensors"
+    code, log = run.run(config, harvested, "results/tiny/scores/probe.json", "--notemp",
+                        partitions={"cpu": limits, "pair": pair})  # fmt: skip
+    assert code == 0, log[-6000:]
+    given = {job["rule"]: job.get("TresPerJob") for job in run.jobs()}
+    assert given["harvest"] == "gres:gpu:a100:2"  # subject.devices
+    assert given["probe"] == "gres:gpu:a100:1"  # as any other
+    assert given["build_corpus"] is None
+    assert {job["NodeList"] for job in run.jobs() if job.get("TresPerJob")} == {PAIR_NODE}
+    # Where no partition gives a job two, nothing starts.
+    code, log = run.run(config, harvested, "-n", partitions={"cpu": limits, "pair": pair | {"max_gpu": 1}})
+    assert code != 0 and "subject.devices: 2 GPUs for a job, and no partition of the site gives more than 1" in log
 
 
 def test_logs_lie_where_the_profile_says(on_cluster):

@@ -33,7 +33,7 @@ def retry_after(headers: Any) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -195,10 +195,10 @@ class EndpointClient:
     def _checked(self, content: bytes, payload: dict[str, Any]) -> tuple[list[Answer], bool]:
         """The answers in a body, fit to be kept; whether their tokens were counted. Raises Unreadable and Failure."""
         body = parsed(content)
-        check(body)
         try:
+            check(body)
             said = self.read(body)
-        except (AttributeError, IndexError, KeyError, TypeError) as error:
+        except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
             raise Unreadable(f"a body that is no answer ({error!r})") from None
         if not said or not all(isinstance(one.text, str) for one in said):
             raise Unreadable("a body that is no answer")

@@ -1,8 +1,11 @@
 """Files that a user writes, read strictly: whatever is wrong names the key, the file, the line and what to do."""
 
 import csv
+import gzip
 import io
+import json
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,15 @@ import yaml
 
 LARGEST_FIELD = 2**30
 LARGEST_YAML = 2**26
+LARGEST_EXPANDED = 10**6  # values of a YAML file with its aliases written out
 # YAML 1.1 reads 010 as 8 and 3:20 as 200 (and 1:30.5 as 90.5).
 OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7][0-7_]*")
 SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 
 
 def read_text(path: str, key: str) -> str:
-    """A text file, without its byte order mark. key: what names it in the configuration, "" where nothing does.
+    """A text file, without its byte order mark; unpacked where its name ends in .gz. key: what names it in the
+    configuration, "" where nothing does.
 
     Raises ValueError that names key and file where it is none, or no UTF-8; FileNotFoundError, an OSError, where it is
     not there.
@@ -31,6 +36,11 @@ def read_text(path: str, key: str) -> str:
         raise FileNotFoundError(f"{where} does not exist") from None
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error.strerror}") from None
+    if path.endswith(".gz"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{where} is no gzipped text ({error}); fetch it again") from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40,6 +50,25 @@ def read_text(path: str, key: str) -> str:
         raise ValueError(f"{where}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: not UTF-8 text, it has null"
                          " bytes; save the file as UTF-8")  # fmt: skip
     return text
+
+
+def parsed_json(text: str, where: str) -> Any:
+    """What a JSON text holds. where: what names it. Raises ValueError that names it where it is none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if "\n" in text.strip() else ""
+        raise ValueError(f"{where}{line}: no JSON: {error.msg}, at character {error.colno}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise ValueError(f"{where}: no JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: no JSON: it is nested too deeply") from None
+
+
+def check_output(path: str) -> None:
+    """Raises ValueError where a command's output would take the place of a folder."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it")
 
 
 def read_yaml(path: str, key: str = "") -> Any:
@@ -55,7 +84,7 @@ def read_yaml(path: str, key: str = "") -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
-            _check(node, where, (), set())
+            _check(node, where, (), {})
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -75,16 +104,17 @@ class _Wrong(ValueError):
     """Found by the checks, with all that is to be said."""
 
 
-def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: set[int]) -> None:
-    """Raises _Wrong for what reads as something else than it looks like. seen: nodes that were checked, by id."""
+def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: dict[int, int]) -> int:
+    """How many values a node holds with its aliases written out. Raises _Wrong for what reads as something else than it
+    looks like, and for too many. seen: the same of nodes that were checked, by id."""
     line = f"{where}, line {node.start_mark.line + 1}"
     if id(node) in above:
         raise _Wrong(f"{line}: an alias (*) inside of what it stands for: it would never end; write it out")
     if id(node) in seen:
-        return
-    seen.add(id(node))
+        return seen[id(node)]
+    values = 1
     above = (*above, id(node))
-    if isinstance(node, yaml.ScalarNode) and node.style is None:
+    if isinstance(node, yaml.ScalarNode):  # in quotes it is text, unless it is tagged as a number
         if node.tag.endswith((":int", ":float")) and (OCTAL.fullmatch(node.value) or SIXTIES.fullmatch(node.value)):
             raise _Wrong(
                 f"{line}: YAML reads {node.value} as another number: put it in quotes, or write it without the"
@@ -92,7 +122,7 @@ def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: set[int]) 
             )
     elif isinstance(node, yaml.SequenceNode):
         for child in node.value:
-            _check(child, where, above, seen)
+            values += _check(child, where, above, seen)
     elif isinstance(node, yaml.MappingNode):
         names = set()
         for name, child in node.value:
@@ -102,8 +132,11 @@ def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: set[int]) 
                         f"{where}, line {name.start_mark.line + 1}: the key {name.value!r} stands twice; keep one"
                     )
                 names.add((name.tag, name.value))
-            _check(name, where, above, seen)
-            _check(child, where, above, seen)
+            values += _check(name, where, above, seen) + _check(child, where, above, seen)
+    if values > LARGEST_EXPANDED:
+        raise _Wrong(f"{line}: with its aliases (*) written out it has more than {LARGEST_EXPANDED:,} values")
+    seen[id(node)] = values
+    return values
 
 
 def read_csv(path: str, key: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -139,7 +172,10 @@ def read_csv(path: str, key: str, columns: Sequence[str]) -> Iterator[tuple[str,
         if header is None:
             header = [name.strip() for name in row]
             if missing := [name for name in columns if name not in header]:
-                raise ValueError(f"{where}: the first line names no column {', '.join(sorted(missing))}")
+                raise ValueError(
+                    f"{where}: the first line names no column {', '.join(sorted(missing))}; it has"
+                    f" {', '.join(map(repr, header))[:120]} (columns are apart by commas)"
+                )
             if twice := sorted({name for name in header if name and header.count(name) > 1}):
                 raise ValueError(f"{where}: the first line names the column {', '.join(twice)} twice")
         elif len(row) != len(header):

@@ -5,8 +5,10 @@ default that changes would go unseen: so its section's `version` is raised with 
 with a recorded table of them (`renewed`). A job makes the section anew from its params (`restored`).
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -40,9 +42,50 @@ def plain_path(path: str) -> str:
     return path
 
 
+# Parts of names under which secrets stand.
+_SECRET = re.compile(r"api[_-]?key|authorization|password|secret|token$|^key$|^sig(nature)?$", re.IGNORECASE)
+
+
+def address(url: str) -> str:
+    """An http(s) address. Raises ValueError, which does not show it, where it is none, or has a secret in it: addresses
+    are kept with the results."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url:
+        raise ValueError("not an http(s) address without a user and password in it")
+    if any(_SECRET.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise ValueError("it has a secret in it, and is kept with the results; secrets come from the environment alone")
+    return url
+
+
+def without_secrets(value: Any) -> None:
+    """Raises ValueError that names the key, and does not show its value, where a secret stands in a section that is
+    kept with the results."""
+    for key, inner in value.items() if isinstance(value, dict) else []:
+        if _SECRET.search(str(key)) and isinstance(inner, str):
+            raise ValueError(
+                f"{key}: it is kept with the results; secrets come from the environment (key_variable) alone"
+            )
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
+        without_secrets(inner)
+
+
+def variable_name(name: str) -> str:
+    """The name of an environment variable. Raises ValueError, which does not show it, where it is none: it may be the
+    key itself."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
+        raise ValueError(
+            "it is no name of an environment variable; set it to the variable's name, never to the key itself"
+        )
+    return name
+
+
 Dtype = Literal["float32", "bfloat16", "float16"]
-Name = Annotated[str, BeforeValidator(_text_of_number), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[
+    str, BeforeValidator(_text_of_number), StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
+]
 UserPath = Annotated[str, AfterValidator(plain_path)]
+Address = Annotated[str, AfterValidator(address)]
+VariableName = Annotated[str, AfterValidator(variable_name)]
 # No number of a run is larger. What tables keep in 16 bits (layers, ranks, counts of a neuron's) is bounded by that.
 PositiveInt = Annotated[int, Field(gt=0, le=10**9)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=10**9)]

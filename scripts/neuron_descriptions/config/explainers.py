@@ -5,7 +5,16 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from neuron_descriptions.config.base import Dtype, NonNegativeFloat, PositiveFloat, PositiveInt, Section
+from neuron_descriptions.config.base import (
+    Address,
+    Dtype,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    VariableName,
+    without_secrets,
+)
 
 
 class ExplainerSection(Section):
@@ -112,14 +121,8 @@ class Endpoint(ExplainerSection):
             json.dumps(body, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             raise ValueError("it holds what JSON cannot say, such as a date, .nan or .inf") from None
+        without_secrets(body)
         return body
-
-    @field_validator("base_url", check_fields=False)
-    @classmethod
-    def _base_url(cls, url: str) -> str:
-        if not url.startswith(("https://", "http://")) or "@" in url:
-            raise ValueError("not an http(s) address without a user and password in it")
-        return url
 
     def environment(self) -> str:
         """That of all endpoints."""
@@ -141,9 +144,9 @@ class OpenaiExplainer(Endpoint):
 
     client: Literal["openai"]
     """`openai`: any OpenAI-compatible endpoint."""
-    base_url: str = "https://api.openai.com/v1"
+    base_url: Address = "https://api.openai.com/v1"
     """Its address."""
-    key_variable: str | None = "OPENAI_API_KEY"
+    key_variable: VariableName | None = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; null: no key is needed."""
     tokenizer: str | None = None
     """Name under `models` of the model that the endpoint serves: prompts then go as token ids, with the answer begun
@@ -158,9 +161,9 @@ class AnthropicExplainer(Endpoint):
 
     client: Literal["anthropic"]
     """`anthropic`: Anthropic's endpoint."""
-    base_url: str = "https://api.anthropic.com"
+    base_url: Address = "https://api.anthropic.com"
     """Its address."""
-    key_variable: str = "ANTHROPIC_API_KEY"
+    key_variable: VariableName = "ANTHROPIC_API_KEY"
     """Name of the environment variable that holds the key."""
 
 

@@ -16,7 +16,7 @@ class Exports(Section):
     creator: str = "clkht01d40000jv08hvalcvly"
     """Neuronpedia's id of the user whose the import is. The default is the one that its own import tools fall back
     to."""
-    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    repository: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")] | None = None
     """Dataset on the hub, `owner/name`, that `snakemake push_dataset` uploads to, with the token of HF_TOKEN."""
     private: bool = True
     """Whether a repository that the upload makes is private."""

@@ -30,6 +30,13 @@ BRACES = (
     "values that are nested in braces of --config arrive as text: put them in a YAML file and name it as a further"
     " file after --configfile"
 )
+# Keys that had another name: the place, and what it is called now.
+RENAMED = {
+    "plan.gpu_hour": "dollars_per_gpu_hour",
+    "plan.answers": "answers_per_second",
+    "plan.corpus_tokens": "corpus_tokens_per_second",
+    "plan.rows": "rows_per_second",
+}
 # A union's members in a location, such as `list[union[constrained-int,str]]`: nothing that a user wrote.
 MEMBER = re.compile(r".*\[.*\]|constrained-\w+|int|str")
 
@@ -68,6 +75,10 @@ def _said(error: ErrorDetails, errors: list[ErrorDetails], config: type[BaseMode
         return f"{_short(value)} must be {words} {context[bound]}"
     if kind == "finite_number":
         return "it must be a finite number"
+    if kind in ("string_too_long", "too_long") and isinstance(value, str):
+        return f"{_short(value)} has more than {context['max_length']} characters"
+    if kind == "invalid_key":
+        return "a key must be text: put it in quotes"
     if kind == "string_pattern_mismatch":
         return f"{_short(value)} is not of the form {_form(context['pattern'])}"
     if kind in KINDS:
@@ -85,6 +96,8 @@ def _remedy(kind: str, value: Any) -> str:
         return f": write [{value}]" if kind in ("list_type", "tuple_type") and isinstance(value, int) else ""
     if kind in ("list_type", "tuple_type") and not value.lstrip().startswith(("[", "{")):
         return f': write ["{value}"]'
+    if kind in ("int_type", "float_type") and re.fullmatch(r"[-+]?0[0-9]*[89][0-9]*", value):  # no octal number
+        return f": YAML reads it as text, for the zero in front; write {int(value)}"
     if kind in ("int_type", "float_type", "bool_type"):
         if re.fullmatch(r"\s*[-+]?(\d+|\d*\.\d+|\d+\.\d*)\s*|true|false|yes|no", value, re.IGNORECASE):
             return f": write it without quotes; {BRACES}"
@@ -101,6 +114,10 @@ def _form(pattern: str) -> str:
         return "of a SHA-256 checksum: 64 digits 0-9 and a-f"
     if "==" in pattern:
         return "package==version"
+    if "/" in pattern:
+        return "owner/name"
+    if pattern.startswith("^[a-z]"):
+        return "of a name: small letters, digits and `_`, the first one a letter"
     return "of a name: letters, digits, `_`, `.` and `-`, the first one a letter or digit"
 
 
@@ -138,6 +155,8 @@ def _place(error: ErrorDetails, config: type[BaseModel]) -> str:
 def _unknown(location: tuple[int | str, ...], config: type[BaseModel]) -> str:
     """About a key that there is not: the closest one that there is, or the section that it belongs to."""
     *sections, key = map(str, location)
+    if now := RENAMED.get(".".join(map(str, location))):
+        return f"this key is called `{now}` now; rename it"
     known = {name for section in _sections(sections, config) for name in section.model_fields}
     if close := difflib.get_close_matches(key, known, 1):
         remedy = f"did you mean `{close[0]}`? Others are in config/README.md"

@@ -31,7 +31,7 @@ class Ceilings(Section):
     gpu_hours: PositiveFloat | None = None
     """GPU hours; null: no limit."""
     dollars: PositiveFloat | None = None
-    """Dollars, for endpoints and for GPU hours at `plan.gpu_hour`; null: no limit."""
+    """Dollars, for endpoints and for GPU hours at `plan.dollars_per_gpu_hour`; null: no limit."""
     gigabytes: PositiveFloat | None = None
     """Gigabytes (10^9 bytes) on disk, temporary files included; null: no limit."""
 
@@ -65,7 +65,7 @@ class Planning(Section):
     parameters: dict[Name, PositiveFloat] = {}
     """Sizes of models by their name under `models`, in 10^9 parameters; a model left out counts as one of the subject's
     layers and neurons."""
-    answers: PositiveFloat = 5.0
+    answers_per_second: PositiveFloat = 5.0
     """Answers per second from an endpoint."""
     start_seconds: PositiveFloat = 30.0
     """From a job's start to its first work."""
@@ -73,11 +73,11 @@ class Planning(Section):
     """Reading weights from disk."""
     download_gigabytes_per_second: PositiveFloat = 0.05
     """Fetching weights and published exemplars, per job."""
-    corpus_tokens: PositiveFloat = 50_000.0
+    corpus_tokens_per_second: PositiveFloat = 50_000.0
     """Tokens per second that are fetched, cut and tokenized for the corpus."""
-    rows: PositiveFloat = 10_000.0
+    rows_per_second: PositiveFloat = 10_000.0
     """Rows of tables per second, read and written."""
-    gpu_hour: NonNegativeFloat = 0.0
+    dollars_per_gpu_hour: NonNegativeFloat = 0.0
     """Dollars of a GPU hour."""
     memory_mb: PositiveInt = 4_000
     """Memory of a job besides its weights and data."""

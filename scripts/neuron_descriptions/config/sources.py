@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from typing import Any, Literal
 
-from neuron_descriptions.config.base import Pinned, Section, UserPath, tracked
+from neuron_descriptions.config.base import Address, Pinned, Section, UserPath, tracked
 
 
 class Hub(Section):
@@ -41,7 +41,7 @@ class S3(Section):
     """Name of the bucket."""
     prefix: str = ""
     """What all keys begin with."""
-    endpoint: str | None = None
+    endpoint: Address | None = None
     """URL of the server; null: Amazon's."""
     region: str = "us-east-1"
     """Region of the bucket."""

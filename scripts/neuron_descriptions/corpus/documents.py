@@ -31,6 +31,7 @@ ASIDE = re.compile(
 )
 _WHO = ("role", "from", "sender", "author", "speaker")
 _WHAT = ("content", "value", "text", "parts")
+_TEXTS = ("text", "input_text", "output_text")  # types of parts
 _MESSAGES = ("messages", "conversations", "conversation", "dialog", "turns")
 
 Row = tuple[str, Any]  # where it stands; what it holds, or the error that says why it cannot be read
@@ -42,8 +43,9 @@ Note = Callable[[str], None]  # takes down that something was left out
 
 def kind_of(file: Path) -> str:
     """The suffix that says a file's format, without that of its packing. Raises ValueError where it is none."""
-    suffix = file.with_suffix("").suffix if file.suffix in PACKED else file.suffix
-    if suffix not in SUFFIXES or (suffix == ".parquet" and file.suffix in PACKED):
+    packed = file.suffix.lower() in PACKED
+    suffix = (file.with_suffix("") if packed else file).suffix.lower()
+    if suffix not in SUFFIXES or (suffix == ".parquet" and packed):
         raise ValueError(f"{file.name} is neither .txt, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet")
     return suffix
 
@@ -64,9 +66,9 @@ def read_rows(file: Path, records: bool) -> Iterator[Row]:
 def _open(file: Path, newline: str | None = None) -> io.TextIOWrapper:
     """A text file, unpacked; begun with a byte order mark or not. Bytes that are no text become half characters."""
     raw: Any
-    if file.suffix == ".gz":
+    if file.suffix.lower() == ".gz":
         raw = gzip.GzipFile(file)
-    elif file.suffix == ".zst":
+    elif file.suffix.lower() == ".zst":
         raw = pa.CompressedInputStream(pa.OSFile(str(file)), "zstd")
     else:
         raw = file.open("rb", buffering=0)
@@ -76,16 +78,18 @@ def _open(file: Path, newline: str | None = None) -> io.TextIOWrapper:
 
 
 def _decoded(text: str) -> str:
-    """Raises ValueError where a text came from bytes that are none."""
+    """Raises ValueError where a text came from bytes that are none, or are in an encoding of wider units."""
     if re.search("[\udc80-\udcff]", text):
         raise ValueError("it is not UTF-8")
+    if "\0" in text:
+        raise ValueError("it is not UTF-8, it has null bytes")
     return text
 
 
 def _tried(where: str, read: Callable[[Any], Any], what: Any) -> Row:
     try:
         return where, read(what)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         return where, ValueError(reason(error))
 
 
@@ -130,7 +134,9 @@ def _csv(file: Path) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     with _open(file, newline="") as stream:
         reader = csv.reader(stream, strict=True)
-        header = next(reader, [])
+        header = [name.strip() for name in next(filter(None, reader), [])]
+        if twice := sorted({name for name in header if name and header.count(name) > 1}):
+            raise ValueError(f"its first line names the column {', '.join(twice)} twice")
         while True:
             where = f"{file}, line {reader.line_num + 1}"
             try:
@@ -150,10 +156,13 @@ def _csv(file: Path) -> Iterator[Row]:
 
 def _parquet(file: Path) -> Iterator[Row]:
     first = 1
-    for batch in read_parquet(file).to_batches():
+    table = read_parquet(file)
+    # Times hold no text, and some are beyond what Python can hold.
+    table = table.select([field.name for field in table.schema if not pa.types.is_temporal(field.type)])
+    for batch in table.to_batches():
         try:
             rows = batch.to_pylist()
-        except ValueError:  # strings with bytes that are none
+        except (ValueError, OverflowError):  # strings with bytes that are none
             slices = [batch.slice(i, 1) for i in range(len(batch))]
             rows = [_tried("", lambda part: part.to_pylist()[0], part)[1] for part in slices]
         for number, row in enumerate(rows, first):
@@ -193,11 +202,11 @@ def prose(found: list[Any], remove_html: bool) -> str:
 
 
 def clean(text: str) -> str:
-    """Text that can be written: without a byte order mark, lines ended by line feeds alone, of halves of characters
-    those that belong together joined and the others replaced by U+FFFD."""
+    """Text that can be written: without a byte order mark or null characters, lines ended by line feeds alone, of
+    halves of characters those that belong together joined and the others replaced by U+FFFD."""
     if re.search("[\ud800-\udfff]", text):
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").removeprefix("\ufeff")
 
 
 def _values(value: Any, field: str | None) -> Iterator[Any]:
@@ -223,7 +232,9 @@ def _texts(value: Any, skip: Note) -> Iterator[str]:
         for inner in value:
             yield from _texts(inner, skip)
     elif isinstance(value, dict):
-        inner = next((value[k] for k in ("text", "parts") if value.get(k) is not None), None)
+        # `content` is a text's own; a tool's answer has one too.
+        names = ("text", "parts", "content") if value.get("type") in _TEXTS else ("text", "parts")
+        inner = next((value[k] for k in names if value.get(k) is not None), None)
         if inner is None or str(value.get("type")) in ("thinking", "reasoning"):
             skip(f"a part of type {value['type']}" if "type" in value else "an object without `text`")
         else:
@@ -244,7 +255,8 @@ def conversation(messages: Any, note: Note = lambda reason: None) -> list[Messag
     parties. Raises ValueError where it is no conversation at all.
     """
     flat: list[tuple[str, str]] = []
-    for party, content in _said(messages, note):
+    for who, content in _said(messages, note):
+        party = who.strip()
         text = "\n".join(_texts(content, lambda part: note(f"{part} in a message"))).strip()
         if not text:
             continue
@@ -260,6 +272,7 @@ def conversation(messages: Any, note: Note = lambda reason: None) -> list[Messag
     asked = any(party == "user" for party, _ in flat)
     while flat and (flat[0][0] == "assistant" or (asked and flat[0][0] != "user")):
         flat.pop(0)
+        note("turn before the user's first")
     parties = list(dict.fromkeys(party for party, _ in flat))
     if len(parties) != 2:
         if flat:
@@ -287,13 +300,27 @@ def _said(messages: Any, note: Note) -> Iterator[tuple[str, Any]]:
     dialog = all(isinstance(leaf, str) for leaf in leaves)
     for number, leaf in enumerate(leaves):
         if isinstance(leaf, dict):
-            party = next((leaf[k] for k in _WHO if leaf.get(k) is not None), "")
-            party = party.get("role", "") if isinstance(party, dict) else party
-            yield str(party), next((leaf[k] for k in _WHAT if leaf.get(k) is not None), None)
+            yield from _message(leaf, note)
         elif dialog:
             yield ("user", "assistant")[number % 2], leaf
         else:
             note("message without a role")
+
+
+def _message(leaf: dict[str, Any], note: Note) -> Iterator[tuple[str, Any]]:
+    """What one object says: a message, or a turn of each party under its own name."""
+    known = {**ROLES, **ALSO}
+    if not any(key in leaf for key in _WHAT):
+        turns = [(key, content) for key, content in leaf.items() if str(key).lower() in known]
+        if not turns:
+            note("message without a text")
+        yield from turns
+        return
+    party = next((leaf[k] for k in _WHO if leaf.get(k) is not None), "")
+    party = party.get("role", "") if isinstance(party, dict) else party
+    if party == "" and str(leaf.get("type")).lower() in known:  # as LangChain has it
+        party = leaf["type"]
+    yield str(party), next((leaf[k] for k in _WHAT if leaf.get(k) is not None), None)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-import jinja2
-
 from neuron_descriptions.common.vocabulary import Message
 from neuron_descriptions.corpus.left_out import LeftOut
 from neuron_descriptions.models.loading import render, special_tokens
@@ -29,7 +27,7 @@ class Template:
         if self.has_chat:
             try:
                 self._headers()
-            except (ValueError, jinja2.TemplateError) as error:
+            except Exception as error:  # a template may do anything, such as add text to a number
                 raise ValueError(
                     "the subject's chat template does not render the turns of a user and an assistant, each content"
                     f" once ({error}); correct it, or remove it from the model's folder"
@@ -74,7 +72,7 @@ class Template:
         try:
             text = self._render(cleaned)
             pieces = self._pieces(cleaned, text)
-        except (ValueError, jinja2.TemplateError) as error:
+        except Exception as error:
             self._note(f"conversation that the chat template does not take ({error})", messages)
             return [], []
         role_of_char = [role for piece, role in pieces for _ in piece] + [None]

@@ -1,5 +1,6 @@
 """What of an answer's text is a description: thoughts left out, quotes and lists made clean, junk told apart."""
 
+import json
 import re
 
 from neuron_descriptions.descriptions.prompts import MARKER
@@ -13,19 +14,29 @@ _REFUSAL = re.compile(
 _SENTENCE_END = re.compile(r"[.!?][\"')]*(?=\s)")
 
 # Of thoughts: their beginnings and ends. One that stands in quotes is spoken of.
-_THOUGHTS = r"think|thinking|thoughts?|reasoning|reflection|scratchpad"
+_THOUGHTS = r"think|thinking|thoughts?|reason|reasoning|reflection|scratchpad|analysis|inner_monologue"
 _TAG = re.compile(
-    rf"(?<![\"'`“])(?:<(?P<a>/?)(?:seed:|ant)?(?:{_THOUGHTS})\s*>|\[(?P<b>/?)THINK\]|◁(?P<c>/?)think▷)(?![\"'`”])",
+    rf"(?<![\"'`“])(?:<(?P<a>/?)(?:seed:|ant)?(?:{_THOUGHTS})(?:\s[^<>]*)?>|\[(?P<b>/?)THINK\]|◁(?P<c>/?)think▷"
+    rf"|<\|(?:begin_of_|start_|(?P<d>/|end_of_|end_))?(?:{_THOUGHTS})\|>)(?![\"'`”])",
     re.IGNORECASE,
 )
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")  # of gpt-oss; what is said is in "final"
 
-_BULLET = re.compile(r"(?:[-*•‣–·]|1[.)])\s+(?=[^\s\d])")
+_BULLET = re.compile(r"(?:[-*•‣–·]|1[.)](?!.*\b2[.)]))\s+(?=[^\s\d])")
 _LONE_QUOTE = re.compile(r"(?<=['`(\[]).(?=['`)\]])")  # spoken of
 _INCH = re.compile(r"(?<![\w.\"])\d{1,2}(?:\.\d+)?\"(?!\w)")
 _ECHO = re.compile(
-    r"\bexcerpts? \d|double braces|\bmarked words\b|what kind of words|one short phrase"
+    r"\bexcerpts? (?:\d|(?:one|two|three|[a-e])\b)|double (?:curly )?braces|\b(?:marked|highlighted) (?:words|tokens)\b"
+    r"|what kind of words|one short phrase"
     r"|\[DESCRIPTION\]",
+    re.IGNORECASE,
+)
+# The name of the answer, in its place or before it; words for having none.
+_LABEL = re.compile(r"(?:the )?(?:short )?(?:description|explanation)(?: is)?\s*:\s*(?=\S)", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"[\W_]*(?:(?:your|the|a|no|insert|short)\s+)*(?:description|explanation)(?:\s+(?:goes\s+)?here)?[\W_]*"
+    r"|[\[<({]+\s*(?:(?:your|the|a|short)\s+)*(?:phrase|answer|text)(?:\s+here)?\s*[\])>}]+"
+    r"|\W*(?:n/a|none|unknown|null|undefined)\W*",
     re.IGNORECASE,
 )
 _BRACES = re.compile(r"(?<![\"'`])\{\{|\}\}(?![\"'`])|[\"'`]\{\{[^\"'`%#]*\w")
@@ -46,7 +57,7 @@ def without_thoughts(text: str) -> str | None:
             return None
         text = text[channels[-1].end() :]
     tags = list(_TAG.finditer(text))
-    ends = [tag for tag in tags if "/" in (tag["a"], tag["b"], tag["c"])]
+    ends = [tag for tag in tags if "/" in (tag["a"], tag["b"], tag["c"]) or tag["d"]]
     start = ends[-1].end() if ends else 0
     return None if any(tag.start() >= start for tag in tags) else text[start:]
 
@@ -130,7 +141,7 @@ def clean_line(line: str) -> str:
 def is_junk(line: str) -> bool:
     """Whether a line is no description: the prompt again, one thing over and over, special tokens, halves of
     characters."""
-    if _ECHO.search(line) or _BRACES.search(line) or _HALF.search(line):
+    if _NOTHING.fullmatch(line) or _ECHO.search(line) or _BRACES.search(line) or _HALF.search(line):
         return True
     words = re.findall(r"\w+", line.lower())
     for special in _SPECIAL.finditer(line):
@@ -148,6 +159,21 @@ def is_junk(line: str) -> bool:
     if any(len(group) >= 3 and len(set(group)) == 1 for group in (words, _keys(items) if items else [])):
         return True
     return len(words) >= 8 and len(set(words)) <= len(words) / 4
+
+
+def _unwrapped(text: str) -> str:
+    """What stands inside of a fence, of an object with one text, or of a tag around all of it; text otherwise."""
+    text = re.sub(r"^```\w*\s*\n|\n```\s*$", "", text).strip()
+    if tagged := re.fullmatch(r"<(\w+)>(.*)</\1>", text, re.DOTALL):
+        return tagged[2].strip()
+    if text.startswith("{") and text.endswith("}"):
+        try:
+            found = list(json.loads(text).values())
+        except (ValueError, RecursionError):
+            return text
+        if len(found) == 1 and isinstance(found[0], str) and found[0].strip():
+            return found[0].strip()
+    return text
 
 
 def answered(begun: str, text: str) -> str | None:
@@ -174,8 +200,9 @@ def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str
         return None, "unparsed"
     if _REFUSAL.match(said):
         return None, "refused"
-    whole = (begun + rest).rpartition(MARKER)[2].strip()
-    line = first_line(whole.removeprefix("**").strip()).strip()  # of a marker in bold
+    whole = _unwrapped((begun + rest).rpartition(MARKER)[2].strip().removeprefix("**").strip())  # of a marker in bold
+    line = first_line(whole).strip() if whole else ""
+    line = line[found.end() :] if (found := _LABEL.match(line)) else line
     if line.count("**") == 1:
         line = line.removesuffix("**").strip()
     if not finished and (ends := list(_SENTENCE_END.finditer(line))):

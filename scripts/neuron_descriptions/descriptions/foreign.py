@@ -9,16 +9,15 @@ Transluce's database, as its published code declares it, has a table of descript
 
 import argparse
 import csv
-import gzip
-import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from neuron_descriptions.clients.dialects import clean
 from neuron_descriptions.common.storage import whole
-from neuron_descriptions.common.user_files import read_csv, read_text
+from neuron_descriptions.common.user_files import check_output, parsed_json, read_csv, read_text
 from neuron_descriptions.descriptions.given import COLUMNS
 
 Record = Mapping[str, Any]
@@ -49,45 +48,29 @@ def records(path: str) -> Iterator[tuple[str, Record]]:
             raise ValueError(f"{path}: unpack it first; a CSV is read as it is")
         yield from read_csv(path, "", ["description"])
         return
-    text = _unpacked(path) if path != name else read_text(path, "")
+    text = read_text(path, "")
     if text.lstrip().startswith("["):
         yield from _items(path, text)
         return
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # Lines as files have them, not str.splitlines: a string may hold other line separators.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} is empty")
+    if lines[0][1].strip() == "{":  # one object over many lines
+        lines = [(lines[0][0], text)]
     for number, line in lines:
-        yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
-
-
-def _unpacked(path: str) -> str:
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no gzipped text ({error}); fetch it again") from None
+        yield f"{path}, line {number}", _object(parsed_json(line, f"{path}, line {number}"), f"{path}, line {number}")
 
 
 def _items(path: str, text: str) -> Iterator[tuple[str, Record]]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: no JSON: {error}") from None
+    found = parsed_json(text, path)
     if not found:
         raise ValueError(f"{path} is empty")
     for number, item in enumerate(found, 1):
-        if not isinstance(item, dict):
-            raise ValueError(f"{path}, item {number}: not an object with keys, but {str(item)[:40]!r}")
-        yield f"{path}, item {number}", item
+        yield f"{path}, item {number}", _object(item, f"{path}, item {number}")
 
 
-def _object(line: str, where: str) -> Record:
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: no JSON: {error}") from None
+def _object(found: Any, where: str) -> Record:
     if not isinstance(found, dict):
         raise ValueError(f"{where}: not an object with keys, but {str(found)[:40]!r}")
     return found
@@ -100,7 +83,9 @@ def _value(record: Record, key: str, where: str) -> str:
         there = ", ".join(list(record)[:12])
         raise ValueError(f"{where}: {'the key' if key not in record else 'nothing stands under the key'} {key}"
                          f"{' is missing' if key not in record else ''}; it has {there}")  # fmt: skip
-    return str(value).strip()
+    if key == "description" and not isinstance(value, str):
+        raise ValueError(f"{where}: the description is {str(value)[:40]!r}, not text")
+    return clean(str(value)).replace("\0", "").strip()
 
 
 def _whole_number(record: Record, key: str, where: str) -> int:
@@ -148,6 +133,7 @@ def convert(source: str, paths: Sequence[str], output: str, model: str, sign: st
     source: of SOURCES; model: as the files name it; sign: instead of what the source says. Raises ValueError that names
     file, line and key where one is no such file, is about another model, or holds nothing.
     """
+    check_output(output)
     rows: dict[tuple[int, int, str, str], None] = {}
     for path in paths:
         for where, record in records(path):

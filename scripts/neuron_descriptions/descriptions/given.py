@@ -11,6 +11,7 @@ from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 
 COLUMNS = ("layer", "neuron", "sign", "description")
+LONGEST = 10_000  # characters of a description
 _SIGNS: dict[str, str] = {sign: sign for sign in SIGNS} | {"+": "positive", "-": "negative"}
 
 
@@ -36,6 +37,8 @@ def read_given(
             raise ValueError(f"{where}: sign is {row['sign']!r}; write positive or negative, or + or -")
         if not row["description"].strip():
             raise ValueError(f"{where}: the description is empty")
+        if len(row["description"]) > LONGEST:
+            raise ValueError(f"{where}: the description has more than {LONGEST:,} characters; shorten it")
         rows.append(
             {
                 "layer": layer,

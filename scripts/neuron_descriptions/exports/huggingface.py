@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,14 @@ def push_dataset(folder: str, repository: str, private: bool, output: str) -> No
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
-    token = os.environ.get("HF_TOKEN")
+    token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
         raise ValueError("no HF_TOKEN in the environment: the hub takes uploads from a token with write access only")
+    if not re.fullmatch(r"[!-~]+", token) or token[0] in "\"'":  # else the error about the header would show it
+        raise ValueError(
+            "what the environment has as HF_TOKEN is no token: it has quotes around it, or a space, a line break or a"
+            " foreign letter in it; set it to the token alone"
+        )
     api = HfApi(token=token)
     try:
         api.create_repo(repository, repo_type="dataset", private=private, exist_ok=True)

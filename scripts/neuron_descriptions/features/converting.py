@@ -5,7 +5,6 @@ What a format says of its own conventions is honoured, or refused by name; nothi
 D width of what is read, S features of a layer.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,14 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.features.dictionaries import About, Dictionary, check, write_dictionary
-
-Tensors = dict[str, Tensor]
+from neuron_descriptions.features.published_files import positive, read_json, read_tensors
 
 # TransformerLens' names of places, and the same in this workflow's terms.
 _LENS = {
@@ -46,7 +42,7 @@ def convert_dictionary(source: str, layer: int, features: dict[str, Any], subjec
     """
     dictionary = read_published(source, features)
     about = dictionary.about
-    if about.model and not same_model(about.model, [*subject, features.get("made_for") or ""]):
+    if about.model and not same_model(str(about.model), [*subject, features.get("made_for") or ""]):
         raise ValueError(
             f"{source} was made for {about.model}, but the subject is {' or '.join(subject)}; if that is meant, write"
             f" features.made_for: {about.model}"
@@ -72,13 +68,16 @@ def read_published(source: str, features: dict[str, Any]) -> Dictionary:
     form = _told_by_files(Path(source)) if form == "auto" else form
     try:
         found = _READERS[form](Path(source), features)
-    except (SafetensorError, OSError, KeyError, TypeError) as error:
+    except (OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{source} is not of the format {form} ({error!r}); correct features.format") from None
     found.path = source
     shapes = [found.bias_S.shape, *(t.shape for t in (found.threshold_S,) if t is not None)]
-    if found.encoder_SD.ndim != 2 or any(shape != found.encoder_SD.shape[:1] for shape in shapes):
-        raise ValueError(f"{source}: the encoder has shape {tuple(found.encoder_SD.shape)}, its biases and thresholds"
-                         f" {', '.join(str(tuple(shape)) for shape in shapes)}; the file is damaged")  # fmt: skip
+    shift = [t.shape for t in (found.shift_D,) if t is not None]
+    whole = found.encoder_SD.shape
+    if len(whole) != 2 or any(shape != whole[:1] for shape in shapes) or any(shape != whole[1:] for shape in shift):
+        others = ", ".join(str(tuple(shape)) for shape in shapes + shift)
+        raise ValueError(f"{source}: the encoder has shape {tuple(whole)}, its biases and thresholds {others}; the file"
+                         " is damaged")  # fmt: skip
     return found
 
 
@@ -92,13 +91,6 @@ def _told_by_files(source: Path) -> str:
         if any(name.endswith(suffix) for name in names):
             return form
     raise ValueError(f"{source} holds no dictionary of a known format: it has {', '.join(sorted(names)) or 'nothing'}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
 
 
 def _built(
@@ -158,8 +150,8 @@ def lens_hook(name: str | None, features: dict[str, Any]) -> tuple[str | None, i
 
 def _saelens(folder: Path, features: dict[str, Any]) -> Dictionary:
     """SAELens (6, and the older form, whose keys have other names)."""
-    config = _json(folder / "cfg.json")
-    tensors = load_file(folder / "sae_weights.safetensors")
+    config = read_json(folder / "cfg.json")
+    tensors = read_tensors(folder / "sae_weights.safetensors")
     metadata = {**config, **(config.get("metadata") or {})}
     kind = config.get("architecture", "standard")
     k = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
@@ -218,7 +210,7 @@ def _normalization(config: Mapping[str, Any], folder: Path) -> Any:
 
 def _sparsify(folder: Path, features: dict[str, Any]) -> Dictionary:
     """sparsify (EleutherAI, 1.3): top-k of what is above 0; the folder's name is the hook's."""
-    config, tensors = _json(folder / "cfg.json"), load_file(folder / "sae.safetensors")
+    config, tensors = read_json(folder / "cfg.json"), read_tensors(folder / "sae.safetensors")
     transcoder = bool(config.get("transcode", False))
     activation = config.get("activation", "topk")
     if activation not in ("topk", "groupmax") or config.get("signed"):
@@ -243,8 +235,7 @@ def _sparsify(folder: Path, features: dict[str, Any]) -> Dictionary:
 def _gemma_scope(source: Path, features: dict[str, Any]) -> Dictionary:
     """Gemma Scope (Lieberum et al. 2024): JumpReLU, nothing subtracted. The file names neither hook nor model."""
     path = source if source.is_file() else source / "params.npz"
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name.lower(): torch.from_numpy(file[name]) for name in file.files}
+    arrays = {name.lower(): tensor for name, tensor in read_tensors(path).items()}
     scale = arrays.get("scaling_factor")
     if scale is not None and not bool((scale == 1).all()):
         raise ValueError(f"{path}: a scaling_factor other than 1 is not supported")
@@ -256,8 +247,8 @@ def _dictionary_learning(source: Path, features: dict[str, Any]) -> Dictionary:
     """dictionary_learning (Marks et al.): a file of weights, its class in config.json beside it."""
     folder = source if source.is_dir() else source.parent
     path = source if source.is_file() else folder / "ae.pt"
-    tensors: Tensors = torch.load(path, map_location="cpu", weights_only=True)
-    trainer = _json(folder / "config.json")["trainer"] if (folder / "config.json").is_file() else {}
+    tensors = read_tensors(path)
+    trainer = read_json(folder / "config.json")["trainer"] if (folder / "config.json").is_file() else {}
     name = trainer.get("dict_class")
     if name is None:
         raise ValueError(
@@ -269,7 +260,7 @@ def _dictionary_learning(source: Path, features: dict[str, Any]) -> Dictionary:
     hook, _ = lens_hook(place, features) if place and not place.startswith("resid_post") else (None, None)
     if place and place.startswith("resid_post"):
         hook = "residual_out"
-    k = int(tensors["k"]) if "k" in tensors else trainer.get("k")
+    k: Any = tensors["k"].tolist() if "k" in tensors else trainer.get("k")
     about = About(kind="autoencoder", form=f"dictionary_learning {name}", hook=hook, layer=layer,
                   model=trainer.get("lm_name"), activation="topk" if name == "AutoEncoderTopK" else "relu",
                   k=k if name == "AutoEncoderTopK" else None)  # fmt: skip
@@ -292,23 +283,26 @@ def _dictionary_learning(source: Path, features: dict[str, Any]) -> Dictionary:
 
 def _llama_scope(folder: Path, features: dict[str, Any]) -> Dictionary:
     """Llama Scope (He et al. 2024): JumpReLU with one threshold, of inputs scaled to a mean norm of sqrt(D)."""
-    config = _json(folder / "hyperparams.json")
-    tensors = load_file(folder / "checkpoints" / "final.safetensors")
+    config = read_json(folder / "hyperparams.json")
+    tensors = read_tensors(folder / "checkpoints" / "final.safetensors")
     if config.get("act_fn", "jumprelu") != "jumprelu":
         raise ValueError(f"{folder}: the activation {config['act_fn']} is not supported; known is jumprelu")
     if config.get("apply_decoder_bias_to_pre_encoder"):
         raise ValueError(f"{folder}: apply_decoder_bias_to_pre_encoder is not supported")
     hook, layer = lens_hook(config.get("hook_point_in"), features)
-    scale = config["d_model"] ** 0.5 / config["dataset_average_activation_norm"]["in"]
+    norm = config["dataset_average_activation_norm"]["in"]
+    scale = config["d_model"] ** 0.5 / positive(norm, "dataset_average_activation_norm.in", folder)
     kind = "autoencoder" if config.get("hook_point_out") in (None, config.get("hook_point_in")) else "transcoder"
     about = About(kind=kind, form="llama_scope", hook=hook, layer=layer)  # type: ignore[arg-type]
-    weight_SD = tensors["encoder.weight"].double() * scale
-    return _built(about, weight_SD, tensors["encoder.bias"], None, torch.tensor(float(config["jump_relu_threshold"])))
+    if config["d_model"] != (width := tensors["encoder.weight"].shape[1]):
+        raise ValueError(f"{folder}: d_model is {config['d_model']}, but the encoder reads {width} numbers")
+    threshold = torch.tensor(positive(config["jump_relu_threshold"], "jump_relu_threshold", folder))
+    return _built(about, tensors["encoder.weight"].double() * scale, tensors["encoder.bias"], None, threshold)
 
 
 def _circuit_tracer(path: Path, features: dict[str, Any]) -> Dictionary:
     """circuit-tracer's transcoders: a file per layer, relu(x W' + b); with a threshold, a JumpReLU."""
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     return _built(About(kind="transcoder", form="circuit_tracer"), tensors["W_enc"], tensors["b_enc"], None,
                   tensors.get("activation_function.threshold"))  # fmt: skip
 
@@ -319,14 +313,14 @@ def _directions(path: Path) -> Dictionary:
         if path.suffix == ".npy":
             matrix_SD, bias_S = torch.from_numpy(np.load(path, allow_pickle=False)), None
         else:
-            tensors = load_file(path)
+            tensors = read_tensors(path)
             matrix_SD, bias_S = tensors["directions"], tensors.get("bias")
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, EOFError) as error:
         raise ValueError(
             f"{path} holds no directions ({error!r}): write a .npy of (count, width), or a .safetensors with"
             " `directions`"
         ) from None
-    if matrix_SD.ndim != 2 or (bias_S is not None and bias_S.shape != matrix_SD.shape[:1]):
+    if matrix_SD.is_complex() or matrix_SD.ndim != 2 or (bias_S is not None and bias_S.shape != matrix_SD.shape[:1]):
         raise ValueError(
             f"{path}: directions have shape {tuple(matrix_SD.shape)}, not (count, width), or a bias of another length"
         )

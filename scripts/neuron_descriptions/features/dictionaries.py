@@ -131,11 +131,16 @@ def check(dictionary: Dictionary, layer: int, settings: dict[str, Any]) -> None:
         raise ValueError(f"features.count is {settings['count']}, but {said} has {count} features; correct it")
     if about.hook is not None and about.hook != settings["hook"]:
         raise ValueError(f"features.hook is {settings['hook']}, but {said} was made for {about.hook}; correct it")
-    if about.layer is not None and about.layer != layer:
+    if about.layer is not None and str(about.layer) != str(layer):
         raise ValueError(f"{said} was made for layer {about.layer}, but is named for layer {layer}; correct"
                          " features.path or neurons.layers")  # fmt: skip
-    if about.k is not None and about.k > count:
-        raise ValueError(f"{said} keeps {about.k} of a token's features, but has only {count}")
+    if about.activation in ("topk", "groupmax"):
+        if not isinstance(about.k, int) or isinstance(about.k, bool) or about.k < 1:
+            raise ValueError(f"{said} keeps k of a token's features, but its k is {about.k!r}, not a number above 0")
+        if about.k > count:
+            raise ValueError(f"{said} keeps {about.k} of a token's features, but has only {count}")
+        if about.activation == "groupmax" and count % about.k:
+            raise ValueError(f"{said} has {count} features, which do not make {about.k} groups of the same size")
     tensors = [dictionary.encoder_SD, dictionary.bias_S, dictionary.shift_D, dictionary.threshold_S]
     if not all(tensor is None or bool(tensor.isfinite().all()) for tensor in tensors):
         raise ValueError(f"{said} has numbers that are not finite; fetch it again")

@@ -14,6 +14,7 @@ from neuron_descriptions.models.processor import (
     compute_in_float32,
     round_the_same_in_any_batch,
 )
+from neuron_descriptions.models.subjects import model_config
 
 # What a template that prints the date is told: the day that Llama's own fall back to. Else texts, descriptions and
 # scores would change from day to day.
@@ -22,15 +23,19 @@ TODAY = date(2024, 7, 26)
 
 def check_folder(folder: str) -> None:
     """Raises ValueError where a folder holds no model, or one that needs code of its own, which is never run."""
-    path = Path(folder) / "config.json"
-    if not path.is_file():
+    if not (Path(folder) / "config.json").is_file():
         raise ValueError(f"{folder} holds no model: there is no config.json in it")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-    if isinstance(config, dict) and config.get("auto_map"):
+    config = model_config(folder)
+    if config.get("auto_map"):
         _check_code(folder, config)
+    # transformers would fetch a kernel from the hub by such a name, and run it.
+    for section in (config, *(inner for inner in config.values() if isinstance(inner, dict))):
+        for key, named in section.items():
+            if key.endswith("_implementation") and "/" in str(named):
+                raise ValueError(
+                    f"{folder} needs code from the hub ({key} in its config.json is {named}), and this workflow runs no"
+                    " model's code; take the key out"
+                )
 
 
 def _check_code(folder: str, config: dict[str, Any]) -> None:
@@ -39,7 +44,9 @@ def _check_code(folder: str, config: dict[str, Any]) -> None:
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
-    kind, named = str(config.get("model_type")), dict(config["auto_map"])
+    kind, named = str(config.get("model_type")), config["auto_map"]
+    if not isinstance(named, dict):
+        raise ValueError(f"{folder}: auto_map in its config.json names no classes; take it out")
     known: dict[str, Any] = {
         "AutoConfig": CONFIG_MAPPING_NAMES,
         "AutoModel": MODEL_MAPPING_NAMES,
@@ -62,7 +69,10 @@ def load_tokenizer(folder: str) -> Any:
     check_folder(folder)
     if not (Path(folder) / "tokenizer.json").is_file():
         raise ValueError(f"{folder} has no tokenizer.json; this workflow needs a fast tokenizer")
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises bare ones
+        raise ValueError(f"the tokenizer in {folder} cannot be read: {error}; fetch it again") from None
 
 
 def load_model(
@@ -92,17 +102,46 @@ def load_model(
     if device_map is not None:
         spilled = TemporaryDirectory()
         settings |= {"device_map": device_map, "max_memory": _room(reserve), "offload_folder": spilled.name}
-        model = kind.from_pretrained(folder, **settings).eval()
+        model = _loaded(kind, folder, settings).eval()
         model.spilled = spilled  # lives as long as the model
         placed = getattr(model, "hf_device_map", model.device)  # none where one device takes it all
         logger.info("loaded %s as %s on %s", folder, dtype, placed)
         return model
-    model = kind.from_pretrained(folder, **settings)
+    model = _loaded(kind, folder, settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     logger.info("loaded %s as %s on %s", folder, dtype, device)
     if not train and device == "cpu":
         compute_in_float32(model)
     return model.to(device).eval()  # type: ignore[arg-type]
+
+
+def _loaded(kind: Any, folder: str, settings: dict[str, Any]) -> Any:
+    """A model from a folder. Raises ValueError where that cannot be read, or lacks weights, which transformers would
+    draw at random."""
+    import torch
+    from safetensors import SafetensorError
+
+    try:
+        model, found = kind.from_pretrained(folder, output_loading_info=True, **settings)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
+        if isinstance(error, torch.OutOfMemoryError):  # another machine would do
+            raise
+        raise ValueError(f"the model in {folder} cannot be loaded: {error}") from None
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of the weights of a {type(model).__name__}, such as {missing[0]}: it is of"
+            " another model, or of another kind of it; fetch or save it again"
+        )
+    return model
 
 
 def _room(reserve: int) -> dict[int | str, int]:

@@ -1,9 +1,10 @@
 """What a model's config.json says that a run should know before anything starts. Imports neither torch nor
 transformers: planning asks."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from neuron_descriptions.common.user_files import parsed_json, read_text
 
 # One fact, as families name it.
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
@@ -18,7 +19,7 @@ def check_subject(
     """Raises ValueError where the model in a folder cannot be the subject, or is not what the configuration says:
     encoder-decoders, mixtures of experts (unless `module` names what to read), models without MLPs, another number of
     layers, fewer positions than a sequence has tokens. What config.json does not say is not checked."""
-    about = _config(folder)
+    about = model_config(folder)
     if about.get("is_encoder_decoder"):
         raise ValueError(
             f"{folder} is an encoder-decoder model ({about.get('model_type')}); these are not supported as a subject:"
@@ -45,12 +46,13 @@ def check_subject(
         )
 
 
-def _config(folder: str) -> dict[str, Any]:
+def model_config(folder: str) -> dict[str, Any]:
+    """What a model's config.json says. Raises ValueError that names it where it is missing or says nothing."""
     path = Path(folder, "config.json")
     try:
-        about = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
+        about = parsed_json(read_text(str(path), ""), str(path))
+    except OSError as error:
+        raise ValueError(str(error)) from None
     if not isinstance(about, dict):
         raise ValueError(f"{path} holds no JSON object")
     return about

@@ -6,6 +6,7 @@ from itertools import chain, zip_longest
 
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.streams import generator
+from neuron_descriptions.common.user_files import check_output
 from neuron_descriptions.panel.tables import NEURON_TYPES, TYPES
 
 
@@ -30,6 +31,7 @@ def write_drawn(output: str, count: int, paths: list[str]) -> None:
         for layer in sorted({row["layer"] for row in found}):
             types = {row["neuron"]: row["type"] for row in found if row["layer"] == layer}
             rows += [(layer, neuron) for neuron in draw_of_every_type(types, count, layer)]
+    check_output(output)
     with whole(output) as part, part.open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("layer", "neuron"), *sorted(rows)])
 

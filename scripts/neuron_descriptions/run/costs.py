@@ -46,7 +46,7 @@ from neuron_descriptions.run.stages import (
 
 def on_processor(config: Config, cores: int) -> Config:
     """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
-    preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "gpu_hour": 0.0}
+    preset = {"teraflops": cores * config.plan.core_teraflops, "gpus": 1, "dollars_per_gpu_hour": 0.0}
     return config.model_copy(update={"plan": config.plan.model_copy(update=preset)})
 
 
@@ -69,7 +69,9 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     cost = (read * prices.prompt + generated * prices.completion) / 1e6 if prices else 0.0
     asked = (read + generated * p.generated_token_cost) / r.chunks
     local = None if remote or not d.candidates or d.explainer is None else d.explainer.model
-    explain = p.start_seconds + candidates / r.chunks / p.answers if local is None else r.model_job(local, asked)
+    explain = (
+        p.start_seconds + candidates / r.chunks / p.answers_per_second if local is None else r.model_job(local, asked)
+    )
     devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
     s = config.scores
@@ -83,7 +85,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     adapters = sum(spec.source == "adapter" for spec in config.models.values())
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
-    weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.parameters(name) for name in models)
+    weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.stored(name) for name in models)
     if isinstance(config.exemplars, HarvestedExemplars):
         assert config.corpus is not None  # checked with the configuration
         first = harvest_stages(r, config.corpus, config.exemplars)
@@ -101,10 +103,10 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
         *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
-                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model))]
+                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.stored(config.subject.model))]
           if adapters else []),
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
-                 kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
+                 kept=sum(2 * r.stored(name) for name in drawn))] if drawn else []),
         *feature_stages(r),
         *first,
         *concept_stages(r),
@@ -112,21 +114,21 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("describe", r.chunks, explain, r.megabytes(local, r.chunk_data), devices,
               read=read, generated=generated, kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
               endpoint=cost, in_turn=remote),
-        *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
+        *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks),
                  r.megabytes(None, 0))] if d.rivals else []),
-        Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
-        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
+        Stage("account", 1, r.reading(r.chunks), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
+        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
         *score_stages(r, written),
         *natural_stages(r),
         *scorer_stages(r),
-        Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
+        Stage("write_details", r.chunks, r.reading(shown / r.chunks), r.megabytes(None, r.chunk_data),
               kept=details),
-        Stage("build_atlas", 1, r.reading(2 * candidates, 50 * p.rows), r.megabytes(None, 2_000 * r.signs),
+        Stage("build_atlas", 1, r.reading(2 * candidates / 50), r.megabytes(None, 2_000 * r.signs),
               kept=2 * r.signs * ROW + 4 * TABLE),  # of many columns
-        Stage("write_atlas_page", 1, r.reading(r.signs, p.rows), r.megabytes(None, 4_000 * r.signs),
+        Stage("write_atlas_page", 1, r.reading(r.signs), r.megabytes(None, 4_000 * r.signs),
               kept=r.signs * ROW + 2 * PAGE + min(REPORTED * details, REPORT)),
-        Stage("plot_scores", 1, r.reading(r.signs, p.rows), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
+        Stage("plot_scores", 1, r.reading(r.signs), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),
         *(explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
@@ -134,7 +136,9 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     assumptions = _assumptions(config, prompt, answer, row, r.text, cores)
     ceilings = p.ceilings.model_dump() | ({"gpu_hours": None} if cores else {})
     device = "GPU" if cores is None else "processor"
-    return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, device, precision(config, stages, device))
+    return Plan(
+        stages, p.gpus, p.dollars_per_gpu_hour, assumptions, ceilings, device, precision(config, stages, device)
+    )
 
 
 def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
@@ -158,8 +162,9 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
         f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
-        f"the corpus is cut at {short(p.corpus_tokens)} tokens/s, tables are written at {short(p.rows)} rows/s",
-        *([] if cores else [f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)"]),
+        f"the corpus is cut at {short(p.corpus_tokens_per_second)} tokens/s, tables are written at"
+        f" {short(p.rows_per_second)} rows/s",
+        *([] if cores else [f"a GPU hour costs {p.dollars_per_gpu_hour:g} dollars (plan.dollars_per_gpu_hour)"]),
         f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes; kept predictions are"
         " in `score`: results/<run>/predictions may be deleted when the run is finished",
     ]

@@ -22,7 +22,7 @@ def precision(config: Config, stages: list[Stage], device: str) -> list[str]:
     stage = next((s for s in stages if s.rule == "score_natural"), None)
     if natural is None or stage is None:
         return ["no panel, or no scores.natural: `score` is estimated from few sequences, with wide intervals"]
-    price = config.plan.gpu_hour * (device == "GPU")
+    price = config.plan.dollars_per_gpu_hour * (device == "GPU")
     each = stage.gpu_hours() / (natural.certain + natural.sequences)  # of a sequence for every neuron and sign
     lines = []
     for factor in (0.5, 1, 4):

@@ -80,6 +80,12 @@ class Reckoning:
     def parameters(self, name: str) -> float:
         return model_parameters(self.config, name)
 
+    def stored(self, name: str) -> float:
+        """Parameters of a model's files: where nobody said how many, with embeddings of a large vocabulary, which a
+        forward pass hardly reads."""
+        said = name in self.config.plan.parameters
+        return self.parameters(name) + (0 if said else UNEMBEDDED * 0.3 * self.config.subject.neurons_per_layer)
+
     def model_job(self, name: str, tokens: float) -> float:
         """Seconds of a job that loads a model and reads so many tokens."""
         load = self.parameters(name) * 2 / (self.p.load_gigabytes_per_second * 1e9)
@@ -89,9 +95,9 @@ class Reckoning:
         """Memory of a job: what Python needs, a model's weights, its data."""
         return self.p.memory_mb + ((self.parameters(name) * 2 if name else 0) + data) / 1e6
 
-    def reading(self, rows: float, rate: float) -> float:
-        """Seconds of a job that reads or writes so many rows."""
-        return self.p.start_seconds + rows / rate
+    def reading(self, rows: float, rate: float | None = None) -> float:
+        """Seconds of a job that reads or writes so many rows of tables, or what else has a rate of its own."""
+        return self.p.start_seconds + rows / (rate or self.p.rows_per_second)
 
     def download(self, size: float) -> float:
         """Seconds that so many bytes take over the network."""

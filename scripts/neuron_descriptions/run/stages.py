@@ -49,14 +49,15 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
     texts = sum(_documents(source) for source in corpus.sources.values())
     model = r.config.subject.model
     return [
-        Stage("fetch_documents", len(corpus.sources), r.reading(tokens / len(corpus.sources), r.p.corpus_tokens),
+        Stage("fetch_documents", len(corpus.sources),
+              r.reading(tokens / len(corpus.sources), r.p.corpus_tokens_per_second),
               r.megabytes(None, 4e9), fetched=2 * texts, kept=texts),
-        Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens), r.megabytes(None, 16 * tokens),
+        Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens_per_second), r.megabytes(None, 16 * tokens),
               kept=sequences * (2 * r.text + CORPUS_ROW) + len(SPLITS) * TABLE),
         Stage("harvest", jobs, r.model_job(model, tokens * blocks / jobs), r.megabytes(model, 1.25 * state),
               r.config.subject.devices,
               read=tokens * blocks, temporary=jobs * state),
-        Stage("merge_exemplars", r.kept_chunks, r.reading(r.rows / r.kept_chunks * shards / len(SPLITS), r.p.rows),
+        Stage("merge_exemplars", r.kept_chunks, r.reading(r.rows / r.kept_chunks * shards / len(SPLITS)),
               r.megabytes(None, r.chunk_data * shards / len(SPLITS)), kept=r.exemplar_bytes()),
     ]  # fmt: skip
 
@@ -68,7 +69,7 @@ def panel_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars, panel: 
     model, p = r.config.subject.model, r.p
     block = min(LOOKUP_BLOCK, r.neurons / r.layers) * panel.tokens * 4  # of features at a time, in float32
     return [
-        Stage("build_panel", 1, r.reading(PANELS * panel.tokens, r.p.corpus_tokens), r.megabytes(None, 4e9),
+        Stage("build_panel", 1, r.reading(PANELS * panel.tokens, r.p.corpus_tokens_per_second), r.megabytes(None, 4e9),
               kept=2 * PANELS * panel.tokens),
         Stage("harvest_panel", PANELS, r.model_job(model, panel.tokens * blocks),
               r.megabytes(model, 1.25 * size / blocks), r.config.subject.devices,
@@ -94,7 +95,7 @@ def import_stages(r: Reckoning, kept: ImportedExemplars) -> list[Stage]:
     return [
         Stage("list_exemplars", r.layers, r.reading(0, 1), r.megabytes(None, 0)),
         Stage("import_exemplars", r.kept_chunks,
-              r.reading(r.rows / r.kept_chunks, r.p.rows) + r.download(fetched / r.kept_chunks),
+              r.reading(r.rows / r.kept_chunks) + r.download(fetched / r.kept_chunks),
               r.megabytes(None, WINDOWS_MEMORY * size / r.neurons * r.chunk), fetched=fetched,
               kept=r.exemplar_bytes() + texts),
     ]  # fmt: skip
@@ -135,7 +136,7 @@ def feature_stages(r: Reckoning) -> list[Stage]:
     width = r.parameters(r.config.subject.model) / r.layers / (3 * r.config.subject.neurons_per_layer)
     size = 2 * r.config.features_per_layer * width * 4
     return [
-        Stage("convert_dictionary", r.layers, r.reading(size / 1e3, r.p.rows), r.megabytes(None, 3 * size),
+        Stage("convert_dictionary", r.layers, r.reading(size / 1e3), r.megabytes(None, 3 * size),
               kept=size * r.layers),
     ]  # fmt: skip
 
@@ -172,7 +173,7 @@ def explainer_training_stages(r: Reckoning, training: ExplainerTraining, prompt:
 
 def scorer_stages(r: Reckoning) -> list[Stage]:
     """Further scores: a judge reads every passage with a description, of the neuron and of others."""
-    config, p, found = r.config, r.p, []
+    config, found = r.config, []
     for section in config.scores.scorers.values():
         read, remote, prices, model = 0.0, False, None, None
         if isinstance(section, Detection):
@@ -182,7 +183,7 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
             model = None if remote else section.judge.local_model()
             several = section.passages_per_request if remote else 1
             read = r.signs * (1 + section.nulls) * passages * (r.text + (PROMPT + DESCRIPTION) / several)
-        seconds = r.model_job(model, read / r.chunks) if model else r.reading(r.signs / r.chunks, p.rows)
+        seconds = r.model_job(model, read / r.chunks) if model else r.reading(r.signs / r.chunks)
         found.append(
             Stage("ask_scorer" if remote else "run_scorer", r.chunks, seconds, r.megabytes(model, r.chunk_data),
                   int(model is not None), read=read, kept=r.signs * ROW + TABLE * r.chunks,
@@ -250,6 +251,6 @@ def natural_stages(r: Reckoning) -> list[Stage]:
         Stage("score_natural", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
               r.megabytes(s.simulator.model, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
               kept=shared + r.signs * (sequences * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
-        Stage("compare_natural", r.layers, r.reading(r.signs / r.layers, r.p.rows / 10),
+        Stage("compare_natural", r.layers, r.reading(10 * r.signs / r.layers),
               r.megabytes(None, 4 * (shared / r.layers + nulls)), kept=r.signs * ROW),
     ]  # fmt: skip

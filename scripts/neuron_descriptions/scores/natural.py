@@ -177,7 +177,8 @@ def score_natural(
 ) -> None:
     """Score a chunk's chosen descriptions on the panel and write two tables: NATURAL, and SHARED predictions.
 
-    inputs: scores (table of the chunk), panel and panel_test with panel_acts and panel_test_acts, and the folder subject; outputs: scores, shared; kept: as of `simulation.score_chunk`.
+    inputs: scores (table of the chunk), panel and panel_test with panel_acts and panel_test_acts, and the folder
+    subject; outputs: scores, shared; kept: as of `simulation.score_chunk`.
     """
     rows = read_table(inputs["scores"], SCORES, [("neuron", "in", neurons), ("kind", "=", "candidate")]).to_pylist()
     panels = tuple(Panel(inputs[p], [inputs[f"{p}_acts"]], inputs["subject"]) for p in PANELS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuron_descriptions.clients.base import Prompt
+from neuron_descriptions.descriptions.answers import without_thoughts
 from neuron_descriptions.descriptions.prompts import _rendered, prompt_file, read_template
 
 _WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
@@ -54,14 +55,14 @@ class Question:
 
 
 def parse_list(text: str, count: int) -> list[float] | None:
-    """The answers in a JSON list of `count` items, each yes or no (or true or false, 1 or 0); None where the text is
-    anything else, or of another length."""
-    text = text.strip()
+    """The answers behind the last thought, in a JSON list of `count` items, each yes or no (or true or false, 1
+    or 0); None where the text is anything else, or of another length."""
+    text = (without_thoughts(text) or "").strip()
     if fenced := _FENCE.match(text):
         text = fenced[1]
     try:
         items = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(items, list) or len(items) != count:
         return None

@@ -11,7 +11,7 @@ import pyarrow as pa
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, read_tables, write_table
 from neuron_descriptions.common.streams import generator
-from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
 from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
@@ -294,8 +294,8 @@ def score_chunk(
 
     tables: train, valid and test (the corpus, or that of the parts), exemplars and statistics (lists of files that hold
     the neurons), descriptions, screened, where they were, nulls (file), and pool, where there is one; settings: the
-    config's `scores`, the rest of it; outputs: scores and simulations; kept: `path` of predictions that outlive the job,
-    and `made_by`, what they depend on beyond the simulator.
+    config's `scores`, the rest of it; outputs: scores and simulations; kept: `path` of predictions that outlive the
+    job, and `made_by`, what they depend on beyond the simulator.
     """
     others = Nulls(tables.get("pool") or None, tables["nulls"], settings["nulls"], seed)
     candidates: dict[tuple[int, str], list[dict]] = {}

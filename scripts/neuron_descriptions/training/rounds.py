@@ -14,6 +14,7 @@ from neuron_descriptions.atlas.comparison import Interval, mean_over_neurons
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import job_log, logger
 from neuron_descriptions.common.storage import read_table, whole
+from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.config.sections import Config, load_config
 from neuron_descriptions.models.adapters import adapter_sha256
 from neuron_descriptions.training.fine_tuning import is_held_out
@@ -61,7 +62,7 @@ def train_rounds(file: str, cores: int) -> None:
     the rounds; and none where the first round's scores no better than the one that it began with. Rounds that are
     finished are taken as they are. Raises ValueError on an incomplete configuration, CalledProcessError where a job
     fails."""
-    config = load_config(yaml.safe_load(Path(file).read_text()))
+    config = load_config(read_yaml(file))
     wanted = config.explainer_training
     if wanted is None:
         raise ValueError(f"{file} has no section explainer_training; see config/README.md")
@@ -122,6 +123,6 @@ def _make(target: str, files: list[str], cores: int) -> None:
 
 
 if __name__ == "__main__":
-    run = yaml.safe_load(Path(sys.argv[1]).read_text())["run"]
+    run = read_yaml(sys.argv[1])["run"]
     with job_log(f"results/{run}/logs/rounds.log", "train_explainer"):
         train_rounds(sys.argv[1], os.cpu_count() or 1)

@@ -16,6 +16,7 @@ DEEP = b"[" * 5000
         (b"a: 1\nb: 2\na: 3\n", "line 3: the key 'a' stands twice"),
         (b"x:\n  - {a: 1, a: 1}\n", "line 2: the key 'a' stands twice"),
         (b"a:\n  b: 010\n", "line 2: YAML reads 010 as another number"),
+        (b"a: !!int '010'\n", "line 1: YAML reads 010 as another number"),
         (b"a: [3:20]\n", "line 1: YAML reads 3:20 as another number"),
         (b"a: -1:30.5\n", "line 1: YAML reads -1:30.5 as another number"),
         (b"a: &a [1, *a]\n", "line 1: an alias (*) inside of what it stands for"),
@@ -110,3 +111,11 @@ def test_whole_numbers_are_plain_digits(text):
     assert whole_number({"layer": " 12 "}, "layer", "here") == 12
     with pytest.raises(ValueError, match=r"^here: layer and neuron must be whole numbers; layer is "):
         whole_number({"layer": text}, "layer", "here")
+
+
+def test_aliases_that_multiply_are_refused_before_they_are_written_out(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in zip("abcdefgh", "bcdefghi")]
+    (tmp_path / "x.yaml").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"line 6: with its aliases \(\*\) written out it has more than 1,000,000"):
+        read_yaml(str(tmp_path / "x.yaml"))

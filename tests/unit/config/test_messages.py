@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from conftest import demo_config
+from neuron_descriptions.config.messages import RENAMED
 from neuron_descriptions.config.sections import load_config
 
 INF = float("inf")
@@ -122,6 +123,53 @@ def test_wrong_keys_in_plain_words(key, value, said):
     assert not any(word in found for word in ("Input should", "list[", "constrained"))
 
 
+@pytest.mark.parametrize("key", RENAMED)
+def test_a_key_that_had_another_name_is_refused_by_its_new_one(key):
+    section, new = key.split(".")[0], RENAMED[key]
+    assert f"  {key}: this key is called `{new}` now; rename it" in refusal(**{key: 1.0})
+    assert getattr(getattr(load_config(demo({f"{section}.{new}": 7.0})), section), new) == 7.0
+
+
 def test_a_run_may_be_called_by_a_number():
     assert load_config(demo({"run": 2025})).run == "2025"
     assert load_config(demo({"run": 2025})) == load_config(demo({"run": "2025"}))
+
+
+@pytest.mark.parametrize(
+    ("explainer", "said"),
+    [
+        ({"key_variable": "sk-hush"}, "key_variable: it is no name of an environment variable"),
+        ({"base_url": "https://host/v1?api-key=hush"}, "base_url: it has a secret in it"),
+        ({"base_url": "https://me:hush@host"}, "base_url: not an http(s) address"),
+        ({"base_url": "https://"}, "base_url: not an http(s) address"),
+        ({"body": {"extra": [{"Authorization": "Bearer hush"}]}}, "body: Authorization: it is kept with the results"),
+    ],
+)
+def test_a_secret_in_the_configuration_is_refused_and_not_shown(explainer, said):
+    found = refusal(**{"descriptions.explainer": {"client": "openai", "model": "m", **explainer}})
+    assert f"descriptions.explainer.{said}" in found and "hush" not in found
+    found = refusal(publish={"bucket": "b", "endpoint": "https://me:hush@host"})
+    assert "publish.endpoint: not an http(s) address" in found and "hush" not in found
+
+
+def test_an_address_and_a_body_without_secrets_are_taken():
+    explainer = {
+        "client": "openai",
+        "model": "m",
+        "base_url": "HTTPS://host/v1?api-version=2",
+        "body": {"max_tokens": 5},
+    }
+    assert load_config(demo({"descriptions.explainer": explainer}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("exports.repository", "../neurons", "'../neurons' is not of the form owner/name"),
+        ("run", "a" * 101, "has more than 100 characters"),
+        ("scores.scorers", {"Bad Name": {"kind": "simulated_detection"}}, "small letters, digits and `_`"),
+        ("seed", "08", "YAML reads it as text, for the zero in front; write 8"),
+    ],
+)
+def test_names_that_cannot_be(key, value, said):
+    assert said in refusal(**{key: value})

@@ -122,3 +122,23 @@ def test_the_site_s_file_stands_beside_the_profile_wherever_snakemake_runs(tmp_p
     monkeypatch.setattr(sys, "argv", ["snakemake"])
     with pytest.raises(SystemExit, match="SNAKEMAKE_SLURM_PARTITIONS"):
         profile("slurm")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("jobs: [1", "site.yaml cannot be read: "),
+        ("- jobs", "site.yaml: not a list of keys with values"),
+        ("jobs: 5\npartitions: {}", "site.yaml: account, accounting, chunks_per_job, qos, retries: missing"),
+    ],
+)
+def test_a_site_that_cannot_be_read_is_named(tmp_path, monkeypatch, text, said):
+    (tmp_path / "site.yaml").write_text(text)
+    monkeypatch.setenv("SNAKEMAKE_SLURM_PARTITIONS", str(tmp_path / "site.yaml"))
+    with pytest.raises(SystemExit, match=said):
+        profile("slurm")
+
+
+def test_a_partition_without_limits_is_named(site):
+    with pytest.raises(SystemExit, match="partitions: cpu: max_runtime, max_mem_mb must be whole numbers"):
+        site(partitions={"cpu": {"max_runtime": "1d", "max_mem_mb": 9000}})

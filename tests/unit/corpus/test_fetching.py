@@ -528,3 +528,44 @@ def test_real_conversations_alternate(fetched):
         assert len(talk) >= 2
         assert [m["role"] for m in talk] == [("user", "assistant")[i % 2] for i in range(len(talk))]
         assert all(m["content"] == m["content"].strip() != "" for m in talk)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_wider_encodings_without_a_mark_are_told_and_not_read_as_text(tmp_path, encoding, name):
+    (tmp_path / name).write_text('{"text": "one"}\n', encoding=encoding)
+    assert "it is not UTF-8, it has null bytes" in refusal(tmp_path, tmp_path / name, field="text")
+
+
+def test_a_csv_that_names_a_column_twice_is_refused_and_blanks_around_its_header_are_none(tmp_path):
+    (tmp_path / "a.csv").write_text("text,text\none,two\n")
+    assert "its first line names the column text twice" in refusal(tmp_path, tmp_path / "a.csv", field="text")
+    (tmp_path / "A.CSV").write_text("\nid, text\n1,one\n")
+    assert read(tmp_path, tmp_path / "A.CSV", field="text") == ["one"]
+
+
+def test_times_that_no_python_can_hold_cost_no_row(tmp_path):
+    table = pa.table({"text": ["one"], "at": pa.array([10**15], pa.timestamp("s"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path, tmp_path / "a.parquet", field="text") == ["one"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"type": "human", "content": "q"}, {"type": "ai", "content": "a"}],
+        [{"user": "q", "assistant": "a"}],
+        {"human": "q", "gpt": "a"},
+        [{"role": "USER ", "content": "q"}, {"role": " assistant", "content": "a"}],
+        [{"role": "user", "content": [{"type": "text", "content": "q"}]}, {"role": "assistant", "content": "a"}],
+    ],
+)
+def test_further_forms_of_a_conversation(messages):
+    assert turns(messages) == [("user", "q"), ("assistant", "a")]
+
+
+def test_what_stands_before_the_users_first_turn_is_counted():
+    noted: list[str] = []
+    conversation(said("assistant", "user", "assistant"), noted.append)
+    conversation([{"type": "human", "data": {"content": "q"}}], noted.append)
+    assert noted == ["turn before the user's first", "message without a text"]

@@ -153,6 +153,47 @@ def test_unfinished_answer_ends_with_its_last_full_sentence(text, description):
     assert parse_answer(BEGUN, text, False) == (description, "ok")
 
 
+@pytest.mark.parametrize(
+    ("text", "description"),
+    [
+        (" Description: names of months", "names of months"),
+        (" The explanation is: names of months", "names of months"),
+        (' {"description": "names of months"}', "names of months"),
+        (' ```json\n{"description": "names of months"}\n```', "names of months"),
+        (" <answer>names of months</answer>", "names of months"),
+        (" 1. and 2. in numbered lists", "1. and 2. in numbered lists"),
+        (' the word "description"', 'the word "description"'),
+        (" the answer to a question", "the answer to a question"),
+        (" tags such as <b>", "tags such as <b>"),
+    ],
+)
+def test_what_stands_around_an_answer_is_left_out(text, description):
+    assert parse_answer(BEGUN, text, True) == (description, "ok")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " [your description]", " <description>", " [phrase here]", " ### Description", " N/A", " None", " Unknown",
+        " (no description)", " excerpts one and two", " highlighted words", " words in double curly braces",
+    ],
+)  # fmt: skip
+def test_a_name_for_an_answer_is_none(text):
+    assert parse_answer(BEGUN, text, True) == (None, "unparsed")
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [
+        ("<|START_THINKING|>", "<|END_THINKING|>"), ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("<think duration=3>", "</think>"), ("<reason>", "</reason>"), ("<analysis>", "</analysis>"),
+    ],
+)  # fmt: skip
+def test_further_dialects_of_thoughts(begins, ends):
+    assert parse_answer("", f"{begins}[DESCRIPTION]: weeks", True) == (None, "unparsed")
+    assert parse_answer("", f"{begins}[DESCRIPTION]: weeks{ends}[DESCRIPTION]: months", True) == ("months", "ok")
+
+
 # --- asking ------------------------------------------------------------------------------------------
 
 

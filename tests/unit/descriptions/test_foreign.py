@@ -124,3 +124,38 @@ def test_one_command_does_it(tmp_path):
     assert {r["sign"] for r in read_given(str(tmp_path / "out.csv"), 12, 64)} == {"negative"}
     with pytest.raises(SystemExit, match="does not exist"):
         main(["neuronpedia", "nowhere.json", "--model", "smol", "--output", str(tmp_path / "out.csv")])
+
+
+def test_what_a_string_may_hold_ends_no_line_and_stays(tmp_path):
+    path, out = tmp_path / "a.jsonl.gz", tmp_path / "out.csv"
+    lines = json.dumps(explanation(description="one\u2028two"), ensure_ascii=False) + "\r\n"
+    lines += json.dumps(explanation(index="8")).replace("months", r"half \\ud83d, null \\u0000".replace("\\\\", "\\"))
+    path.write_bytes(gzip.compress(("\ufeff" + lines).encode()))
+    convert("neuronpedia", [str(path)], str(out), "smol")
+    assert [r["description"] for r in read_given(str(out), 12, 64)] == ["one\u2028two", "half \ufffd, null"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000, "a.json: no JSON: it is nested too deeply"),
+        (json.dumps({"explanations": [explanation()]}, indent=1), "line 1: the key layer is missing; it has explan"),
+        (json.dumps(explanation(description=["a", "b"])), "line 1: the description is \"['a', 'b']\", not text"),
+        (json.dumps(explanation(description=7)), "the description is '7', not text"),
+    ],
+)
+def test_other_shapes_of_json_are_named(tmp_path, text, said):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        convert("neuronpedia", [str(tmp_path / "a.json")], str(tmp_path / "out.csv"), "smol")
+
+
+def test_a_damaged_archive_is_named_and_an_output_takes_no_folders_place(tmp_path):
+    packed = bytearray(gzip.compress(json.dumps([explanation()] * 50).encode()))
+    packed[40] ^= 255
+    (tmp_path / "a.json.gz").write_bytes(packed)
+    with pytest.raises(ValueError, match="is no gzipped text"):
+        convert("neuronpedia", [str(tmp_path / "a.json.gz")], str(tmp_path / "out.csv"), "smol")
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        convert("neuronpedia", [str(tmp_path / "a.json.gz")], str(tmp_path), "smol")
+    assert (tmp_path / "a.json.gz").exists()

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from conftest import ROOT
+from neuron_descriptions.exports.huggingface import push_dataset
 
 TOKEN = "made-for-this-test"
 
@@ -143,3 +144,11 @@ def test_without_a_token_or_with_a_wrong_one_nothing_is_sent(hub, folder):
     assert "PermissionError: the hub refuses an upload to own/neurons (status 401)" in done.stderr
     assert "a-wrong-token" not in done.stdout + done.stderr
     assert hub.files == before and not hub.created and not output.exists()
+
+
+@pytest.mark.parametrize("token", ["secret-one\nsecret-two", '"secret"', "secret\u2013two"])
+def test_a_malformed_token_is_said_and_not_shown(folder, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(ValueError, match="what the environment has as HF_TOKEN is no token") as caught:
+        push_dataset(str(folder), "own/neurons", True, str(folder.parent / "pushed.json"))
+    assert "secret" not in str(caught.value)

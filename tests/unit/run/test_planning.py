@@ -3,7 +3,7 @@ import math
 import pytest
 import yaml
 
-from conftest import ROOT, changed, tiny_config
+from conftest import ROOT, changed, demo_config, tiny_config
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.plans import Plan, Stage, short, time_left
@@ -243,11 +243,11 @@ def test_ceilings_count_what_is_about_to_start():
 
 
 def test_the_table_names_every_stage_total_and_assumption():
-    plan = planned(changed(tiny_config(), plan__gpu_hour=3.0))
+    plan = planned(changed(tiny_config(), plan__dollars_per_gpu_hour=3.0))
     text = plan.text()
     for s in plan.stages:
         assert s.rule in text
-    for key in ("teraflops", "parameters", "generated_token_cost", "gpu_hour"):
+    for key in ("teraflops", "parameters", "generated_token_cost", "dollars_per_gpu_hour"):
         assert f"plan.{key}" in text
     total = next(line for line in text.splitlines() if line.startswith("total"))
     assert math.isclose(float(total.split()[-1]), plan.totals()["gpu_hours"] * 3, rel_tol=0.01)
@@ -341,3 +341,14 @@ def test_the_plan_says_what_precision_the_money_buys():
     ]
     assert all(line in plan.text() for line in plan.precision)
     assert "no panel" in planned(published()).precision[0]
+
+
+def test_weights_on_disk_are_within_one_and_a_half_of_what_the_demo_fetches_and_merges():
+    config = demo_config()
+    planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
+    model = 134_515_008  # parameters of SmolLM2-135M: float32 as fetched from a GGUF file, bfloat16 when merged
+    assert within(1.5, planned["fetch_model"], 4 * model)
+    assert within(1.5, planned["merge_adapter"], 2 * model)
+    config["plan"] = {"parameters": dict.fromkeys(config["models"], 0.135)}
+    planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
+    assert within(1.01, planned["fetch_model"], 4 * model)

@@ -157,7 +157,9 @@ def test_the_interval_covers_the_average_precision_of_the_population():
     [('["yes", "no", "Yes"]', [1, 0, 1]), ("[1, 0, 1]", [1, 0, 1]), ("[true, false, true]", [1, 0, 1]),
      ('```json\n["no", "no", "yes"]\n```', [0, 0, 1]), ('["yes", "no"]', None), ('["yes", "no", "maybe"]', None),
      ("yes, no, yes", None), ('Sure: ["yes", "no", "yes"]', None), ("[1, 2, 0]", None), ('{"1": "yes"}', None),
-     ('["yes", null, "no"]', None), ("", None), ("[1.0, 0, 1]", None)],
+     ('["yes", null, "no"]', None), ("", None), ("[" * 100_000, None),
+     ('<think>["no", "no", "no"]?</think>\n["yes", "no", "yes"]', [1.0, 0.0, 1.0]),
+     ('<think>["yes", "no", "no"]', None), ("[1.0, 0, 1]", None)],
 )  # fmt: skip
 def test_answers_are_read_strictly(text, found):
     assert parse_list(text, 3) == found
