@@ -18,8 +18,10 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
-from neuron_descriptions.harvest.forward import ABSENT, bin_edges, decode_keys, encode_keys, random_sequences
+from neuron_descriptions.harvest.drawn import random_sequences
+from neuron_descriptions.harvest.keys import ABSENT, decode_keys, encode_keys
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.tail import bin_edges
 from neuron_descriptions.run.memory import N_BINS
 
 

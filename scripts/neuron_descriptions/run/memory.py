@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-N_BINS = 30 * 128  # of a tail's histogram: see activations.py
+N_BINS = 30 * 128  # of a tail's histogram: see harvest/tail.py
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

@@ -19,17 +19,12 @@ from torch import Tensor
 from gpu.shapes import Shape, free, most_memory, random_llama, seconds_of
 from neuron_descriptions.common.vocabulary import TAILS, tail_rank
 from neuron_descriptions.features.neurons import MlpNeurons
-from neuron_descriptions.harvest.forward import (
-    Batch,
-    Harvest,
-    LayerState,
-    Split,
-    bin_of,
-    decode_keys,
-    encode_keys,
-    make_batch,
-    run_layers,
-)
+from neuron_descriptions.harvest.batches import Batch, make_batch
+from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.keys import decode_keys, encode_keys
+from neuron_descriptions.harvest.shard import Harvest
+from neuron_descriptions.harvest.state import LayerState, Split
+from neuron_descriptions.harvest.tail import bin_of
 
 LEAST = 0.85  # of the bare pass's tokens per second
 

@@ -20,8 +20,8 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.asking import descriptions_table, prepare
 from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.descriptions.prompts import read_explainer_template
-from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.shard import harvest
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.scores.simulation import score_chunk
 from word_neurons import WORDS, tiny_base

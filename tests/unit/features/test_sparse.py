@@ -18,8 +18,8 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.asking import prepare
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
-from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.shard import harvest
 from neuron_descriptions.panel.harvesting import Subject, harvest_panel
 from neuron_descriptions.scores.simulation import Evidence
 

@@ -5,7 +5,7 @@ import torch
 
 from conftest import changed, demo_config
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.harvest.forward import LayerState, Split
+from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.run import memory
 from neuron_descriptions.run.memory import Keep, check_memory, state_bytes
 from neuron_descriptions.run.selection import check_plan, select_neurons
@@ -19,7 +19,9 @@ def tensors_of(thing) -> list[torch.Tensor]:
 
 
 def holds(member) -> bool:
-    return isinstance(member, torch.Tensor) or type(member).__module__ == LayerState.__module__
+    return isinstance(member, torch.Tensor) or type(member).__module__.startswith(
+        LayerState.__module__.rpartition(".")[0]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
