@@ -37,6 +37,7 @@ rule describe:
         gpu_job=int(EXPLAINER is not None and not REMOTE),
         endpoint=int(REMOTE),
     params:
+        **firings_needed(),
         code=digest("describe.py", without=[f"clients/{c}" for c in OTHER_CLIENTS]),
         neurons=neurons_of_part(DESCRIBED),
         explainer=ASKED,

@@ -33,6 +33,7 @@ from neuron_descriptions.models.loading import load_tokenizer, token_strings
 
 TOKENS = "tokens"  # the explainer that is no model
 NOBODY = "none"  # where no model is asked
+NO_ACTIVATION, FEW_FIRINGS = "no_activation", "few_firings"  # why nothing is described
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Candidate:
     ranks: list[int] = field(default_factory=list)
     prompt: Prompt | None = None
     description: str | None = None
-    status: str = "no_activation"
+    status: str = NO_ACTIVATION
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -199,7 +200,8 @@ def prepare(
     concepts: list[str] | None = None,
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt. corpus, exemplars, statistics: the files that hold the chunk's neurons;
+    drives has candidates without a prompt, and so has a feature that fires in fewer train tokens than the settings'
+    min_firings. corpus, exemplars, statistics: the files that hold the chunk's neurons;
     tokenizer: the subject's; settings: of the config's `descriptions`; concepts: table of the lists that were found,
     needed for concept_candidates."""
     few_shot = settings["few_shot"]
@@ -223,12 +225,17 @@ def prepare(
         for sign in SIGNS:
             direction = 1 if sign == "positive" else -1
             shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
+            # Known of features that are never negative.
+            firings = stats[neuron]["firings"]
+            rare = bool(shown) and firings is not None and firings < settings.get("min_firings", 0)
+            status = FEW_FIRINGS if rare else NO_ACTIVATION
+            shown = [] if rare else shown
             quantiles = [stats[neuron][quantile_column(tail, sign)] for tail in TAILS]
             highlights = Highlights(
                 [direction * q for q in quantiles if q is not None], settings["min_highlights"], settings["near_misses"]
             )
             for number in range(settings["candidates"] + settings["token_candidates"]):
-                candidate = Candidate(layer, neuron, sign, number)
+                candidate = Candidate(layer, neuron, sign, number, status=status)
                 found.append(candidate)
                 if not shown:
                     continue
@@ -250,7 +257,7 @@ def prepare(
             first = settings["candidates"] + settings["token_candidates"]
             said = sentences.get((neuron, sign), [])
             for number in range(settings["concept_candidates"]):
-                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS)
+                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS, status=status)
                 if shown:
                     candidate.description = said[number] if number < len(said) else None
                     candidate.status = "ok" if candidate.description else "unparsed"

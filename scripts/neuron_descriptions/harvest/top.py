@@ -19,7 +19,7 @@ class TopK:
         # Empty slots are all different and below any key, so that exactly K of any row's keys are its K best.
         self.key_SK = (ABSENT + 1 + torch.arange(k, device=device)).repeat(n_sides, 1)
         self.window_SKE = zeros(n_sides, k, longest, dtype=dtype, device=device)
-        self.least_S = self.key_SK[:, 0].clone()
+        self.least_S = torch.full((n_sides,), ABSENT + 1, device=device)
         self.value_S = torch.full((n_sides,), -torch.inf, device=device)  # the K-th best peak
 
     def update(self, b_P: Tensor, side_P: Tensor, key_P: Tensor, batch: int, evidence: Evidence) -> None:

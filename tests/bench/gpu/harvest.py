@@ -109,12 +109,12 @@ class Subject:
         batches = self.batches(size, self.shape.batches, first)
         self.run(batches[:1], nothing)
         bare = seconds_of(lambda: self.run(batches, nothing))
-        counted = sum(int(state.tail.count_OSM.sum()) for state in kept.states.values())
+        counted = sum(int(state.tail.count_RSM.sum()) for state in kept.states.values())
         harvest = seconds_of(lambda: self.run(batches, kept.take))
         tokens = size * self.shape.seq_len * len(batches)
         sides = 2 * self.neurons * self.layers
         entered = sum(int((decode_keys(s.top.key_SK)[1] >= first).sum()) for s in kept.states.values())
-        counted = sum(int(state.tail.count_OSM.sum()) for state in kept.states.values()) - counted
+        counted = sum(int(state.tail.count_RSM.sum()) for state in kept.states.values()) - counted
         sequences = size * len(batches)
         return {
             "tokens_per_second": tokens / harvest,

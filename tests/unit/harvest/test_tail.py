@@ -12,9 +12,9 @@ from neuron_descriptions.harvest.evidence import Evidence
 from neuron_descriptions.harvest.keys import decode_keys, encode_keys
 from neuron_descriptions.harvest.merging import Shard, tail_quantiles
 from neuron_descriptions.harvest.state import LayerState, Split
-from neuron_descriptions.harvest.tail import QUANTILE_ERROR, bin_edges, bin_of
+from neuron_descriptions.harvest.tail import QUANTILE_ERROR, bin_edges, bin_of, highest_octaves
 from neuron_descriptions.harvest.top import TopK
-from neuron_descriptions.run.memory import N_BINS, Keep
+from neuron_descriptions.run.memory import FIRING_OCTAVES, N_BINS, Keep
 
 
 def test_a_constant_and_a_one_sided_neuron_are_data():
@@ -68,6 +68,40 @@ def test_tail_counts_survive_any_sharding_and_order(k, dtype, tmp_path):
             error = 0 if dtype == torch.bfloat16 else QUANTILE_ERROR
             assert (found <= exact)[inside].all() and (found >= exact / (1 + error))[inside].all()
             assert np.array_equal(found[~inside], np.minimum(0, ranked[0])[~inside])
+
+
+def test_of_a_few_octaves_the_highest_are_exact_and_what_is_smaller_is_none():
+    """Tokens over 20 octaves, the largest late and in one shard only: any sharding and order give the same counts."""
+    generator = torch.Generator().manual_seed(0)
+    acts = (torch.randn(400, 20, 4, generator=generator) * 4).exp().to(torch.bfloat16)
+    acts[:200] /= 64
+    acts[..., 1] *= torch.rand(400, 20, generator=generator) < 0.01  # rare
+    acts[..., 3] = 0  # silent
+    split = Split("train", 400, 10**9, 20, 0)  # of a large split: no rank raises the floor
+
+    def counted(*shards):
+        together = np.zeros((4, N_BINS), np.int64)
+        for parts in shards:
+            state = LayerState(0, [0, 1, 2, 3], split, Keep(2, 1, 1), torch.bfloat16, torch.device("cpu"), True)
+            for first, part in parts:
+                state.update(
+                    part.flatten(0, 1), make_batch(first, [[0] * 20] * len(part), np.zeros(len(part), int), 20)
+                )
+            tail = state.tensors()
+            feature = np.repeat(np.arange(4), np.diff(tail["tail_start"]))
+            np.add.at(together, (feature, tail["tail_bin"].numpy()), tail["tail_count"].numpy())
+        return highest_octaves(together, FIRING_OCTAVES)
+
+    parts = [(10 * i, part) for i, part in enumerate(acts.split(10))]
+    expected = np.zeros((4, N_BINS), np.int64)
+    for feature in range(4):
+        values = acts[..., feature].flatten()
+        bins = bin_of(values[values >= 2**-14]).numpy()
+        highest = bins.max() // 128 if len(bins) else 0
+        np.add.at(expected[feature], bins[bins // 128 > highest - FIRING_OCTAVES], 1)
+    assert expected[0].sum() < (acts[..., 0] >= 2**-14).sum() and expected[1].sum() and not expected[3].any()
+    for shards in ((parts,), (parts[::-1],), (parts[:7], parts[7:25], [], parts[25:])):
+        assert np.array_equal(counted(*shards), expected)
 
 
 def test_bins_hold_what_their_edges_say():
