@@ -18,7 +18,7 @@ SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo truth plan train-simulator train-explainer table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo demo-sae truth plan train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -26,6 +26,11 @@ help: ## this list
 
 demo: .venv/ready ## the demo, or CONFIG=file.yaml: an atlas in results/<run>/atlas
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads $(SIDE_BY_SIDE) --quiet rules host
+
+# Latents of a small sparse autoencoder described as the demo's neurons are, and the scores of both in its layer.
+demo-sae: demo train-dictionary ## latents of a sparse autoencoder, beside the neurons of the same layer
+	$(BIN)/snakemake --configfile config/demo.yaml config/demo/latents.yaml --set-threads $(SIDE_BY_SIDE) --quiet rules host
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.side_by_side 5 ../results/demo ../results/demo-sae
 
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
 plan: .venv/ready ## what the run of CONFIG would take; starts nothing
@@ -38,6 +43,11 @@ train-simulator: .venv/ready ## a simulator for the subject of CONFIG
 # An explainer for the subject of CONFIG, trained on its best candidates in rounds: results/<run>/explainer, where it helps.
 train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it helps
 	PYTHONPATH=scripts $(BIN)/python -m neuron_descriptions.training.rounds $(CONFIG)
+
+# The dictionaries that `make demo-sae` describes: results/demo-dictionary/trained.
+train-dictionary: .venv/ready ## a small autoencoder and a transcoder of a layer of the demo's subject
+	$(BIN)/snakemake results/demo-dictionary/trained/autoencoder results/demo-dictionary/trained/transcoder \
+	  --configfile config/demo.yaml config/demo/dictionary.yaml --set-threads train_dictionary=$(CORES) --quiet rules host
 
 # Explainers and simulators on the demo's neurons, and on a subject that has learnt nothing: docs/comparison.md. A word
 # is a file of config/comparison/.

@@ -52,6 +52,11 @@ if CFG.training is not None:
     include: "rules/training.smk"
 
 
+if CFG.dictionary_training is not None:
+
+    include: "rules/dictionary_training.smk"
+
+
 rule all:
     default_target: True
     input:

@@ -13,6 +13,12 @@ ABOUT = {
     # What a feature is called; pages say neuron where nothing is said.
     **({} if CFG.features.noun == "neuron" else {"noun": CFG.features.noun}),
 }
+# Of neurons, or of what else is described, by its name: features/layer-5/latent-123.html.
+FEATURE_PAGE = (
+    "<results>/neurons/layer-{layer}/neuron-{neuron}.html"
+    if CFG.features.noun == "neuron"
+    else f"<results>/features/layer-{{layer}}/{CFG.features.noun}-{{neuron}}.html"
+)
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
     for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()
@@ -169,7 +175,7 @@ rule write_neuron_page:
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:
-        page="<results>/neurons/layer-{layer}/neuron-{neuron}.html",
+        page=FEATURE_PAGE,
     log:
         "<logs>/write_neuron_page/layer-{layer}/neuron-{neuron}.log",
     benchmark:

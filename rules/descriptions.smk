@@ -38,6 +38,7 @@ rule describe:
         gpu_job=int(EXPLAINER is not None and not REMOTE),
         endpoint=int(REMOTE),
     params:
+        **firings_needed(),
         code=digest("describe.py", without=NOT_DESCRIBED_WITH),
         neurons=neurons_of_part(DESCRIBED),
         explainer=ASKED,

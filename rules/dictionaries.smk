@@ -1,9 +1,35 @@
 # Features that others publish, converted once to the form that jobs read: only where the configuration names some.
 
 
+if FROM_HUB:
+
+    rule fetch_dictionary:
+        output:
+            published=directory(PUBLISHED_DICTIONARY),
+        log:
+            "<logs>/fetch_dictionary/layer-{layer}.log",
+        benchmark:
+            "<benchmarks>/fetch_dictionary/layer-{layer}.tsv"
+        conda:
+            "../envs/models.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory("fetch_dictionary"),
+            runtime=minutes("fetch_dictionary"),
+        params:
+            code=digest("fetch_dictionary.py"),
+            repo=CFG.features.repo,
+            revision=CFG.features.revision,
+            path=lambda wildcards: CFG.features.place(wildcards.layer),
+        message:
+            "Fetching features: layer {wildcards.layer}"
+        script:
+            "../scripts/fetch_dictionary.py"
+
+
 rule convert_dictionary:
     input:
-        source=lambda wildcards: ancient(local(features_file(wildcards.layer))),
+        source=published_features,
     output:
         dictionary=DICTIONARY,
     log:
@@ -18,7 +44,8 @@ rule convert_dictionary:
         runtime=minutes("convert_dictionary"),
     params:
         code=digest("convert_dictionary.py"),
-        features=tracked(CFG.features),
+        features=tracked(CFG.features, exclude=DESCRIBED_BY),
+        inside=lambda wildcards: CFG.features.place(wildcards.layer) if FROM_HUB else "",
         subject=subject_names(),
         content=lambda wildcards: features_content(wildcards.layer),
     message:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features
@@ -5,7 +7,7 @@ from neuron_descriptions.features.converting import convert_dictionary
 
 with job_log(snakemake.log[0], snakemake.rule):
     convert_dictionary(
-        source=snakemake.input.source,
+        source=str(Path(snakemake.input.source, snakemake.params.inside)),
         layer=int(snakemake.wildcards.layer),
         features=restored(Features, snakemake.params.features).model_dump(),
         subject=snakemake.params.subject,

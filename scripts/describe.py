@@ -16,7 +16,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         ),
         inputs=dict(snakemake.input.items()),
         explainer=settings.explainer.model_dump(exclude=set(ACCESS_KEYS)) if settings.explainer else None,
-        settings=settings.model_dump(exclude={"explainer"}),
+        settings=settings.model_dump(exclude={"explainer"}) | {"min_firings": snakemake.params.get("min_firings", 0)},
         access=snakemake.params.access,
         code=snakemake.params.code,
         outputs={name: snakemake.output[name] for name in ("descriptions", "accounting")},

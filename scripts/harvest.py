@@ -1,7 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features
-from neuron_descriptions.harvest.forward import harvest
+from neuron_descriptions.harvest.shard import harvest
 
 with job_log(snakemake.log[0], snakemake.rule):
     harvest(

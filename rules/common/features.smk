@@ -4,7 +4,13 @@ from neuron_descriptions.run.fingerprints import texts_fingerprint
 
 # Whether the features of a layer stand in a file.
 PLACED = getattr(CFG.features, "path", None) is not None
-FEATURES_NAME = f"{CFG.features.kind}-{spec_key(CFG.features)}"
+# Of a section what decides no activation.
+DESCRIBED_BY = ["min_firings"]
+FEATURES_NAME = f"{CFG.features.kind}-{spec_key(CFG.features, *DESCRIBED_BY)}"
+FROM_HUB = getattr(CFG.features, "repo", None) is not None
+PUBLISHED_DICTIONARY = (
+    f"<resources>/dictionaries/published/{FEATURES_NAME}/layer-{{layer}}"
+)
 DICTIONARY = "<resources>/dictionaries/{dictionary}/layer-{layer}.safetensors"
 # Of the kinds of features, each run's harvest depends on one.
 OTHER_SOURCES = {
@@ -25,15 +31,25 @@ def block_layers(wildcards):
 
 
 def features_file(layer):
-    """A layer's features as they were published: a file or a folder."""
+    """A layer's features as they were published: a file or a folder of the user's."""
     try:
         return found(CFG.features.place(layer), "features.path", HOME)
     except ValueError as error:
         raise WorkflowError(str(error)) from None
 
 
+def published_features(wildcards):
+    """What is converted: the user's own, or what was fetched."""
+    if FROM_HUB:
+        return PUBLISHED_DICTIONARY.format(layer=wildcards.layer)
+    return ancient(local(features_file(wildcards.layer)))
+
+
 def features_content(layer):
-    """What that file or folder holds, at any depth."""
+    """What a layer's features are made of, beyond the configuration: what their file or folder holds, at any depth;
+    of the hub's the revision says it."""
+    if FROM_HUB:
+        return digest("fetch_dictionary.py")
     place = features_file(layer)
     return texts_fingerprint(f"{place}/**/*" if Path(place).is_dir() else place)
 
@@ -53,7 +69,7 @@ def converted_features(layers):
 def feature_params(layers):
     """Params of a rule whose result depends on the features of some layers; none where neurons are described, which
     other params tell all of. layers: as `converted_features` takes it."""
-    if not (said := tracked(CFG.features)):
+    if not (said := tracked(CFG.features, exclude=DESCRIBED_BY)):
         return {}
     content = lambda wildcards: [features_content(layer) for layer in layers(wildcards)]
     return {"features": said, **({"dictionaries_hold": content} if PLACED else {})}
@@ -70,6 +86,12 @@ def subject_names():
     return names
 
 
-if PLACED:
+def firings_needed():
+    """Params of a rule that describes: how often a feature has to fire, where its kind can be silent."""
+    least = getattr(CFG.features, "min_firings", 0)
+    return {"min_firings": least} if least else {}
+
+
+if PLACED and not FROM_HUB:
     for layer in KEPT.neurons:
         features_file(layer)

@@ -111,7 +111,8 @@ def _dense(folder: str, corpus: str) -> dict[int, list[np.ndarray]]:
     """Activations of each sequence (T, neurons), by layer."""
     from neuron_descriptions.corpus.reading import corpus_facts
     from neuron_descriptions.features.neurons import MlpNeurons
-    from neuron_descriptions.harvest.forward import read_batches, run_layers
+    from neuron_descriptions.harvest.batches import read_batches
+    from neuron_descriptions.harvest.forward import run_layers
     from neuron_descriptions.models.loading import load_model
 
     model = load_model(folder, "bfloat16", head=False, threads=1)

@@ -16,17 +16,11 @@ from common import Clock, build, fetched
 from neuron_descriptions.common.vocabulary import TAILS, tail_rank
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.features.neurons import MlpNeurons
-from neuron_descriptions.harvest.forward import (
-    Batch,
-    Harvest,
-    LayerState,
-    Split,
-    make_batch,
-    read_batches,
-    run_layers,
-    save,
-)
+from neuron_descriptions.harvest.batches import Batch, make_batch, read_batches
+from neuron_descriptions.harvest.forward import run_layers
 from neuron_descriptions.harvest.merging import Shard, merge, tail_quantiles
+from neuron_descriptions.harvest.shard import Harvest, save
+from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.run.memory import Keep
 

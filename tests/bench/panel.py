@@ -13,7 +13,8 @@ from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.building import Cut
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.features.neurons import MlpNeurons
-from neuron_descriptions.harvest.forward import Batch, read_batches, run_layers
+from neuron_descriptions.harvest.batches import Batch, read_batches
+from neuron_descriptions.harvest.forward import run_layers
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel.harvesting import Dense, Subject, harvest_panel
 from neuron_descriptions.panel.tables import PANELS

@@ -61,7 +61,7 @@ def test_touched_files_rerun_nothing(project):
     ("file", "old", "new"),
     [
         ("scripts/neuron_descriptions/scores/formulas.py", r"^", "# A comment.\n"),
-        ("scripts/neuron_descriptions/harvest/forward.py", r"Per side, the K sequences", "For each side, the K"),
+        ("scripts/neuron_descriptions/harvest/top.py", r"Per side, the K sequences", "For each side, the K"),
         ("scripts/neuron_descriptions/common/logs.py", r"%s left", "%s to go"),
         ("scripts/neuron_descriptions/clients/vllm.py", r"seed=0", "seed=1"),
         ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
@@ -92,7 +92,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
             "np.fmax(square",
             EXEMPLARS - {"harvest"},
         ),
-        ("scripts/neuron_descriptions/harvest/forward.py", r"% 64 == 0", "% 16 == 0", EXEMPLARS),
+        ("scripts/neuron_descriptions/harvest/tail.py", r"% 64 == 0", "% 16 == 0", EXEMPLARS),
         ("scripts/neuron_descriptions/clients/transformers.py", r"\(1e-300\)", "(1e-299)", DESCRIPTIONS),
         (
             "scripts/neuron_descriptions/descriptions/accounting.py",

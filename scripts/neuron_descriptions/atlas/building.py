@@ -120,6 +120,8 @@ def _atlas_row(
     described = [c for c in candidates if c["status"] == "ok"]
     if all(c["status"] == "no_activation" for c in candidates):
         status = "no_activation"
+    elif all(c["status"] == "few_firings" for c in candidates):
+        status = "few_firings"
     elif not described:
         status = "no_description"
     elif test.get("correlation") is None:

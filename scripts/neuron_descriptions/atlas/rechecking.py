@@ -25,7 +25,8 @@ from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.features.opening import SourceJob, open_source
-from neuron_descriptions.harvest.forward import Batch, make_batch, run_layers
+from neuron_descriptions.harvest.batches import Batch, make_batch
+from neuron_descriptions.harvest.forward import run_layers
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.panel.tables import NEURON_TYPES

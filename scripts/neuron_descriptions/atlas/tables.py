@@ -241,8 +241,9 @@ COLUMNS = (
         "status",
         pa.string(),
         "Status",
-        "“ok”: described and scored. “no_activation”: nothing of this sign to describe. “no_description”: no usable"
-        " answer. “no_score”: the score is undefined, for instance because the predictions do not vary.",
+        "“ok”: described and scored. “no_activation”: nothing of this sign to describe. “few_firings”: it fires in"
+        " fewer train tokens than features.min_firings. “no_description”: no usable answer. “no_score”: the score is"
+        " undefined, for instance because the predictions do not vary.",
     ),
 )
 ATLAS = pa.schema([(column.name, column.type) for column in COLUMNS])

@@ -3,9 +3,9 @@
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag, model_validator
 
-from neuron_descriptions.config.base import PositiveInt, Section, plain_path
+from neuron_descriptions.config.base import NonNegativeInt, PositiveInt, Section, plain_path
 
 HOOKS = ("residual_in", "residual_mid", "residual_out", "mlp_in", "mlp_out", "attention_out", "attention_z")
 Format = Literal["auto", "saelens", "sparsify", "gemma_scope", "dictionary_learning", "llama_scope", "circuit_tracer"]
@@ -43,14 +43,28 @@ class _Placed(Section):
     """Features that are read from a file per layer."""
 
     path: PathOfLayer
-    """File or folder, relative to the working directory or absolute; `{layer}` in it stands for the layer's number, and
-    without it the features are those of one layer."""
+    """File or folder, relative to the working directory or absolute, or with `repo` its path there; `{layer}` in it
+    stands for the layer's number, and without it the features are those of one layer."""
     count: PositiveInt
     """Features in a layer: the plan needs it before a file is read; checked on reading."""
+    repo: str | None = None
+    """Repository on the hub, `owner/name`, that `path` is fetched from; null: it is on disk. A token, where one is
+    needed, comes from HF_TOKEN alone."""
+    revision: str | None = None
+    """Commit, tag or branch of `repo`, which needs one; a commit makes the run repeatable."""
 
     def place(self, layer: int) -> str:
         """The path of a layer's."""
         return self.path.replace("{layer}", str(layer))
+
+    @model_validator(mode="after")
+    def _of_the_hub(self) -> "_Placed":
+        if (self.repo is None) != (self.revision is None):
+            given, missing = ("repo", "revision") if self.revision is None else ("revision", "repo")
+            raise ValueError(f"`{given}` is given without `{missing}`: a place on the hub needs both")
+        if self.repo is not None and self.path.startswith(("/", "~")):
+            raise ValueError(f"path {self.path!r} is a path on disk; with `repo` it is one inside the repository")
+        return self
 
 
 class _Dictionary(_Placed):
@@ -69,6 +83,9 @@ class _Dictionary(_Placed):
     made_for: str | None = None
     """The model that the dictionary names as its own, where that is not the subject: to write it says that this is
     meant, as for a fine-tuned subject."""
+    min_firings: NonNegativeInt = 10
+    """Train tokens in which a latent has to fire; of one that fires in fewer nothing is described: its status is
+    `few_firings`."""
 
     one_sided: ClassVar[bool] = True
     noun: ClassVar[str] = "latent"

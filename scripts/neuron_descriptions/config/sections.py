@@ -24,7 +24,7 @@ from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
-from neuron_descriptions.config.training import ExplainerTraining, Training
+from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 
 
 class Config(Section):
@@ -72,6 +72,8 @@ class Config(Section):
     """How a simulator is trained."""
     explainer_training: ExplainerTraining | None = None
     """How an explainer is trained."""
+    dictionary_training: DictionaryTraining | None = None
+    """How a dictionary of latents is trained."""
 
     @property
     def features_per_layer(self) -> int:
@@ -160,6 +162,8 @@ def _check_what_exemplars_need(config: Config) -> None:
         raise ValueError("features: leave it out; imported exemplars are those of neurons")
     elif config.training is not None:
         raise ValueError("training: it needs exemplars.source: harvest")
+    elif config.dictionary_training is not None:
+        raise ValueError("dictionary_training: it needs exemplars.source: harvest")
     elif config.panel is not None:
         raise ValueError(
             "panel: leave it out; it needs exemplars.source: harvest, since published exemplars come without"

@@ -1,10 +1,10 @@
-"""Sections `training` and `explainer_training`: simulators and explainers that are trained on a run."""
+"""Sections `training`, `explainer_training` and `dictionary_training`: what is trained on a run."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from neuron_descriptions.config.base import PositiveFloat, PositiveInt, Section, UserPath
+from neuron_descriptions.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Section, UserPath
 
 
 class Ranked(Section):
@@ -104,3 +104,21 @@ class ExplainerTraining(Section):
     """Of the adapters; rises over the first twentieth of the steps, then falls along a cosine."""
     validate_every: PositiveInt = 50
     """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+
+
+class DictionaryTraining(Section):
+    """How a dictionary of a layer is trained on the run's train text: `snakemake results/<run>/trained/autoencoder`, or
+    `.../transcoder`. Not part of the run."""
+
+    layer: NonNegativeInt
+    """The layer: of an autoencoder the residual stream after it, of a transcoder its MLP."""
+    latents: PositiveInt = 2048
+    """Latents."""
+    k: PositiveInt = 32
+    """Latents that a token keeps, the largest."""
+    steps: PositiveInt = 500
+    """Steps."""
+    batch_tokens: PositiveInt = 1024
+    """Tokens of a step."""
+    learning_rate: PositiveFloat = 1e-3
+    """Of Adam; falls to zero over the last fifth of the steps."""

@@ -12,6 +12,7 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.descriptions.tokens import Peak, describe_tokens
 
 TOKENS = "tokens"  # the explainer that is no model
+NO_ACTIVATION, FEW_FIRINGS = "no_activation", "few_firings"  # why nothing is described
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Candidate:
     ranks: list[int] = field(default_factory=list)
     prompt: Prompt | None = None
     description: str | None = None
-    status: str = "no_activation"
+    status: str = NO_ACTIVATION
     attempts: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0

@@ -11,7 +11,7 @@ from neuron_descriptions.common.storage import read_tables
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
 from neuron_descriptions.corpus.reading import Text, read_texts
-from neuron_descriptions.descriptions.candidates import TOKENS, Candidate
+from neuron_descriptions.descriptions.candidates import FEW_FIRINGS, NO_ACTIVATION, TOKENS, Candidate
 from neuron_descriptions.descriptions.excerpts import Beside, Excerpt, Highlights, Window, excerpts
 from neuron_descriptions.descriptions.found import CONCEPTS, read_sentences
 from neuron_descriptions.descriptions.occurrences import OccurrenceReader, Occurrences
@@ -68,10 +68,11 @@ def prepare(
     by_type: Mapping[str, ExplainerTemplate] | None = None,
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt. tokenizer: the subject's; settings: of the config's `descriptions`; by_type:
+    drives has candidates without a prompt, and so has a feature that fires in fewer train tokens than the settings'
+    min_firings. tokenizer: the subject's; settings: of the config's `descriptions`; by_type:
     templates of some types of neurons, instead of the usual one."""
     chosen = _Templates(neurons, layer, files, tokenizer, template, by_type or {})
-    rows, texts, ladders = _read(neurons, files, settings["pool"])
+    rows, texts, ladders, few = _read(neurons, files, settings["pool"], settings.get("min_firings", 0))
     sentences = read_sentences(files.concepts) if files.concepts and settings["concept_candidates"] else {}
     found = []
     for neuron in neurons:
@@ -80,9 +81,12 @@ def prepare(
             template = chosen.of(neuron, sign)
             direction = 1 if sign == "positive" else -1
             shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
+            rare = bool(shown) and neuron in few
+            status = FEW_FIRINGS if rare else NO_ACTIVATION
+            shown = [] if rare else shown
             highlights = Highlights(ladders[neuron, sign], settings["min_highlights"], settings["near_misses"])
             for number in range(settings["candidates"] + settings["token_candidates"]):
-                candidate = Candidate(layer, neuron, sign, number)
+                candidate = Candidate(layer, neuron, sign, number, status=status)
                 found.append(candidate)
                 if not shown:
                     continue
@@ -105,7 +109,7 @@ def prepare(
             first = settings["candidates"] + settings["token_candidates"]
             said = sentences.get((neuron, sign), [])
             for number in range(settings["concept_candidates"]):
-                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS)
+                candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS, status=status)
                 if shown:
                     candidate.description = said[number] if number < len(said) else None
                     candidate.status = "ok" if candidate.description else "unparsed"
@@ -117,8 +121,11 @@ Rows = dict[tuple[int, str], list[dict[str, Any]]]  # neuron, sign -> rows of EX
 Ladders = dict[tuple[int, str], list[float]]  # neuron, sign -> thresholds, this sign upwards, the strictest first
 
 
-def _read(neurons: list[int], files: EvidenceFiles, pool: int) -> tuple[Rows, dict[int, Text], Ladders]:
-    """The first `pool` top train exemplars, their texts, and thresholds of highlights."""
+def _read(
+    neurons: list[int], files: EvidenceFiles, pool: int, min_firings: int
+) -> tuple[Rows, dict[int, Text], Ladders, set[int]]:
+    """The first `pool` top train exemplars, their texts, thresholds of highlights, and which neurons fire in fewer
+    tokens than `min_firings`, where that is known: of features that are never negative."""
     filters = [("split", "=", "train"), ("kind", "=", "top"), ("rank", "<", pool), ("neuron", "in", neurons)]
     rows: Rows = {}
     for row in read_tables(files.exemplars, EXEMPLARS, filters).to_pylist():
@@ -126,12 +133,15 @@ def _read(neurons: list[int], files: EvidenceFiles, pool: int) -> tuple[Rows, di
     texts = read_texts(files.corpus, {row["seq_id"] for group in rows.values() for row in group})
     train = [("split", "=", "train"), ("neuron", "in", neurons)]
     ladders: Ladders = {}
+    few = set()
     for row in read_tables(files.statistics, STATISTICS, train).to_pylist():
+        if row["firings"] is not None and row["firings"] < min_firings:
+            few.add(row["neuron"])
         for sign in SIGNS:
             direction = 1 if sign == "positive" else -1
             quantiles = [row[quantile_column(tail, sign)] for tail in TAILS]
             ladders[row["neuron"], sign] = [direction * q for q in quantiles if q is not None]
-    return rows, texts, ladders
+    return rows, texts, ladders, few
 
 
 def peaks_of(tokenizer: Any, rows: list[dict[str, Any]], texts: dict[int, Text]) -> list[Peak]:

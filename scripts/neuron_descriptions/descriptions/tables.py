@@ -17,7 +17,7 @@ DESCRIPTIONS = pa.schema(
         ("prompt_tokens", pa.int32()),  # over all attempts; of samples of one draw, its share
         ("completion_tokens", pa.int32()),
         ("attempts", pa.int16()),
-        ("status", pa.string()),  # "ok" | "refused" | "unparsed" | "no_activation"
+        ("status", pa.string()),  # "ok" | "refused" | "unparsed" | "no_activation" | "few_firings"
     ]
 )
 

@@ -21,6 +21,7 @@ from neuron_descriptions.features.hooks import find_taps
 from neuron_descriptions.features.neurons import Tap
 
 FORMAT = "1"
+BLOCK = 2**24  # latents that are held in float32 at a time: 64 MiB
 Normalization = Literal["none", "constant_norm_rescale", "layer_norm"]
 
 
@@ -181,8 +182,13 @@ class DictionaryFeatures:
             )
         if dictionary.encoder_SD.device != seen_BTD.device:
             dictionary = self.dictionaries[layer] = dictionary.to(seen_BTD.device)
-        found_NS = dictionary.encode(seen_BTD.flatten(0, -2).float())
-        return found_NS.to(seen_BTD.dtype).view(*seen_BTD.shape[:-1], -1)
+        seen_ND, n_features = seen_BTD.flatten(0, -2), len(dictionary.encoder_SD)
+        # Tokens in blocks: of 131,072 latents a batch of 3,000 tokens takes 1.6 GB in float32, several times over.
+        found_NS = seen_ND.new_empty(len(seen_ND), n_features)
+        size = max(1, BLOCK // n_features)
+        for first in range(0, len(seen_ND), size):
+            found_NS[first : first + size] = dictionary.encode(seen_ND[first : first + size].float())
+        return found_NS.view(*seen_BTD.shape[:-1], -1)
 
 
 def read_directions(path: str, layer: int) -> Tensor:

@@ -18,9 +18,11 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
-from neuron_descriptions.harvest.forward import ABSENT, bin_edges, decode_keys, encode_keys, random_sequences
+from neuron_descriptions.harvest.drawn import random_sequences
+from neuron_descriptions.harvest.keys import ABSENT, decode_keys, encode_keys
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
-from neuron_descriptions.run.memory import N_BINS
+from neuron_descriptions.harvest.tail import bin_edges, highest_octaves
+from neuron_descriptions.run.memory import FIRING_OCTAVES, N_BINS
 
 
 class Shard:
@@ -34,6 +36,7 @@ class Shard:
         with self._named():
             self.file = safe_open(path, "pt")
             self.first, self.last = (int(self.file.metadata()[name]) for name in ("first", "last"))
+            self.n_sides = self._slice("key").get_shape()[0]  # 1 of features that are never negative
 
     def neurons(self, name: str) -> Tensor:
         """The wanted neurons' rows."""
@@ -53,7 +56,7 @@ class Shard:
         """The wanted neurons' counts (I, H) of one side's tail."""
         with self._named():
             start = self._slice("tail_start")
-            n_neurons = (start.get_shape()[0] - 1) // 2
+            n_neurons = (start.get_shape()[0] - 1) // self.n_sides
             first = side * n_neurons + self.rows.start
             last = first + self.rows.stop - self.rows.start
             starts = start[first : last + 1].numpy()
@@ -87,14 +90,31 @@ class Shard:
 def merge_top(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor]:
     """(values IK upwards, seq_ids IK, windows IKE) of the K best over all shards, best first; where fewer entered, the
     last values are -inf."""
-    key_IX = torch.cat([shard.sides("key", side) for shard in shards], 1)
-    k = key_IX.shape[1] // len(shards)
-    key_IK, place_IK = key_IX.topk(k, sorted=True)
+    key_IK, window_IKE = _largest(shards, "key", "window", side)
     lowest = encode_keys(torch.tensor(-torch.inf), 0)
-    key_IK = torch.where(key_IK > ABSENT + k, key_IK, lowest)  # empty slots: see TopK
-    window_IXE = torch.cat([shard.sides("window", side) for shard in shards], 1)
-    window_IKE = window_IXE.gather(1, place_IK[:, :, None].expand(-1, -1, window_IXE.shape[2]))
+    key_IK = torch.where(key_IK > ABSENT + key_IK.shape[1], key_IK, lowest)  # empty slots: see TopK
     return *decode_keys(key_IK), window_IKE
+
+
+def _largest(shards: list[Shard], key: str, window: str, side: int) -> tuple[Tensor, Tensor]:
+    """(keys IK, windows IKE) of the K largest keys over all shards, largest first."""
+    key_IX = torch.cat([shard.sides(key, side) for shard in shards], 1)
+    key_IK, place_IK = key_IX.topk(key_IX.shape[1] // len(shards), sorted=True)
+    window_IXE = torch.cat([shard.sides(window, side) for shard in shards], 1)
+    return key_IK, window_IXE.gather(1, place_IK[:, :, None].expand(-1, -1, window_IXE.shape[2]))
+
+
+def merge_fired(shards: list[Shard], top_IK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(values IM, seq_ids IM, windows IME) of the sample of sequences in which a feature fires, best first, without
+    those of top_IK (their seq_ids); where fewer are left, the last values are -inf."""
+    key_IM, window_IME = _largest(shards, "middle_key", "middle", 0)
+    ids_IM = decode_keys(key_IM)[1]
+    absent_IM = (key_IM <= ABSENT + key_IM.shape[1]) | (ids_IM[:, :, None] == top_IK[:, None]).any(2)
+    value_IM = window_IME.float().amax(2).masked_fill(absent_IM, -torch.inf)
+    ids_IM = ids_IM.masked_fill(absent_IM, 0)
+    order_IM = encode_keys(value_IM, ids_IM).argsort(1, descending=True)
+    windows_IME = window_IME.gather(1, order_IM[:, :, None].expand_as(window_IME))
+    return value_IM.gather(1, order_IM), ids_IM.gather(1, order_IM), windows_IME
 
 
 def merge_random(shards: list[Shard], side: int, ids_IR: Tensor) -> Tensor:
@@ -157,12 +177,23 @@ def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[
         "min": low_I,
         "max": high_I,
     }
+    if one_sided := shards[0].n_sides == 1:
+        firings_I2 = torch.stack([shard.neurons("firings") for shard in shards]).sum(0).numpy()
+        rate_I = firings_I2[:, 0] / facts.tokens
+        columns |= {"firings": firings_I2[:, 0], "firing_sequences": firings_I2[:, 1], "firing_rate": rate_I}
+        columns["log_density"] = pa.array(np.log10(np.maximum(rate_I, 1e-300)), mask=rate_I == 0)
     for side, direction, extreme_I in ((0, 1, high_I), (1, -1, -low_I)):
-        count_IH = np.sum([shard.tail(side) for shard in shards], axis=0)
+        if side < shards[0].n_sides:
+            count_IH = np.sum([shard.tail(side) for shard in shards], axis=0)
+        else:
+            count_IH = np.zeros((len(neurons), N_BINS), np.int64)
+        if one_sided:
+            count_IH = highest_octaves(count_IH, FIRING_OCTAVES)
         quantiles = direction * tail_quantiles(count_IH, extreme_I, facts.tokens)
         for column, tail in enumerate(TAILS):
             columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]  # type: ignore[arg-type]
-    return pa.table(columns, schema=STATISTICS)
+    nothing = pa.nulls(len(neurons))
+    return pa.table({name: columns.get(name, nothing) for name in STATISTICS.names}, schema=STATISTICS)
 
 
 def merge(
@@ -186,7 +217,7 @@ def merge(
         lengths = evidence_lengths(corpus[split])
         opened = [Shard(file, layer, rows) for file in files]
         statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
-        for side, sign in enumerate(SIGNS):
+        for side, sign in enumerate(SIGNS[: opened[0].n_sides]):
             direction = 1 if sign == "positive" else -1
             ids_IR = torch.from_numpy(
                 random_sequences(
@@ -200,6 +231,8 @@ def merge(
                 )
             )
             value_IK, top_IK, window_IKE = merge_top(opened, side)
+            one_sided = opened[0].n_sides == 1
+            middle = merge_fired(opened, top_IK) if one_sided else merge_middle(opened, side)
             random_IRE = merge_random(opened, side, ids_IR)
             # Rank random sequences like the top ones.
             valid_IRE = torch.arange(random_IRE.shape[2]) < torch.from_numpy(lengths[ids_IR.numpy()])[:, :, None]
@@ -208,7 +241,7 @@ def merge(
             random_IRE = random_IRE.gather(1, order_IR[:, :, None].expand_as(random_IRE))
             for kind, value_IN, ids_IN, window_INE in (
                 ("top", value_IK, top_IK, window_IKE),
-                ("middle", *merge_middle(opened, side)),
+                ("middle", *middle),
                 (
                     "random",
                     peak_IR.gather(1, order_IR),

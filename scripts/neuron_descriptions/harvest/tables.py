@@ -13,7 +13,7 @@ EXEMPLARS = pa.schema(
         ("split", pa.string()),
         *NEURON,
         ("sign", pa.string()),
-        ("kind", pa.string()),  # "top" | "middle" (between them) | "random"
+        ("kind", pa.string()),  # "top" | "middle" (between them; of latents: those that fire, drawn) | "random"
         ("rank", pa.int16()),
         ("seq_id", pa.int64()),
         ("peak", pa.float32()),  # the most extreme activation on this side; signed
@@ -32,5 +32,11 @@ STATISTICS = pa.schema(
         ("min", pa.float32()),
         ("max", pa.float32()),
         *[(quantile_column(tail, sign), pa.float32()) for sign in SIGNS for tail in TAILS],
+        # Of features that are never negative: tokens and sequences in which one is above 0, the tokens' share, and its
+        # decadic logarithm, null where it never fires.
+        ("firings", pa.int64()),
+        ("firing_sequences", pa.int64()),
+        ("firing_rate", pa.float64()),
+        ("log_density", pa.float64()),
     ]
 )

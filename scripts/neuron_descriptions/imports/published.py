@@ -292,7 +292,8 @@ def statistics_table(top: dict[Sign, Windows], split: str, layer: int, neurons: 
         found = exact_quantiles(top[sign], sign, tokens)  # type: ignore[index,arg-type]
         for name, column in zip((extreme, *(quantile_column(t, sign) for t in TAILS)), found.T):  # type: ignore[arg-type]
             columns[name] = pa.array(column, pa.float32(), mask=np.isnan(column))
-    return pa.table({name: columns[name] for name in STATISTICS.names}, schema=STATISTICS)
+    nothing = pa.nulls(len(neurons))  # what only a harvest counts
+    return pa.table({name: columns.get(name, nothing) for name in STATISTICS.names}, schema=STATISTICS)
 
 
 def import_exemplars(

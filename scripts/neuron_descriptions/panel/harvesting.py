@@ -24,14 +24,8 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.features.opening import NEURONS as MLP_NEURONS
 from neuron_descriptions.features.opening import SourceJob, open_source
-from neuron_descriptions.harvest.forward import (
-    Batch,
-    check_architecture,
-    not_finite,
-    read_batches,
-    run_layers,
-    try_out,
-)
+from neuron_descriptions.harvest.batches import Batch, read_batches
+from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.fingerprints import model_fingerprint
 

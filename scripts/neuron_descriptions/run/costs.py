@@ -30,6 +30,7 @@ from neuron_descriptions.run.reckoning import (
 from neuron_descriptions.run.selection import Chunks
 from neuron_descriptions.run.stages import (
     concept_stages,
+    dictionary_training_stages,
     explainer_training_stages,
     feature_stages,
     harvest_stages,
@@ -40,6 +41,7 @@ from neuron_descriptions.run.stages import (
     read_by,
     score_stages,
     scorer_stages,
+    state_of_a_layer,
     training_stages,
 )
 
@@ -132,8 +134,12 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),
         *(explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
+        *(dictionary_training_stages(r, config.corpus, config.dictionary_training)
+          if config.dictionary_training and config.corpus else []),
     ]  # fmt: skip
     assumptions = _assumptions(config, prompt, answer, row, r.text, cores)
+    if isinstance(config.exemplars, HarvestedExemplars):
+        assumptions.append(state_of_a_layer(r, config.exemplars))
     ceilings = p.ceilings.model_dump() | ({"gpu_hours": None} if cores else {})
     device = "GPU" if cores is None else "processor"
     return Plan(

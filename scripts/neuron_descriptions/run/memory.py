@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-N_BINS = 30 * 128  # of a tail's histogram: see activations.py
+# Of a tail's histogram (harvest/tail.py): bins in an octave, octaves in all, and those kept at once of features that
+# are never negative.
+BINS, OCTAVES, FIRING_OCTAVES = 128, 30, 8
+N_BINS = OCTAVES * BINS
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -15,12 +18,14 @@ class Keep:
     random: int
 
 
-def state_bytes(neurons: int, keep: Keep, evidence: int, dtype: str) -> int:
+def state_bytes(neurons: int, keep: Keep, evidence: int, dtype: str, one_sided: bool = False) -> int:
     """Bytes of a harvest's state: per neuron two sides, each with windows of `evidence` tokens, a key of 8 bytes for
-    each but the random ones, and a histogram of N_BINS counts of 4 bytes; and 128 bytes of sums, ranges and bounds."""
+    each but the random ones, and a histogram of N_BINS counts of 4 bytes; and 128 bytes of sums, ranges and bounds.
+    one_sided: of features that are never negative, which have one side and a histogram of FIRING_OCTAVES."""
     windows = keep.top + keep.middle + keep.random
-    side = 8 * (keep.top + keep.middle) + windows * evidence * _BYTES[dtype] + 4 * N_BINS
-    return neurons * (2 * side + 128)
+    bins = FIRING_OCTAVES * BINS if one_sided else N_BINS
+    side = 8 * (keep.top + keep.middle) + windows * evidence * _BYTES[dtype] + 4 * bins
+    return neurons * ((1 if one_sided else 2) * side + 128)
 
 
 def check_memory(wanted: int) -> None:

@@ -101,7 +101,8 @@ def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
         return
     neurons = [len(indices) for indices in selected.values()]  # jobs take layers in this order
     keep = Keep(exemplars.k, exemplars.middle, exemplars.random)
-    one_gb = state_bytes(1, keep, corpus.seq_len, config.subject.dtype) / 1e9
+    one_sided = config.features.one_sided
+    one_gb = state_bytes(1, keep, corpus.seq_len, config.subject.dtype, one_sided) / 1e9
 
     def largest_gb(layers: int) -> float:
         return max(sum(neurons[i : i + layers]) for i in range(0, len(neurons), layers)) * one_gb

@@ -8,7 +8,7 @@ from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExe
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.scorers import Detection
 from neuron_descriptions.config.scores import Simulator
-from neuron_descriptions.config.training import ExplainerTraining, Training
+from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
@@ -45,7 +45,7 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
     shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
     jobs = shards * blocks
     keep = Keep(kept.k, kept.middle, kept.random)
-    state = state_bytes(r.neurons, keep, r.text, r.config.subject.dtype) / blocks
+    state = state_bytes(r.neurons, keep, r.text, r.config.subject.dtype, r.config.features.one_sided) / blocks
     texts = sum(_documents(source) for source in corpus.sources.values())
     model = r.config.subject.model
     return [
@@ -60,6 +60,17 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
         Stage("merge_exemplars", r.kept_chunks, r.reading(r.rows / r.kept_chunks * shards / len(SPLITS)),
               r.megabytes(None, r.chunk_data * shards / len(SPLITS)), kept=r.exemplar_bytes()),
     ]  # fmt: skip
+
+
+def state_of_a_layer(r: Reckoning, kept: HarvestedExemplars) -> str:
+    """What the harvest's state takes, in words: of all features of a layer, whichever are kept."""
+    keep, one_sided = Keep(kept.k, kept.middle, kept.random), r.config.features.one_sided
+    each = state_bytes(1, keep, r.text, r.config.subject.dtype, one_sided)
+    sides = "one side of each" if one_sided else "both sides of each"
+    return (
+        f"the harvest's state: {each / 1e3:.3g} kB a {r.config.features.noun} ({sides}), of all"
+        f" {r.config.features_per_layer:,} of a layer {each * r.config.features_per_layer / 1e9:.3g} GB"
+    )
 
 
 def panel_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars, panel: Panel) -> list[Stage]:
@@ -130,12 +141,15 @@ def output_side_stages(r: Reckoning) -> list[Stage]:
 
 
 def feature_stages(r: Reckoning) -> list[Stage]:
-    """Dictionaries that others publish, converted: an encoder and a decoder in float32, a layer each."""
+    """Dictionaries that others publish, fetched and converted: an encoder and a decoder in float32, a layer each."""
     if getattr(r.config.features, "path", None) is None:
         return []
     width = r.parameters(r.config.subject.model) / r.layers / (3 * r.config.subject.neurons_per_layer)
     size = 2 * r.config.features_per_layer * width * 4
+    fetched = getattr(r.config.features, "repo", None) is not None
     return [
+        *([Stage("fetch_dictionary", r.layers, r.p.start_seconds + r.download(size), r.megabytes(None, 0),
+                 fetched=size * r.layers, kept=size * r.layers)] if fetched else []),
         Stage("convert_dictionary", r.layers, r.reading(size / 1e3), r.megabytes(None, 3 * size),
               kept=size * r.layers),
     ]  # fmt: skip
@@ -168,6 +182,19 @@ def explainer_training_stages(r: Reckoning, training: ExplainerTraining, prompt:
         Stage("train_explainer", 1, r.model_job(training.base, 3 * seen),
               r.megabytes(None, weights + r.kept_for_the_way_back(training.batch_tokens)),
               training.devices, read=seen, kept=weights * LORA),
+    ]  # fmt: skip
+
+
+def dictionary_training_stages(r: Reckoning, corpus: Corpus, training: DictionaryTraining) -> list[Stage]:
+    """Dictionaries of a layer, a target of its own: the model up to it reads the train text, whose activations are
+    kept; a step costs three passes through an encoder and a decoder, as wide as the model."""
+    width = r.parameters(r.config.subject.model) / r.config.subject.layers / (3 * r.config.subject.neurons_per_layer)
+    tokens = corpus.sequences.train * r.seq_len
+    trained = 3 * 2 * 2 * width * training.latents * training.steps * training.batch_tokens / (r.p.teraflops * 1e12)
+    return [
+        Stage("train_dictionary", 1, r.model_job(r.config.subject.model, tokens) + trained,
+              r.megabytes(r.config.subject.model, 2 * tokens * width * 4 + 16 * width * training.latents * 4),
+              read=tokens, kept=4 * width * training.latents),
     ]  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from gpu.harvest import Subject, bounds, nothing, settle
 from gpu.score import SHARE, simulators, tasks
 from gpu.shapes import PUBLISHED, TINY, Shape, random_llama, requests, tokenizer
 from neuron_descriptions.clients.transformers import TransformersClient
-from neuron_descriptions.harvest.forward import Batch, LayerState, Split, make_batch
+from neuron_descriptions.harvest.batches import Batch, make_batch
+from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.run.memory import state_bytes
 
 LEAST = 8_192  # tokens of a forward call, prompts being read

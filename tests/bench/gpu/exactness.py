@@ -18,7 +18,9 @@ from gpu.score import simulators, tasks
 from gpu.shapes import TINY, Shape, device, random_llama, requests, tokenizer
 from neuron_descriptions.clients.base import Answer
 from neuron_descriptions.clients.transformers import TransformersClient
-from neuron_descriptions.harvest.forward import LayerState, Split, decode_keys, make_batch
+from neuron_descriptions.harvest.batches import make_batch
+from neuron_descriptions.harvest.keys import decode_keys
+from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.run.memory import Keep
 
 # Sums of a batch are made in float32, in another order on a GPU: of 2,080 terms, a relative error of some 1e-6.

@@ -19,17 +19,12 @@ from torch import Tensor
 from gpu.shapes import Shape, free, most_memory, random_llama, seconds_of
 from neuron_descriptions.common.vocabulary import TAILS, tail_rank
 from neuron_descriptions.features.neurons import MlpNeurons
-from neuron_descriptions.harvest.forward import (
-    Batch,
-    Harvest,
-    LayerState,
-    Split,
-    bin_of,
-    decode_keys,
-    encode_keys,
-    make_batch,
-    run_layers,
-)
+from neuron_descriptions.harvest.batches import Batch, make_batch
+from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.keys import decode_keys, encode_keys
+from neuron_descriptions.harvest.shard import Harvest
+from neuron_descriptions.harvest.state import LayerState, Split
+from neuron_descriptions.harvest.tail import bin_of
 
 LEAST = 0.85  # of the bare pass's tokens per second
 
@@ -114,12 +109,12 @@ class Subject:
         batches = self.batches(size, self.shape.batches, first)
         self.run(batches[:1], nothing)
         bare = seconds_of(lambda: self.run(batches, nothing))
-        counted = sum(int(state.tail.count_OSM.sum()) for state in kept.states.values())
+        counted = sum(int(state.tail.count_RSM.sum()) for state in kept.states.values())
         harvest = seconds_of(lambda: self.run(batches, kept.take))
         tokens = size * self.shape.seq_len * len(batches)
         sides = 2 * self.neurons * self.layers
         entered = sum(int((decode_keys(s.top.key_SK)[1] >= first).sum()) for s in kept.states.values())
-        counted = sum(int(state.tail.count_OSM.sum()) for state in kept.states.values()) - counted
+        counted = sum(int(state.tail.count_RSM.sum()) for state in kept.states.values()) - counted
         sequences = size * len(batches)
         return {
             "tokens_per_second": tokens / harvest,

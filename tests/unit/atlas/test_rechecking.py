@@ -21,8 +21,8 @@ from neuron_descriptions.descriptions.candidates import descriptions_table
 from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
-from neuron_descriptions.harvest.forward import harvest
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.shard import harvest
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.scores.simulation import score_chunk
 from neuron_descriptions.simulators.opening import Job

@@ -51,6 +51,8 @@ def test_which_kinds_are_never_negative():
         (LATENTS | {"hooks": 1}, r"features\.hooks: unknown key; did you mean `hook`"),
         (LATENTS | {"count": 0}, r"features\.count: 0 must be"),
         (LATENTS | {"path": "sae/{l}"}, r"features\.path: .*has \{ \} in it"),
+        (LATENTS | {"repo": "own/latents"}, r"features: `repo` is given without `revision`"),
+        (LATENTS | {"repo": "a/b", "revision": "c", "path": "/x"}, r"path '/x' is a path on disk; with `repo`"),
         (LATENTS | {"format": "pickle"}, r"features\.format: 'pickle' is not one of 'auto', 'saelens'"),
     ],
 )

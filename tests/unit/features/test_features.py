@@ -16,8 +16,11 @@ from transformers import AutoModel
 from neuron_descriptions.common.checksums import SUFFIX
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.features.neurons import MlpNeurons, Tap, down_projections
-from neuron_descriptions.harvest import forward as activations
+from neuron_descriptions.harvest.batches import read_batches
+from neuron_descriptions.harvest.forward import run_layers, try_out
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.shard import Harvest, harvest, save
+from neuron_descriptions.harvest.state import Split
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.models.subjects import check_subject
 from neuron_descriptions.run.memory import Keep
@@ -85,7 +88,7 @@ def harvested(folder, corpus, layers, output, **options) -> None:
     wanted = {layer: list(range(NEURONS)) for layer in layers}
     settings = {"dtype": "float32", "keep": KEEP, "shard": 0, "shards": 1, "batch_size": 8, "seed": 0}
     settings |= {"threads": 2, "output": str(output)} | options
-    activations.harvest(str(folder), corpus, "test", wanted, LAYERS, NEURONS, None, **settings)
+    harvest(str(folder), corpus, "test", wanted, LAYERS, NEURONS, None, **settings)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -166,12 +169,12 @@ def test_a_module_that_does_not_see_every_token_once_is_refused(tmp_path):
     tap = source.taps(model)[1]
     model.layers[0].mlp = model.layers[1].mlp
     with pytest.raises(ValueError, match=r"layer 1: the module that is read runs 2 times in a forward pass"):
-        activations.try_out(model, source, {1: tap, 2: source.taps(model)[2]}, [5, 6], "float32")
+        try_out(model, source, {1: tap, 2: source.taps(model)[2]}, [5, 6], "float32")
     model.layers[1].mlp.register_forward_pre_hook(lambda module, args: (args[0][:, :1],))
     with pytest.raises(
         ValueError, match=r"layer 1: .* sees a tensor of shape \(2, 1, 48\), not one row for each of 2 x 2"
     ):
-        activations.try_out(model, source, {1: tap}, [5, 6], "float32")
+        try_out(model, source, {1: tap}, [5, 6], "float32")
 
 
 @pytest.mark.parametrize("when", ["in every token", "in a token that comes later"])
@@ -241,12 +244,12 @@ def test_latents_of_an_autoencoder_need_no_change_of_a_later_stage(corpus, tmp_p
     torch.manual_seed(1)
     source = Latents([nn.Linear(HIDDEN, latents) for _ in range(LAYERS)])
     facts = corpus_facts(corpus["test"])
-    split = activations.Split("test", facts.sequences, facts.tokens, facts.longest, 0)
-    kept = activations.Harvest(source, {1: list(range(latents))}, split, Keep(5, 0, 2), "float32")
-    batches = activations.read_batches(corpus["test"], 0, facts.sequences, 8, facts.longest)
-    activations.run_layers(model, {1: source.taps(model)[1]}, batches, kept.take)
+    split = Split("test", facts.sequences, facts.tokens, facts.longest, 0)
+    kept = Harvest(source, {1: list(range(latents))}, split, Keep(5, 0, 2), "float32")
+    batches = read_batches(corpus["test"], 0, facts.sequences, 8, facts.longest)
+    run_layers(model, {1: source.taps(model)[1]}, batches, kept.take)
     state = str(tmp_path / "state.safetensors")
-    activations.save(kept, 0, facts.sequences, state)
+    save(kept, 0, facts.sequences, state)
     merge({"test": [state]}, corpus, 1, list(range(latents)), slice(0, latents), 0,
           str(tmp_path / "exemplars.parquet"), str(tmp_path / "statistics.parquet"))  # fmt: skip
     rows = pq.read_table(corpus["test"]).to_pylist()

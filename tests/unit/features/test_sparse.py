@@ -18,8 +18,10 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
-from neuron_descriptions.harvest.forward import harvest
+from neuron_descriptions.harvest.fired import drawn_keys
+from neuron_descriptions.harvest.keys import decode_keys
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.shard import harvest
 from neuron_descriptions.panel.harvesting import Subject, harvest_panel
 from neuron_descriptions.scores.simulation import Evidence
 
@@ -48,7 +50,8 @@ def folder(tmp_path_factory) -> Path:
     write_table(pa.Table.from_pylist(known, schema=schema), str(folder / "corpus.parquet"))
     torch.manual_seed(1)
     weight = torch.randn(LATENTS, 32)
-    bias = torch.linspace(0, -60, LATENTS)  # the later, the rarer; the last never
+    # The later, the rarer; the last never.
+    bias = torch.cat([torch.linspace(1, -1, LATENTS // 2), torch.linspace(-5, -60, LATENTS // 2)])
     save_file({"encoder.weight": weight, "encoder.bias": bias, "W_dec": weight.clone(), "b_dec": torch.zeros(32)},
               sparsify(folder) / "sae.safetensors")  # fmt: skip
     convert_dictionary(str(sparsify(folder)), LAYER, section(folder), ["model"], str(folder / "latents.safetensors"))
@@ -120,7 +123,61 @@ def test_top_sequences_are_those_that_fire_and_no_others(tables, latents):
         for row in rows.itertuples():
             np.testing.assert_allclose(row.activations, latents[row.seq_id][:, latent], rtol=1e-4, atol=1e-5)
     assert fires >= 3  # some fire in fewer sequences than are kept, or in none
-    assert (table[table.kind == "random"].groupby(["neuron", "sign"]).size() == KEEP["random"]).all()
+    assert set(table.sign) == {"positive"}  # there is no other side, of random sequences neither
+    assert (table[table.kind == "random"].groupby("neuron").size() == KEEP["random"]).all()
+
+
+def test_the_middle_is_a_random_draw_of_the_sequences_that_fire(tables, latents):
+    table = pq.read_table(tables[0]).to_pandas()
+    short, drawn = 0, []
+    for latent in range(LATENTS):
+        fires = [i for i, acts in enumerate(latents) if acts[:, latent].max() > 0]
+        keys = {i: int(drawn_keys(torch.tensor(i), torch.tensor(latent), "fired", 0, "train", LAYER)) for i in fires}
+        of_latent = table[table.neuron == latent]
+        top = set(of_latent[of_latent.kind == "top"].seq_id)
+        expected = set(sorted(fires, key=lambda i: -keys[i])[: KEEP["middle"]]) - top
+        rows = of_latent[of_latent.kind == "middle"].sort_values("rank")
+        assert set(rows.seq_id) == expected
+        assert (rows.peak > 0).all() and (np.diff(rows.peak) <= 0).all()
+        for row in rows.itertuples():
+            np.testing.assert_allclose(row.activations, latents[row.seq_id][:, latent], rtol=1e-4, atol=1e-5)
+        short += len(fires) <= K
+        drawn += list(expected)
+    assert short and len(drawn) > 8 and len(set(drawn)) > 5
+
+
+def test_statistics_say_how_often_a_latent_fires(tables, latents):
+    table = pq.read_table(tables[1]).to_pandas().set_index("neuron")
+    tokens = sum(map(len, latents))
+    for latent in range(LATENTS):
+        acts = np.concatenate(latents)[:, latent]
+        row, fires = table.loc[latent], int((acts > 0).sum())
+        assert (row.firings, row.firing_rate) == (fires, fires / tokens)
+        assert row.firing_sequences == sum(one[:, latent].max() > 0 for one in latents)
+        assert np.isnan(row.log_density) if not fires else row.log_density == np.log10(fires / tokens)
+        assert row["lower_1e-4"] == pytest.approx(acts.min(), rel=1e-4)  # 0, but for one that always fires
+        assert row["upper_1e-4"] == pytest.approx(acts.max(), rel=1e-4)
+    assert (table.firings == 0).any() and (table.firings > 20).any()
+
+
+def test_the_draw_is_uniform_and_a_function_of_feature_and_sequence_alone():
+    from neuron_descriptions.common.streams import key
+
+    def in_python(seq_id, feature, *what):
+        """SplitMix64 in whole numbers."""
+        z = (key(*what) + ((feature << 32) + seq_id + 1) * 0x9E3779B97F4A7C15) % 2**64
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            z = (z ^ (z >> shift)) * factor % 2**64
+        return ((z ^ (z >> 31)) >> 33) << 32 | (2**32 - 1 - seq_id)
+
+    seq_ids, features = torch.arange(4000), torch.arange(50)[:, None]
+    found = drawn_keys(seq_ids, features, "fired", 7)
+    assert found.min() >= 0
+    for seq_id, feature in ((0, 0), (3999, 49), (17, 3)):
+        assert int(found[feature, seq_id]) == in_python(seq_id, feature, "fired", 7)
+    assert torch.equal(decode_keys(found)[1], seq_ids.expand_as(found))
+    chosen = torch.zeros(4000).index_add_(0, found.topk(400, dim=1).indices.flatten(), torch.ones(50 * 400))
+    assert chosen.mean() == 5 and 4 < chosen.var() < 5  # binomial: 50 draws of 1 in 10
 
 
 def test_shards_change_no_byte(folder, tables, tmp_path):
@@ -153,6 +210,12 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     assert [(c.sign, c.status, c.prompt) for c in found] == [
         (sign, "no_activation", None) for _ in silent for sign in ("positive", "negative")
     ]
+    rare = int(pq.read_table(tables[1]).to_pandas().query("firings > 0").sort_values("firings").neuron.iloc[0])
+    said = prepare([rare], LAYER, str(folder / "corpus.parquet"), [tables[0]], [tables[1]], None,
+                   SimpleNamespace(examples=()), settings | {"min_firings": 10_000}, 0)  # fmt: skip
+    assert [(c.sign, c.status, c.prompt) for c in said] == [
+        ("positive", "few_firings", None), ("negative", "no_activation", None)
+    ]  # fmt: skip
     corpus = {"train": str(folder / "corpus.parquet")}
     evidence = Evidence([tables[0]], [tables[1]], corpus, silent)
     for sign in ("positive", "negative"):

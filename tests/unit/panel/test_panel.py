@@ -18,7 +18,8 @@ from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.building import Cut, document_fingerprint, shares
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.features.neurons import MlpNeurons
-from neuron_descriptions.harvest.forward import read_batches, run_layers
+from neuron_descriptions.harvest.batches import read_batches
+from neuron_descriptions.harvest.forward import run_layers
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel import harvesting
 from neuron_descriptions.panel.harvesting import Dense, Subject, check_room, harvest_panel

@@ -5,10 +5,11 @@ import torch
 
 from conftest import changed, demo_config
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.harvest.forward import LayerState, Split
+from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.run import memory
+from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.memory import Keep, check_memory, state_bytes
-from neuron_descriptions.run.selection import check_plan, select_neurons
+from neuron_descriptions.run.selection import check_plan, described_and_kept, select_neurons
 
 
 def tensors_of(thing) -> list[torch.Tensor]:
@@ -19,16 +20,36 @@ def tensors_of(thing) -> list[torch.Tensor]:
 
 
 def holds(member) -> bool:
-    return isinstance(member, torch.Tensor) or type(member).__module__ == LayerState.__module__
+    return isinstance(member, torch.Tensor) or type(member).__module__.startswith(
+        LayerState.__module__.rpartition(".")[0]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(("neurons", "keep", "evidence"), [(1536, Keep(20, 10, 10), 40), (64, Keep(100, 0, 5), 95)])
 def test_formula_is_what_a_layer_holds(dtype, neurons, keep, evidence):
     split = Split("train", 1000, 1000 * evidence, evidence, 0)
-    state = LayerState(0, list(range(neurons)), split, keep, getattr(torch, dtype), torch.device("cpu"))
-    held = sum(tensor.nbytes for tensor in tensors_of(state))
-    assert held == pytest.approx(state_bytes(neurons, keep, evidence, dtype), rel=0.02)
+    for one_sided in (False, True):
+        of_layer = 0, list(range(neurons)), split, keep, getattr(torch, dtype), torch.device("cpu"), one_sided
+        held = sum(tensor.nbytes for tensor in tensors_of(LayerState(*of_layer)))
+        assert held == pytest.approx(state_bytes(neurons, keep, evidence, dtype, one_sided), rel=0.02)
+
+
+def test_a_layer_of_131_072_latents_takes_less_than_4_gb_at_the_published_settings():
+    keep = Keep(100, 10, 20)
+    assert state_bytes(131_072, keep, 95, "bfloat16") > 10e9  # of features with two sides
+    assert state_bytes(131_072, keep, 95, "bfloat16", one_sided=True) < 4e9
+
+
+def test_the_plan_says_what_a_layer_s_state_takes():
+    latents = {"kind": "autoencoder", "path": "sae", "count": 131_072, "hook": "residual_out"}
+    few = {"layers": [2], "indices": ["0-9"]}
+    config = load_config(changed(demo_config(), exemplars={"k": 100}, neurons=few, features=latents))
+    said = next(line for line in make_plan(config, *described_and_kept(config)).assumptions if "state" in line)
+    assert "a latent (one side of each), of all 131,072 of a layer" in said
+    of_neurons = load_config(changed(demo_config(), exemplars={"k": 100}, neurons=few))
+    said = next(line for line in make_plan(of_neurons, *described_and_kept(of_neurons)).assumptions if "state" in line)
+    assert "a neuron (both sides of each), of all 1,536 of a layer" in said
 
 
 def published(**changes):

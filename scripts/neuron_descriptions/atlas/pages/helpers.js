@@ -18,6 +18,7 @@ const STATUS = {
   at_chance: ["at chance", "the contrast score is not above what descriptions of other neurons get, chosen among as many in the same way."],
   scored: ["scored", "nothing tells whether this beats chance: no descriptions of other neurons were tried on this text."],
   no_activation: ["no activation", `The ${NOUN} has no activation of this sign on the training text, so there was nothing to describe.`],
+  few_firings: ["fires too rarely", `The ${NOUN} fires in fewer tokens of the training text than the run asks for (features.min_firings), so nothing was described.`],
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
   no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
 };
@@ -29,7 +30,8 @@ const naturalOf = (row) => ({name: "score", score: row.score, low: row.score_low
 const contrastOf = (row) => ({name: "contrast score", score: row.score_contrast, low: row.score_contrast_low,
   high: row.score_contrast_high, chance: row.best_null_score ?? row.null_score, tokens: row.token_baseline_contrast});
 const isMeasured = ({score, tokens}) => isNumber(score) || isNumber(tokens);
-const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: "answer could not be read", no_activation: "nothing to describe"};
+const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: "answer could not be read", no_activation: "nothing to describe",
+  few_firings: "fires too rarely"};
 
 // ---- small helpers
 
