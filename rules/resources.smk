@@ -46,6 +46,7 @@ def minutes(rule):
 DEVICES = {
     "harvest": "subject.devices",
     "harvest_panel": "subject.devices",
+    "harvest_other": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "score": "scores.simulator",

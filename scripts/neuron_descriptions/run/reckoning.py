@@ -30,6 +30,8 @@ REPORTED, REPORT = 0.25, 1.4e6
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
 PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
+# Two panels side by side: seconds for a feature and token, features at a time, arrays of float64 in memory, a row.
+COMPARED_SECONDS, COMPARED_BLOCK, COMPARED_ARRAYS, COMPARED_ROW = 5e-8, 1024, 8, 60
 # Concepts: seconds for a token that the vocabulary reads, and for the search of a neuron and sign.
 VOCABULARY_SECONDS, SEARCH_SECONDS = 2e-4, 0.024
 # Tokens of a large vocabulary, whose directions an output side is read off.

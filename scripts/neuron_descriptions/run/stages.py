@@ -11,6 +11,10 @@ from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
+    COMPARED_ARRAYS,
+    COMPARED_BLOCK,
+    COMPARED_ROW,
+    COMPARED_SECONDS,
     CORPUS_ROW,
     DESCRIPTION,
     DOCUMENT,
@@ -107,6 +111,25 @@ def concept_stages(r: Reckoning) -> list[Stage]:
         Stage("find_concepts", r.chunks, read + SEARCH_SECONDS * r.signs / r.chunks,
               r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
         Stage("score_concepts", r.chunks, read, r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
+    ]  # fmt: skip
+
+
+def diff_stages(r: Reckoning) -> list[Stage]:
+    """A target of its own: another model reads one panel, then both are read side by side."""
+    if r.config.diff is None or r.config.panel is None:
+        return []
+    assert isinstance(r.config.exemplars, HarvestedExemplars)  # imported ones have no panel
+    tokens, blocks = r.config.panel.tokens, -(-r.layers // r.config.exemplars.layers_per_job)
+    size, model = r.neurons * tokens * r.width, r.config.subject.model  # the other is of its shape
+    other = [
+        Stage("harvest_other", 1, r.model_job(model, tokens * blocks), r.megabytes(model, 1.25 * size / blocks),
+              r.config.subject.devices, read=tokens * blocks, kept=size),
+    ] if r.config.diff.model else []  # fmt: skip
+    block = min(COMPARED_BLOCK, r.neurons / r.layers) * tokens * 8
+    return [
+        *other,
+        Stage("diff", 1, r.p.start_seconds + COMPARED_SECONDS * r.neurons * tokens,
+              r.megabytes(None, COMPARED_ARRAYS * block), kept=r.neurons * COMPARED_ROW),
     ]  # fmt: skip
 
 
