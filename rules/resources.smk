@@ -47,6 +47,8 @@ DEVICES = {
     "harvest": "subject.devices",
     "harvest_panel": "subject.devices",
     "harvest_other": "subject.devices",
+    "write_output_side": "subject.devices",
+    "judge_output_side": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "score": "scores.simulator",

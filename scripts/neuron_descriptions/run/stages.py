@@ -23,6 +23,7 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_BLOCK,
     LOOKUP_SECONDS,
     LORA,
+    NAMED_SECONDS,
     PACKAGE,
     PANELS,
     PROMPT,
@@ -143,6 +144,22 @@ def output_side_stages(r: Reckoning) -> list[Stage]:
     return [
         Stage("write_output_side", 1, r.model_job(model, tokens), r.megabytes(model, 4 * UNEMBEDDED * 512),
               r.config.subject.devices, kept=r.signs * r.config.output_side.tokens * 12),
+        *_judged_output_side(r, model),
+    ]  # fmt: skip
+
+
+def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
+    """One pass over a panel with the head, then places and words of each neuron and sign."""
+    if r.config.panel is None:
+        return []
+    tokens = r.config.panel.tokens
+    words = r.p.start_seconds + UNEMBEDDED * VOCABULARY_SECONDS + r.signs * NAMED_SECONDS
+    stream = 4 * 0.3 * r.config.subject.neurons_per_layer * tokens  # of the residual stream, as wide as 0.3 of an MLP
+    acts = r.neurons / r.layers * tokens * 8
+    return [
+        Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
+              r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
+              kept=r.signs * ROW),
     ]  # fmt: skip
 
 
