@@ -18,7 +18,7 @@ SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo demo-sae truth plan train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo demo-sae truth plan diff train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -35,6 +35,11 @@ demo-sae: demo train-dictionary ## latents of a sparse autoencoder, beside the n
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
 plan: .venv/ready ## what the run of CONFIG would take; starts nothing
 	$(BIN)/snakemake plan --forcerun plan --cores 1 --quiet all --configfile $(CONFIG)
+
+# Features whose meaning differs between the run of CONFIG and the model that its section `diff` names, or the run OTHER:
+# results/<run>/diff.
+diff: .venv/ready ## features that differ from another model's (section diff), or from the run OTHER's
+	$(BIN)/snakemake diff --configfile $(CONFIG) $(if $(OTHER),--config 'diff={"run": "$(OTHER)"}') --set-threads harvest_other=$(CORES) --quiet rules host
 
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready ## a simulator for the subject of CONFIG

@@ -65,7 +65,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
-        CONCEPT_SCORES + TYPES,
+        CONCEPT_SCORES + TYPES + OUTPUT_SCORES,
 
 
 report: "rules/report/workflow.rst"

@@ -218,7 +218,7 @@ rule write_provenance:
         runtime=minutes("write_provenance"),
     params:
         code=digest("write_provenance.py"),
-        config=tracked(CFG, exclude=["plan", "recheck", "exports"]),
+        config=tracked(CFG, exclude=["plan", "recheck", "exports", "diff"]),
         packages=["numpy", "pyarrow", "safetensors", "torch", "transformers"],
     message:
         "Writing what the run was made with"
@@ -227,3 +227,4 @@ rule write_provenance:
 
 
 include: "recheck.smk"
+include: "diff.smk"

@@ -33,3 +33,8 @@ rule write_output_side:
         "Reading what neurons write off the weights"
     script:
         "../scripts/write_output_side.py"
+
+
+if CFG.panel:
+
+    include: "output_scores.smk"

@@ -46,6 +46,9 @@ def minutes(rule):
 DEVICES = {
     "harvest": "subject.devices",
     "harvest_panel": "subject.devices",
+    "harvest_other": "subject.devices",
+    "write_output_side": "subject.devices",
+    "judge_output_side": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "screen": "scores.screen.simulator",

@@ -23,6 +23,12 @@ OUTPUT_SIDES = {
 }
 
 
+# How that is borne out on text, where there is a panel.
+OUTPUT_SCORES = (
+    ["<results>/output_side/scores.parquet"] if CFG.output_side and CFG.panel else []
+)
+
+
 def output_side_table(wildcards):
     """What a layer's described neurons write, where that is asked and there are some."""
     return OUTPUT_SIDES.get(int(wildcards.layer), [])

@@ -132,6 +132,23 @@ def test_the_plan_counts_the_jobs_that_the_run_has(tmp_path, source):
     assert project.planned(config, "publish") == reckoned | {"publish": 1}
 
 
+def test_two_models_are_compared_without_describing_and_only_when_asked(tmp_path):
+    drawn = {"source": "random", "base": "smollm2-135m-instruct", "seed": 1}
+    config = changed(tiny_config(), panel={"tokens": 500}, models__drawn=drawn, diff={"model": "drawn"})
+    project = Project(tmp_path / "plan")
+    checked = load_config(config)
+    reckoned = {s.rule: s.jobs for s in make_plan(checked, *described_and_kept(checked)).stages}
+    jobs = project.planned(config, "diff")
+    assert jobs.items() <= (reckoned | {"harvest_panel": 1}).items()  # of one panel, of two
+    assert jobs["harvest_other"] == jobs["diff"] == 1 and "describe" not in jobs
+    for section, said in (
+        (None, "the configuration has no section `diff`"),
+        ({"run": "other"}, "the run other has no results/other/corpus/panel_test.parquet, whose like the run tiny has"),
+    ):
+        done = project.run(changed(config, diff=section), "--dry-run", "diff", check=False)
+        assert done.returncode != 0 and said in done.stdout + done.stderr
+
+
 def test_the_plan_is_printed_whatever_the_ceilings_and_nothing_else_starts(tmp_path):
     project = Project(tmp_path / "plan")
     config = changed(tiny_config(), plan__ceilings={"gpu_hours": 0.0001}, plan__gpus=3)

@@ -14,6 +14,7 @@ from neuron_descriptions.config.atlas import Atlas, Publishing
 from neuron_descriptions.config.base import Name, Section, Seed
 from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.differences import Differences
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.exports import Exports
@@ -66,6 +67,8 @@ class Config(Section):
     """The run in formats of others."""
     recheck: Rechecking = Rechecking()
     """What a recheck of the finished run takes."""
+    diff: Differences | None = None
+    """What `snakemake diff` compares the run with; null: nothing."""
     plan: Planning = Planning()
     """What the run is reckoned to take, and may take at most."""
     training: Training | None = None
@@ -93,6 +96,7 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
+        _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
         for key, chosen in (("neurons", self.neurons), ("exemplars.neurons", self.exemplars.neurons)):
@@ -122,6 +126,7 @@ def _check_models(config: Config) -> None:
         ("scores.simulator.model", config.scores.simulator.model),
         ("scores.screen.simulator.model", config.scores.screen.simulator.model if config.scores.screen else None),
         *_judges(config),
+        ("diff.model", getattr(config.diff, "model", None)),
         ("training.base", getattr(config.training, "base", None)),
         ("explainer_training.base", getattr(config.explainer_training, "base", None)),
         *((f"models.{name}.base", base) for name, base in made_of.items()),
@@ -149,6 +154,16 @@ def _check_prompts_by_type(config: Config) -> None:
         raise ValueError("descriptions.prompts_by_type: no explainer is asked; leave it out")
     if config.explainer_training is not None:
         raise ValueError("explainer_training: one prompt is learnt; leave descriptions.prompts_by_type out")
+
+
+def _check_diff(config: Config) -> None:
+    """Raises ValueError where the run would be compared with itself, or there is no text to compare it on."""
+    if config.diff is None:
+        return
+    if config.diff.model == config.subject.model or config.diff.run == config.run:
+        raise ValueError(f"diff: {config.diff.model or config.diff.run} is this run's own; name another")
+    if config.panel is None:
+        raise ValueError("diff: it needs the section `panel`, the text that two runs are compared on")
 
 
 def _check_what_exemplars_need(config: Config) -> None:

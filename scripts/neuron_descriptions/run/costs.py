@@ -31,6 +31,7 @@ from neuron_descriptions.run.selection import Chunks
 from neuron_descriptions.run.stages import (
     concept_stages,
     dictionary_training_stages,
+    diff_stages,
     explainer_training_stages,
     feature_stages,
     harvest_stages,
@@ -113,6 +114,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *first,
         *concept_stages(r),
         *output_side_stages(r),
+        *diff_stages(r),
         Stage("describe", r.chunks, explain, r.megabytes(local, r.chunk_data), devices,
               read=read, generated=generated, kept=r.signs * written * ROW + 2 * TABLE * r.chunks,
               endpoint=cost, in_turn=remote),

@@ -30,8 +30,12 @@ REPORTED, REPORT = 0.25, 1.4e6
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
 PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
+# Two panels side by side: seconds for a feature and token, features at a time, arrays of float64 in memory, a row.
+COMPARED_SECONDS, COMPARED_BLOCK, COMPARED_ARRAYS, COMPARED_ROW = 5e-8, 1024, 8, 60
 # Concepts: seconds for a token that the vocabulary reads, and for the search of a neuron and sign.
 VOCABULARY_SECONDS, SEARCH_SECONDS = 2e-4, 0.024
+# Of an output side: the search for words, and the places where a neuron and sign fires.
+NAMED_SECONDS = 0.05
 # Tokens of a large vocabulary, whose directions an output side is read off.
 UNEMBEDDED = 128_000
 # Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).

@@ -12,6 +12,10 @@ from neuron_descriptions.config.training import DictionaryTraining, ExplainerTra
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
+    COMPARED_ARRAYS,
+    COMPARED_BLOCK,
+    COMPARED_ROW,
+    COMPARED_SECONDS,
     COMPRESSED,
     CORPUS_ROW,
     DESCRIPTION,
@@ -21,6 +25,7 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_BLOCK,
     LOOKUP_SECONDS,
     LORA,
+    NAMED_SECONDS,
     PACKAGE,
     PANELS,
     PROBED,
@@ -127,6 +132,25 @@ def concept_stages(r: Reckoning) -> list[Stage]:
     ]  # fmt: skip
 
 
+def diff_stages(r: Reckoning) -> list[Stage]:
+    """A target of its own: another model reads one panel, then both are read side by side."""
+    if r.config.diff is None or r.config.panel is None:
+        return []
+    assert isinstance(r.config.exemplars, HarvestedExemplars)  # imported ones have no panel
+    tokens, blocks = r.config.panel.tokens, -(-r.layers // r.config.exemplars.layers_per_job)
+    size, model = r.neurons * tokens * r.width, r.config.subject.model  # the other is of its shape
+    other = [
+        Stage("harvest_other", 1, r.model_job(model, tokens * blocks), r.megabytes(model, 1.25 * size / blocks),
+              r.config.subject.devices, read=tokens * blocks, kept=size),
+    ] if r.config.diff.model else []  # fmt: skip
+    block = min(COMPARED_BLOCK, r.neurons / r.layers) * tokens * 8
+    return [
+        *other,
+        Stage("diff", 1, r.p.start_seconds + COMPARED_SECONDS * r.neurons * tokens,
+              r.megabytes(None, COMPARED_ARRAYS * block), kept=r.neurons * COMPARED_ROW),
+    ]  # fmt: skip
+
+
 def output_side_stages(r: Reckoning) -> list[Stage]:
     """Down-projection columns through the unembedding: 2 operations for each number of either, the columns being a
     third of the model's parameters."""
@@ -137,6 +161,22 @@ def output_side_stages(r: Reckoning) -> list[Stage]:
     return [
         Stage("write_output_side", 1, r.model_job(model, tokens), r.megabytes(model, 4 * UNEMBEDDED * 512),
               r.config.subject.devices, kept=r.signs * r.config.output_side.tokens * 12),
+        *_judged_output_side(r, model),
+    ]  # fmt: skip
+
+
+def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
+    """One pass over a panel with the head, then places and words of each neuron and sign."""
+    if r.config.panel is None:
+        return []
+    tokens = r.config.panel.tokens
+    words = r.p.start_seconds + UNEMBEDDED * VOCABULARY_SECONDS + r.signs * NAMED_SECONDS
+    stream = 4 * 0.3 * r.config.subject.neurons_per_layer * tokens  # of the residual stream, as wide as 0.3 of an MLP
+    acts = r.neurons / r.layers * tokens * 8
+    return [
+        Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
+              r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
+              kept=r.signs * ROW),
     ]  # fmt: skip
 
 

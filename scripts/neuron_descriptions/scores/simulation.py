@@ -306,7 +306,7 @@ def score_chunk(
     for found_rows, path, schema in read:
         for row in read_table(path, schema, [("neuron", "in", neurons)]).to_pylist():
             found_rows.setdefault((row["neuron"], row["sign"]), []).append(row)
-    corpus = {split: tables[split] for split in SPLITS}
+    corpus: Tables = {str(split): tables[split] for split in SPLITS}
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded, predictions = load_simulator(simulator), kept_predictions(kept, simulator)
     scorer = Scorer(

@@ -183,6 +183,22 @@ def test_run_is_no_rival_of_its_own():
     )
 
 
+@pytest.mark.parametrize(
+    ("diff", "said"),
+    [
+        ({"run": "demo"}, "diff: demo is this run's own; name another"),
+        ({"model": "smollm2-135m-instruct"}, "diff: smollm2-135m-instruct is this run's own"),
+        ({"model": "unknown"}, r"diff\.model: 'unknown' is not one of models"),
+        ({"run": "a", "model": "b"}, "name either the other model or the other run"),
+        ({}, "name either the other model or the other run"),
+        ({"run": "another"}, "diff: it needs the section `panel`"),
+    ],
+)
+def test_a_run_is_compared_with_one_other(diff, said):
+    with pytest.raises(ValueError, match=said):
+        load_config(changed(demo_config(), diff=diff))
+
+
 def test_chunks_hold_what_they_name():
     chunks = Chunks({4: [2, 3, 5, 7, 11]}, 2)
     assert chunks.names(4) == ["chunk-0", "chunk-1", "chunk-2"]

@@ -284,6 +284,15 @@ def test_panels_are_reckoned_from_first_principles():
     }  # fmt: skip
 
 
+def test_a_comparison_is_reckoned_as_one_more_pass_over_one_panel():
+    raw = published() | {"panel": {"tokens": 20_000}, "diff": {"run": "another"}}
+    assert {s.rule for s in planned(raw).stages} - {s.rule for s in planned(raw | {"diff": None}).stages} == {"diff"}
+    raw |= {"models": raw["models"] | {"tuned": {"source": "path", "path": "tuned"}}, "diff": {"model": "tuned"}}
+    plan = planned(raw)
+    other, both = stage(plan, "harvest_other"), stage(plan, "harvest_panel")
+    assert (other.kept, other.read) == (both.kept / 2, both.read / 2) and other.seconds == both.seconds
+
+
 def test_scorers_are_reckoned_by_what_their_judges_read():
     judges = {"local": {"model": "smollm2-135m-instruct"},
               "asked": {"client": "openai", "model": "m", "prices": {"prompt": 2.0, "completion": 8.0}}}  # fmt: skip

@@ -1,0 +1,42 @@
+# Whether the model predicts what its neurons write where they fire, on text as it comes; only where there is a panel.
+
+
+rule judge_output_side:
+    input:
+        subject=model_folder(CFG.subject.model),
+        panel="<evidence>/corpus/panel_test.parquet",
+        acts=[
+            f"<evidence>/panel/panel_test/layer-{layer}.safetensors"
+            for layer in OUTPUT_SIDES
+        ],
+        tables=list(OUTPUT_SIDES.values()),
+        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+    output:
+        scores=OUTPUT_SCORES,
+    log:
+        "<logs>/judge_output_side.log",
+    benchmark:
+        "<benchmarks>/judge_output_side.tsv"
+    conda:
+        "../envs/models.yaml"
+    threads: 4
+    resources:
+        mem_mb=memory("judge_output_side"),
+        runtime=minutes("judge_output_side"),
+        gpu=gpus("judge_output_side"),
+        gpu_job=1,
+    params:
+        code=digest("judge_output_side.py", without=OTHER_SOURCES),
+        architecture={
+            "n_layers": CFG.subject.layers,
+            "n_neurons": CFG.subject.neurons_per_layer,
+            "module": CFG.subject.module,
+            "dtype": CFG.subject.dtype,
+        },
+        layers=list(OUTPUT_SIDES),
+        seed=CFG.seed,
+        weights=weights(CFG.subject.model),
+    message:
+        "Judging what neurons write by what the model predicts"
+    script:
+        "../scripts/judge_output_side.py"
