@@ -69,7 +69,7 @@ class FuzzingScorer(JudgedScorer):
         active = [p for p in found if p.active]
         if not active:
             return []
-        right = [Marked(*_fields(p), marks_T=self._active(p, neuron, sign)) for p in active]
+        right = [_marked(p, "active", self._active(p, neuron, sign)) for p in active]
         count = ceil(float(np.mean([p.marks_T.sum() for p in right])))
         wrong: list[Passage] = []
         for passage in active if section.wrong == "active" else [p for p in found if not p.active]:
@@ -78,7 +78,7 @@ class FuzzingScorer(JudgedScorer):
                 marks_T = np.zeros(len(passage.text.evidence), bool)
                 who = self.job.seed, "fuzzing", self.job.layer, neuron, sign, passage.split, passage.seq_id
                 marks_T[generator(*who).permutation(open_ones)[:count]] = True
-                wrong.append(Marked("wrong", *_fields(passage)[1:], marks_T=marks_T))
+                wrong.append(_marked(passage, "wrong", marks_T))
         return [*right, *wrong]
 
     def shown(self, passage: Passage) -> str:
@@ -94,8 +94,8 @@ class FuzzingScorer(JudgedScorer):
         raise AssertionError("an active passage is an exemplar")
 
 
-def _fields(passage: Passage) -> tuple:
-    return passage.kind, passage.split, passage.seq_id, passage.text, passage.peak
+def _marked(passage: Passage, kind: str, marks_T: NDArray[np.bool_]) -> Marked:
+    return Marked(kind, passage.split, passage.seq_id, passage.text, passage.peak, marks_T)
 
 
 def _all(passage: Passage) -> NDArray[np.bool_]:
