@@ -15,7 +15,7 @@ rule publish:
             "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
         ),
         pool=NULL_POOL if CFG.scores.nulls else [],
-        probe=PROBE,
+        probe=list(probe_file().values()),
         concepts=CONCEPT_SCORES,
         scorers=scorer_tables(),
         types=TYPES,

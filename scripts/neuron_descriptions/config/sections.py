@@ -22,6 +22,7 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
+from neuron_descriptions.config.scorers import CHOOSING, SimulatedDetection
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import ExplainerTraining, Training
@@ -78,11 +79,33 @@ class Config(Section):
         """How many features a layer has; `subject.neurons_per_layer` is the model's width, whatever is described."""
         return getattr(self.features, "count", self.subject.neurons_per_layer)
 
+    @property
+    def choice(self) -> str:
+        """What chooses among a feature's candidates: "simulator", else the name of a scorer that judges, "concepts"
+        (the direct score), or "only one". Raises ValueError where there are several and nothing chooses."""
+        if self.scores.simulator is not None:
+            return "simulator"
+        if judges := [name for name, section in self.scores.scorers.items() if isinstance(section, CHOOSING)]:
+            return judges[0]
+        d = self.descriptions
+        if d.concept_candidates:
+            return "concepts"
+        written = (d.candidates + d.token_candidates) * (1 + len(d.rivals))
+        if written <= 1:
+            return "only one"
+        raise ValueError(
+            f"scores.simulator is null, and nothing else chooses among {written} candidates: name a simulator, add a"
+            " scorer that judges (scores.scorers, kind detection or fuzzing), add descriptions.concept_candidates, or"
+            " write one candidate"
+        )
+
     @model_validator(mode="after")
     def _references(self) -> "Config":
         _check_models(self)
         _check_what_exemplars_need(self)
         _check_counts(self)
+        if self.scores.simulator is None:
+            _check_without_simulator(self)
         for key, section in (
             ("subject", self.subject),
             ("training", self.training),
@@ -116,7 +139,7 @@ def _check_models(config: Config) -> None:
             None if isinstance(explainer, Endpoint) else getattr(explainer, "model", None),
         ),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
-        ("scores.simulator.model", config.scores.simulator.model),
+        ("scores.simulator.model", getattr(config.scores.simulator, "model", None)),
         *_judges(config),
         ("training.base", getattr(config.training, "base", None)),
         ("explainer_training.base", getattr(config.explainer_training, "base", None)),
@@ -150,6 +173,17 @@ def _check_what_exemplars_need(config: Config) -> None:
             "panel: leave it out; it needs exemplars.source: harvest, since published exemplars come without"
             " activations on other text"
         )
+
+
+def _check_without_simulator(config: Config) -> None:
+    """Raises ValueError where something needs a simulator."""
+    needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, SimulatedDetection)]
+    needs += ["scores.descriptions"] if config.scores.descriptions is not None else []
+    training = config.explainer_training
+    needs += ["explainer_training"] if training is not None and training.readings is None else []
+    if needs:
+        raise ValueError(f"{needs[0]}: it needs a simulator's predictions, and scores.simulator is null")
+    _ = config.choice
 
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:

@@ -11,17 +11,12 @@ from neuron_descriptions.config.models import HubModel
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.plans import Plan, Stage, short
 from neuron_descriptions.run.reckoning import (
-    COMPRESSED,
     DESCRIPTION,
     DOCUMENT,
-    KEPT_ROW,
     PACKAGE,
     PAGE,
     PLOT,
-    PROBED,
     PROMPT,
-    PROMPTED_TOKENS,
-    RACE,
     REPORT,
     REPORTED,
     ROW,
@@ -38,9 +33,9 @@ from neuron_descriptions.run.stages import (
     feature_stages,
     harvest_stages,
     import_stages,
-    natural_stages,
     output_side_stages,
     panel_stages,
+    score_stages,
     scorer_stages,
     training_stages,
 )
@@ -71,26 +66,16 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     explain = p.start_seconds + candidates / r.chunks / p.answers if local is None else r.model_job(local, asked)
     devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
-    # Score: every candidate and null on valid, of racing candidates a part of that; the chosen candidate and
-    # the nulls on test. What the sequences of a description share is read once.
+    # Score, or choose where there is no simulator.
     s = config.scores
     scored = s.top + s.middle + s.random
-    per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
-    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
-    before = DESCRIPTION + (r.seq_len - r.text) * (s.simulator.kind == "finetuned")
-    row = r.text * per_token + before / scored
     written = (d.candidates + d.token_candidates + d.concept_candidates) * (
         1 + len(d.rivals)
     )  # of rivals that write as many
-    simulated_of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
-    simulated = r.signs * simulated_of_each * scored * row
-    probed = PROBED * (s.probe != "off")
-    simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
-    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
-    predictions = r.signs * simulated_of_each * scored * (4 * r.text + KEPT_ROW)
+    scoring, row = score_stages(r, written)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
-    adapters = sum(spec.source == "adapter" for spec in config.models.values())
+    adapters = [getattr(s.simulator, "model", name) for name, m in config.models.items() if m.source == "adapter"]
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
     weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.parameters(name) for name in models)
@@ -105,14 +90,14 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     half = max(1, most // 2)
     middle = getattr(config.exemplars, "middle", 0)
     others = len(SPLITS) * (min(half, middle) + min(half, config.exemplars.random))
-    shown = r.signs * (min(most, config.exemplars.k) + 2 * min(half, config.exemplars.k) + others + scored)
+    others += scored if s.simulator else 0
+    shown = r.signs * (min(most, config.exemplars.k) + 2 * min(half, config.exemplars.k) + others)
     details = shown * (r.text * SHOWN_TOKEN + SHOWN_ROW)
     stages = [
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
-        *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
-                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.parameters(config.subject.model))]
-          if adapters else []),
+        *([Stage("merge_adapter", len(adapters), r.model_job(adapters[0], 0), r.megabytes(adapters[0], 0),
+                 kept=len(adapters) * 2 * r.parameters(config.subject.model))] if adapters else []),
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
                  kept=sum(2 * r.parameters(name) for name in drawn))] if drawn else []),
         *feature_stages(r),
@@ -128,12 +113,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
         Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
-        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
-              int(probed > 0), read=probed * row),
-        Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
-              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
-              kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
-        *natural_stages(r, per_token, before),
+        *scoring,
         *scorer_stages(r),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks, p.rows), r.megabytes(None, r.chunk_data),
               kept=details),
@@ -151,12 +131,16 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     return Plan(stages, p.gpus, p.gpu_hour, assumptions, ceilings, "GPU" if cores is None else "processor")
 
 
-def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
+def _assumptions(
+    config: Config, prompt: float, answer: float, row: float | None, text: int, cores: int | None
+) -> list[str]:
     p = config.plan
     device = f"{cores} cores, no GPU, sustain" if cores else "a GPU sustains"
     key = "core_teraflops" if cores else "teraflops"
     explainer = config.descriptions.explainer
-    used = {config.subject.model, config.scores.simulator.model} | ({explainer.model} if explainer else set())
+    used = {config.subject.model, getattr(config.scores.simulator, "model", config.subject.model)}
+    used |= {explainer.model} if explainer else set()
+    simulated = "" if row is None else f", a simulated sequence {row:,.0f}"
     sizes = [
         f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))
@@ -165,12 +149,16 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
         f"{device} {p.teraflops:g} TFLOP/s (plan.{key}); a token costs 2 operations per parameter",
         f"parameters (plan.parameters): {', '.join(sizes)}",
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
-        f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second attempts",
+        f"tokens: a prompt {prompt:,.0f}, an answer {answer:,.0f}{simulated}; no second attempts",
         f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
         f"the corpus is cut at {short(p.corpus_tokens)} tokens/s, tables are written at {short(p.rows)} rows/s",
         *([] if cores else [f"a GPU hour costs {p.gpu_hour:g} dollars (plan.gpu_hour)"]),
-        f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes; kept predictions are"
-        " in `score`: results/<run>/predictions may be deleted when the run is finished",
+        f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes"
+        + (
+            ""
+            if row is None
+            else "; kept predictions are in `score`: results/<run>/predictions may be deleted when the run is finished"
+        ),
     ]

@@ -6,11 +6,12 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
-from neuron_descriptions.config.scorers import Detection
+from neuron_descriptions.config.scorers import Detection, Fuzzing
 from neuron_descriptions.config.training import ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
+    COMPRESSED,
     CORPUS_ROW,
     DESCRIPTION,
     DOCUMENT,
@@ -21,7 +22,10 @@ from neuron_descriptions.run.reckoning import (
     LORA,
     PACKAGE,
     PANELS,
+    PROBED,
     PROMPT,
+    PROMPTED_TOKENS,
+    RACE,
     ROW,
     SEARCH_SECONDS,
     TABLE,
@@ -165,13 +169,52 @@ def explainer_training_stages(r: Reckoning, training: ExplainerTraining, prompt:
     ]  # fmt: skip
 
 
+def score_stages(r: Reckoning, written: int) -> tuple[list[Stage], float | None]:
+    """Scores by a simulator, and tokens that a sequence takes there; without one the choice among candidates, and None.
+    written: candidates of a neuron and sign.
+
+    Every candidate and null is simulated on valid, of racing candidates a part of that; the chosen candidate and the
+    nulls on test. What the sequences of a description share is read once.
+    """
+    s, p = r.config.scores, r.p
+    if s.simulator is None:
+        rated = r.signs * (written + 3)  # the chosen one twice, and the baseline on both splits
+        choice = Stage("choose_descriptions", r.chunks, r.reading(rated / r.chunks, p.rows / 10),
+                       r.megabytes(None, r.chunk_data), kept=rated * ROW / 2 + TABLE * r.chunks)  # fmt: skip
+        return [choice], None
+    scored = s.top + s.middle + s.random
+    per_token = PROMPTED_TOKENS if s.simulator.kind == "prompted" else 1
+    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
+    before = DESCRIPTION + (r.seq_len - r.text) * (s.simulator.kind == "finetuned")
+    row = r.text * per_token + before / scored
+    of_each = written * (RACE if s.race_from and written >= s.race_from else 1) + 1 + 2 * s.nulls
+    simulated = r.signs * of_each * scored * row
+    probed = PROBED * (s.probe != "off")
+    simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
+    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
+    predictions = r.signs * of_each * scored * (4 * r.text + KEPT_ROW)
+    stages = [
+        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
+              int(probed > 0), read=probed * row),
+        Stage("score", r.chunks, r.model_job(s.simulator.model, simulated / r.chunks),
+              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=simulated,
+              kept=rated * ROW / 2 + simulations + predictions + 2 * TABLE * r.chunks),
+        *natural_stages(r, s.simulator.model, per_token, before),
+    ]  # fmt: skip
+    return stages, row
+
+
 def scorer_stages(r: Reckoning) -> list[Stage]:
     """Further scores: a judge reads every passage with a description, of the neuron and of others."""
     config, p, found = r.config, r.p, []
     for section in config.scores.scorers.values():
         read, remote, prices, model = 0.0, False, None, None
-        if isinstance(section, Detection):
-            passages = section.positives + section.random + section.close + section.panel
+        if isinstance(section, Detection | Fuzzing):
+            passages = section.positives + (
+                section.random + section.close + section.panel
+                if isinstance(section, Detection)
+                else section.random if section.wrong == "silent" else section.positives
+            )  # fmt: skip
             remote = isinstance(section.judge, Endpoint)
             prices = section.judge.prices if isinstance(section.judge, Endpoint) else None
             model = None if remote else section.judge.local_model()
@@ -187,8 +230,8 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
     return sorted(found, key=lambda stage: (stage.memory_mb, stage.seconds))
 
 
-def natural_stages(r: Reckoning, per_token: float, before: float) -> list[Stage]:
-    """Chosen descriptions on the panel; per_token, before: what a simulator reads for each token, and once before the
+def natural_stages(r: Reckoning, simulator: str, per_token: float, before: float) -> list[Stage]:
+    """Chosen descriptions on the panel; per_token, before: what the simulator reads for each token, and once before the
     sequences of a description."""
     config, s = r.config, r.config.scores
     if config.panel is None or s.natural is None:
@@ -199,8 +242,8 @@ def natural_stages(r: Reckoning, per_token: float, before: float) -> list[Stage]
     shared = r.signs * min(s.natural.sequences, sequences) * length * 4
     nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8
     return [
-        Stage("score_natural", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
-              r.megabytes(s.simulator.model, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
+        Stage("score_natural", r.chunks, r.model_job(simulator, read / r.chunks),
+              r.megabytes(simulator, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
               kept=shared + r.signs * (sequences * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
         Stage("compare_natural", r.layers, r.reading(r.signs / r.layers, r.p.rows / 10),
               r.megabytes(None, 4 * (shared / r.layers + nulls)), kept=r.signs * ROW),

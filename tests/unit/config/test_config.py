@@ -628,7 +628,10 @@ def test_password_of_an_address_is_not_shown():
 @pytest.mark.parametrize(
     ("scorers", "said"),
     [
-        ({"d": {"kind": "x"}}, "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'simulated_detection'"),
+        (
+            {"d": {"kind": "x"}},
+            "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'fuzzing', 'simulated_detection'",
+        ),
         ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
         ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),
         (
@@ -643,7 +646,32 @@ def test_a_wrong_scorer_is_named(scorers, said):
     assert said in refusal(changed(demo_config(), scores__scorers=scorers))
 
 
-def test_a_run_without_a_simulator_is_refused_in_plain_words():
-    assert "scores.simulator: a run needs a simulator for now" in refusal(
-        changed(demo_config(), scores__simulator=None)
-    )
+JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "choice"),
+    [
+        ({}, "concepts"),
+        ({"scores__scorers": JUDGED}, "j"),
+        ({"descriptions__concept_candidates": 0, "descriptions__candidates": 0}, "only one"),
+        ({"scores__simulator": {"model": "smollm2-135m-instruct"}, "scores__scorers": JUDGED}, "simulator"),
+    ],
+)
+def test_what_chooses_without_a_simulator(changes, choice):
+    assert load_config(changed(demo_config(), **({"scores__simulator": None} | changes))).choice == choice
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"descriptions__concept_candidates": 0, "descriptions__token_candidates": 2},
+            "scores.simulator is null, and nothing else chooses among 2 candidates",
+        ),
+        ({"scores__scorers": {"r": {"kind": "simulated_detection"}}}, "scores.scorers.r: it needs a simulator's"),
+        ({"scores__descriptions": "config/written-descriptions.csv"}, "scores.descriptions: it needs a simulator's"),
+    ],
+)
+def test_what_needs_a_simulator_says_so(changes, said):
+    assert said in refusal(changed(demo_config(), scores__simulator=None, **changes))
