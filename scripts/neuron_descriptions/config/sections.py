@@ -22,7 +22,7 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
-from neuron_descriptions.config.scorers import CHOOSING, SimulatedDetection
+from neuron_descriptions.config.scorers import CHOOSING, Detection, Fuzzing, SimulatedDetection
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import ExplainerTraining, Training
@@ -104,6 +104,7 @@ class Config(Section):
         _check_models(self)
         _check_what_exemplars_need(self)
         _check_counts(self)
+        _check_passages(self)
         if self.scores.simulator is None:
             _check_without_simulator(self)
         for key, section in (
@@ -184,6 +185,20 @@ def _check_without_simulator(config: Config) -> None:
     if needs:
         raise ValueError(f"{needs[0]}: it needs a simulator's predictions, and scores.simulator is null")
     _ = config.choice
+
+
+def _check_passages(config: Config) -> None:
+    """Raises ValueError where a scorer would be shown active passages alone: then nothing can be told apart."""
+    for name, section in config.scores.scorers.items():
+        if isinstance(section, Detection):
+            silent = section.random + section.close + (section.panel if config.panel is not None else 0)
+            keys = "random, close" + ("" if config.panel is None else ", panel")
+        elif isinstance(section, Fuzzing) and section.wrong == "silent":
+            silent, keys = section.random, "random"
+        else:
+            continue
+        if not silent:
+            raise ValueError(f"scores.scorers.{name}: no silent passage is asked for; raise one of {keys}")
 
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:

@@ -625,6 +625,9 @@ def test_password_of_an_address_is_not_shown():
     assert "pw-secret" not in refusal(with_explainer(**ENDPOINT, base_url="https://me:pw-secret@host/v1"))
 
 
+JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}}}
+
+
 @pytest.mark.parametrize(
     ("scorers", "said"),
     [
@@ -638,15 +641,20 @@ def test_password_of_an_address_is_not_shown():
             {"d": {"kind": "detection", "judge": {"model": "no"}}},
             "scores.scorers.d.judge.model: 'no' is not one of models",
         ),
+        (
+            {"d": {**JUDGED["j"], "random": 0, "close": 0}},
+            "scores.scorers.d: no silent passage is asked for; raise one of random, close",
+        ),
+        (
+            {"d": {**JUDGED["j"], "kind": "fuzzing", "wrong": "silent", "random": 0}},
+            "scores.scorers.d: no silent passage is asked for; raise one of random",
+        ),
         ({"d": {"kind": "detection", "judge": {"model": "x", "dtyp": 1}}}, "did you mean `dtype`?"),
         ({"D d": {"kind": "simulated_detection"}}, "scores.scorers.D d: 'D d' is not of the form of a name"),
     ],
 )
 def test_a_wrong_scorer_is_named(scorers, said):
     assert said in refusal(changed(demo_config(), scores__scorers=scorers))
-
-
-JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}}}
 
 
 @pytest.mark.parametrize(
@@ -666,7 +674,7 @@ def test_what_chooses_without_a_simulator(changes, choice):
     ("changes", "said"),
     [
         (
-            {"descriptions__concept_candidates": 0, "descriptions__token_candidates": 2},
+            {"descriptions__concept_candidates": 0, "descriptions__token_candidates": 2, "descriptions__candidates": 0},
             "scores.simulator is null, and nothing else chooses among 2 candidates",
         ),
         ({"scores__scorers": {"r": {"kind": "simulated_detection"}}}, "scores.scorers.r: it needs a simulator's"),
