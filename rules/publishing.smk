@@ -14,7 +14,7 @@ rule publish:
         accounting=all_chunks(
             "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
         ),
-        pool=NULL_POOL if CFG.scores.nulls else [],
+        pool=NULL_POOL if CFG.scores.nulls and (SIMULATED or SCORERS) else [],
         probe=list(probe_file().values()),
         concepts=CONCEPT_SCORES,
         scorers=scorer_tables(),

@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-import yaml
-
 from conftest import ROOT, demo_config, snakemake
 
 SPLITS = ("train", "valid", "test")
@@ -39,17 +37,6 @@ def fetched() -> tuple[str, dict[str, str]]:
     paths = [folder, *documents.values()]
     snakemake(ROOT, "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths)
     return str(ROOT / folder), {source: str(ROOT / path) for source, path in documents.items()}
-
-
-def model_folder(name: str) -> str:
-    """Folder of another model of the demo, fetched or merged."""
-    from neuron_descriptions.config.sections import load_config
-    from neuron_descriptions.config.sources import spec_key
-
-    config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    folder = f"resources/models/{name}-{spec_key(load_config(config).models[name])}"
-    snakemake(ROOT, "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", folder)
-    return str(ROOT / folder)
 
 
 def build(scratch: Path, seq_len: int, train: int) -> tuple[str, dict[str, str]]:

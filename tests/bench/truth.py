@@ -2,8 +2,8 @@
 
 Planted over the subject's real tokens: evidence as the harvest's tables have it, then the search for concepts, its
 direct scores, and detection by the same predictions, as the workflow's own rules compute them. True descriptions are
-then corrupted step by step, and every score should fall with them, those by the shipped simulator and by a judge too.
-What is not covered: the harvest's selection (here a sort), and explainers that are models.
+then corrupted step by step, and every score should fall with them. What is not covered: the harvest's selection (here a
+sort), explainers and simulators.
 
 T tokens of a sequence, N tokens of a split.
 """
@@ -17,7 +17,7 @@ import pyarrow as pa
 import torch
 
 import truth_scores
-from common import build, model_folder
+from common import build
 from conftest import ROOT
 
 # Of each split: neighbours may be of one document, which tells nothing of a rule.
@@ -61,7 +61,6 @@ def measure(scratch: Path) -> dict[str, float]:
     rows = held_against(planting, found)
     steps = corruptions(planting)
     falls = corrupted(planting, steps)
-    falls |= by_models(planting, steps, folder)
     said = {number: read_list(row["parts"]) for (number, sign), row in found.items() if sign == "positive"}
     covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(LISTS)), folder)
     (ROOT / "results/truth").mkdir(parents=True, exist_ok=True)
@@ -232,26 +231,6 @@ def fall(values: list[float | None]) -> float:
     known = [0.0 if value is None or not np.isfinite(value) else value for value in values]
     found = spearman(np.arange(len(known))[::-1], known)
     return found if np.isfinite(found) else 0.0
-
-
-def by_models(planting: Planting, steps: Steps, subject: str) -> dict[str, list[float]]:
-    """How scores by the simulator and by a judge fall, as `corrupted` has it of the others."""
-    from neuron_descriptions.scores.passages import Passages
-    from neuron_descriptions.scores.simulation import Evidence
-
-    paths = planting.paths
-    corpus = {split: paths[split] for split in ("train", "valid", "test")}
-    evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(steps))
-    said = {number: [told(words).sentence for words in of_feature] for number, of_feature in steps.items()}
-    counts = {"top": NUMBERS["top"], "middle": 0, "close": 0, "panel": 0}
-    counts |= {"positives": truth_scores.PASSAGES, "random": truth_scores.PASSAGES}
-    simulator = model_folder(truth_scores.SIMULATOR)
-    scored = truth_scores.by_simulator(said, planting, evidence, subject, simulator)
-    scored |= truth_scores.by_judge(
-        said, Passages(evidence, counts, 0, 0), planting.strings["test"], subject,
-        str(ROOT / "config/prompts/detection.yaml"),
-    )  # fmt: skip
-    return {name: [fall(values) for values in of_features.values()] for name, of_features in scored.items()}
 
 
 def corrupted(planting: Planting, steps: Steps) -> dict[str, list[float]]:

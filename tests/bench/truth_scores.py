@@ -1,17 +1,10 @@
-"""Of `make truth`: whether intervals cover, and how scores that a model makes fall as true descriptions are corrupted.
-
-The trained simulator that is shipped, and detection by the subject itself as the judge: small models, on few sequences,
-so that a laptop's processor does it in minutes. T tokens of a sequence, N tokens of the test split.
-"""
+"""Of `make truth`: whether intervals cover, and how descriptions are corrupted."""
 
 from typing import Any
 
 import numpy as np
 
-SIMULATOR = "smollm2-135m-simulator"
 DRAWS = 4  # samples drawn for each description, behind the coverage
-SIMULATED = {"top": 5, "middle": 0, "random": 5}  # sequences that a corrupted description is simulated on
-JUDGED, PASSAGES = 8, 5  # features that the judge is asked about; passages of each kind
 
 
 def frequencies(texts: list[list[str]]) -> dict[str, int]:
@@ -96,55 +89,3 @@ def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str) -> 
 class _Task:
     def __init__(self, description: str, text: Any):
         self.description, self.text = description, text
-
-
-def by_simulator(told: dict[int, list[str]], planting: Any, evidence: Any, subject: str, simulator: str) -> dict:
-    """Scores of each feature's descriptions, from the true one to the one of which nothing is left, by the simulator's
-    predictions: name -> feature -> a value for each description, None where it is undefined."""
-    from neuron_descriptions.scores.classification import detected
-    from neuron_descriptions.scores.formulas import correlation, finite
-    from neuron_descriptions.scores.simulation import one_side
-    from neuron_descriptions.simulators.opening import Job, load_simulator
-    from neuron_descriptions.simulators.simulating import Task
-
-    loaded = load_simulator(
-        Job({"kind": "finetuned", "model": SIMULATOR, "dtype": "bfloat16", "batch_tokens": 8192}, simulator, None,
-            subject, 1)
-    )  # fmt: skip
-    found: dict[str, dict[int, list[float | None]]] = {"simulation": {}, "simulated_detection": {}}
-    for number, descriptions in told.items():
-        shown = evidence.scored("test", number, "positive", **SIMULATED)
-        true = [one_side(q.activations, "positive") for q in shown]
-        active = np.array([q.kind != "random" for q in shown])
-        values: dict[str, list[float | None]] = {name: [] for name in found}
-        for description in descriptions:
-            predicted = loaded.simulate([Task(description, q.text) for q in shown])
-            values["simulation"].append(finite(correlation(np.concatenate(predicted), np.concatenate(true))))
-            peaks = np.array([max(p) for p in predicted])
-            values["simulated_detection"].append(finite(detected(peaks, active)["average_precision"]))
-        for name in found:
-            found[name][number] = values[name]
-    return found
-
-
-def by_judge(told: dict[int, list[str]], passages: Any, strings: Any, subject: str, prompt: str) -> dict:
-    """The same for detection by the subject as the judge, of the first JUDGED features. strings: the tokens of each
-    test sequence."""
-    from neuron_descriptions.models.loading import load_model, load_tokenizer
-    from neuron_descriptions.scores.classification import detected
-    from neuron_descriptions.scores.formulas import finite
-    from neuron_descriptions.scores.judging import LogitJudge
-    from neuron_descriptions.scores.questions import Question, read_judge_template
-
-    judge = LogitJudge(
-        load_model(subject, "bfloat16", head=True, threads=1), load_tokenizer(subject), read_judge_template(prompt),
-        8192,
-    )  # fmt: skip
-    found: dict[int, list[float | None]] = {}
-    for number, descriptions in list(told.items())[:JUDGED]:
-        drawn = passages.draw("test", number, "positive")
-        active = np.array([p.active for p in drawn])
-        shown = tuple("".join(strings[p.seq_id]).strip() for p in drawn)
-        answers = judge.judge([Question(d, shown, (number, i)) for i, d in enumerate(descriptions)], number)
-        found[number] = [finite(detected(np.array(a, float), active)["average_precision"]) for a in answers]
-    return {"detection_by_judge": found}

@@ -73,6 +73,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         1 + len(d.rivals)
     )  # of rivals that write as many
     scoring, row = score_stages(r, written)
+    pooled = s.nulls > 0 and (s.simulator is not None or len(s.scorers) > 0)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
     adapters = [getattr(s.simulator, "model", name) for name, m in config.models.items() if m.source == "adapter"]
@@ -111,7 +112,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks, p.rows),
                  r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks, p.rows), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
-        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
+        Stage("pool_nulls", int(pooled), r.reading(s.null_neurons * d.candidates, p.rows), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
         *scoring,
         *scorer_stages(r),
