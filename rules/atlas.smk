@@ -9,7 +9,11 @@ ABOUT = {
             *(f"run {run}" for run in RIVALS),
         ]
     ),
-    "simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}",
+    **(
+        {"simulator": f"{CFG.scores.simulator.kind} {CFG.scores.simulator.model}"}
+        if SIMULATED
+        else {"chosen": CFG.choice}
+    ),
     # What a feature is called; pages say neuron where nothing is said.
     **({} if CFG.features.noun == "neuron" else {"noun": CFG.features.noun}),
 }
@@ -47,6 +51,7 @@ rule build_atlas:
         mem_mb=memory("build_atlas"),
         runtime=minutes("build_atlas"),
     params:
+        **({} if SIMULATED else {"simulated": False}),
         code=digest("build_atlas.py"),
         pool_nulls=CFG.scores.pool_nulls,
     message:
@@ -97,9 +102,9 @@ rule write_details:
 rule write_atlas_page:
     input:
         **FACTS,
+        **probe_file(),
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
-        probe=PROBE,
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
         pages=PAGES,
     output:

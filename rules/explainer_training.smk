@@ -37,7 +37,7 @@ rule train_explainer:
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,
-            "simulator": CFG.scores.simulator.model,
+            "simulator": getattr(CFG.scores.simulator, "model", None),
             "prompt": CFG.descriptions.prompt,
             "texts": origins(CFG.corpus),
             "layers": list(SELECTED),

@@ -1,9 +1,6 @@
 # Descriptions from elsewhere, scored as the run's own are: only where asked for.
 
 
-include: "common/given.smk"
-
-
 rule read_descriptions:
     output:
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",

@@ -14,8 +14,8 @@ rule publish:
         accounting=all_chunks(
             "<results>/descriptions/layer-{layer}/accounting-{part}.parquet"
         ),
-        pool=NULL_POOL if CFG.scores.nulls else [],
-        probe=PROBE,
+        pool=NULL_POOL if CFG.scores.nulls and (SIMULATED or SCORERS) else [],
+        probe=list(probe_file().values()),
         concepts=CONCEPT_SCORES,
         scorers=scorer_tables(),
         types=TYPES,

@@ -13,9 +13,10 @@ rule recheck_rows:
         **recheck_files(),
         **simulator_prompt(),
         **{f"explainer_{name}": file for name, file in explainer_prompts().items()},
+        **simulator_model(),
+        **rules_of_choice(),
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         dictionaries=converted_features(lambda wildcards: RECHECKED),
     output:
@@ -31,7 +32,7 @@ rule recheck_rows:
     resources:
         mem_mb=memory("score"),
         runtime=minutes("recheck_rows"),
-        gpu=max(gpus("harvest"), gpus("score")),
+        gpu=max(gpus("harvest"), gpus("score") if SIMULATED else 0),
         gpu_job=1,
     params:
         **feature_params(lambda wildcards: RECHECKED),
@@ -53,11 +54,16 @@ rule recheck_rows:
         },
         scoring={
             "settings": SCORING,
-            "simulator": tracked(CFG.scores.simulator, exclude=["prompt"]),
+            "simulator": (
+                tracked(CFG.scores.simulator, exclude=["prompt"])
+                if SIMULATED
+                else None
+            ),
             "seed": CFG.seed,
+            **({} if SIMULATED else {"choice": CFG.choice}),
         },
         about={"run": CFG.run, "seed": CFG.recheck.seed},
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        weights=weights(CFG.subject.model, getattr(CFG.scores.simulator, "model", None)),
     message:
         "Computing rows again"
     script:

@@ -1,46 +1,7 @@
-# Scores: the simulator predicts activations from each description, per layer and chunk.
+# Scores: by a simulator, or a choice among candidates where there is none; and further scorers.
 
 
 include: "common/scores.smk"
-
-
-if CFG.scores.probe == "off":
-
-    localrules:
-        probe,
-
-
-rule probe:
-    input:
-        **simulator_prompt(),
-        corpus=FACTS["valid"],
-        rules=PROBE_RULES,
-        subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
-    output:
-        probe="<results>/scores/probe.json",
-    log:
-        "<logs>/probe.log",
-    benchmark:
-        "<benchmarks>/probe.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 4
-    resources:
-        mem_mb=memory("probe"),
-        runtime=minutes("probe"),
-        gpu=gpus("probe"),
-        gpu_job=1,
-    params:
-        code=digest("probe.py"),
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
-        setting=untracked(CFG.scores.probe),
-        seed=CFG.seed,
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
-    message:
-        "Probing the simulator: does it listen to descriptions?"
-    script:
-        "../scripts/probe.py"
 
 
 rule pool_nulls:
@@ -67,47 +28,13 @@ rule pool_nulls:
         "../scripts/pool_nulls.py"
 
 
-rule score:
-    input:
-        **CORPUS,
-        **simulator_prompt(),
-        **screened_table(),
-        exemplars=evidence_tables(EVIDENCE["exemplars"]),
-        statistics=evidence_tables(EVIDENCE["statistics"]),
-        descriptions=part_table(TABLES["descriptions"]),
-        pool=null_pool,
-        probe=probed,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
-        subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
-    output:
-        scores="<results>/scores/layer-{layer}/{part}.parquet",
-        simulations="<results>/scores/layer-{layer}/simulations-{part}.parquet",
-    log:
-        "<logs>/score/layer-{layer}/{part}.log",
-    benchmark:
-        "<benchmarks>/score/layer-{layer}/{part}.tsv"
-    conda:
-        "../envs/models.yaml"
-    threads: 4
-    resources:
-        mem_mb=memory("score"),
-        runtime=minutes("score"),
-        gpu=gpus("score"),
-        gpu_job=1,
-    params:
-        code=digest("score.py"),
-        neurons=neurons_of_part(DESCRIBED),
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
-        settings=SCORING,
-        every=False,
-        seed=CFG.seed,
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
-        kept=kept_predictions("layer-{layer}/{part}"),
-    message:
-        "Scoring: layer {wildcards.layer}, {wildcards.part}"
-    script:
-        "../scripts/score.py"
+if SIMULATED:
+
+    include: "simulated.smk"
+
+else:
+
+    include: "chosen.smk"
 
 
 if CFG.scores.screen is not None:
@@ -123,8 +50,13 @@ if HAS_NATURAL:
     include: "natural.smk"
 
 
-include: "given.smk"
+include: "common/given.smk"
 include: "common/scorers.smk"
+
+
+if SIMULATED:
+
+    include: "given.smk"
 
 
 if SCORERS:

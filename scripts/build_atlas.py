@@ -11,5 +11,6 @@ with job_log(snakemake.log[0], snakemake.rule):
         concepts=snakemake.input.get("concepts"),
         types=snakemake.input.get("types"),
         scorers=snakemake.input.get("scorers", []),
+        simulated=snakemake.params.get("simulated", True),
         output=snakemake.output.atlas,
     )

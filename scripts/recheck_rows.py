@@ -22,9 +22,9 @@ with job_log(snakemake.log[0], snakemake.rule):
         scoring={
             **wanted.scoring,
             "settings": scored.model_dump(exclude={"simulator"}),
-            "simulator": scored.simulator.model_dump(exclude={"prompt"}),
-            "models": {"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
-            **{"nulls": given.nulls, "threads": snakemake.threads},
+            "simulator": scored.simulator and scored.simulator.model_dump(exclude={"prompt"}),
+            "models": {"subject": given.subject, "simulator": given.get("simulator"), "prompt": given.get("prompt")},
+            **{"nulls": given.nulls, "rules": given.get("rules"), "threads": snakemake.threads},
         },
         about=wanted.about,
         outputs={name: snakemake.output[name] for name in ("json", "text")},

@@ -8,7 +8,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         corpus={split: snakemake.input[split] for split in SPLITS},
         atlas=snakemake.input.atlas,
         accounts=snakemake.input.get("accounts"),
-        probe=snakemake.input.probe,
+        probe=snakemake.input.get("probe"),
         parts=snakemake.params.parts,
         chunk_size=snakemake.params.chunk_size,
         details=snakemake.input.details,

@@ -34,7 +34,7 @@ EXPORTED = {
     "neurons_per_layer": CFG.subject.neurons_per_layer,
     "subject": facts_of(CFG.subject.model),
     "explainer": facts_of(EXPLAINER.model if EXPLAINER else None),
-    "simulator": facts_of(CFG.scores.simulator.model),
+    "simulator": facts_of(getattr(CFG.scores.simulator, "model", None)),
 }
 
 

@@ -1,7 +1,7 @@
 # Which tables of scores on text as it comes belong together. No rules.
 
 # Whether the run has such scores.
-HAS_NATURAL = CFG.panel is not None and CFG.scores.natural is not None
+HAS_NATURAL = SIMULATED and None not in (CFG.panel, CFG.scores.natural)
 NATURAL = "<results>/natural/layer-{layer}.parquet"
 
 
@@ -25,7 +25,7 @@ def natural_of_layer():
 
 
 # Scores of a layer, whose nulls are pooled; nothing, where each neuron has its own.
-POOLED = parts_of_layer(TABLES["scores"]) if CFG.scores.pool_nulls else []
+POOLED = parts_of_layer(TABLES["scores"]) if SIMULATED and CFG.scores.pool_nulls else []
 
 
 def natural_of_neuron(wildcards):

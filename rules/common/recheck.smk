@@ -12,6 +12,8 @@ RECHECK_FILES = {
 }
 if CFG.descriptions.concept_candidates:
     RECHECK_FILES["concept_scores"] = (CONCEPT_TABLE, DESCRIBED)
+if not SIMULATED and CFG.choice in SCORERS:
+    RECHECK_FILES["judged"] = (SCORER_TABLE.replace("{scorer}", CFG.choice), DESCRIBED)
 
 # Those that are of whole layers.
 LAYER_FILES = {}
@@ -22,8 +24,15 @@ if CFG.descriptions.prompts_by_type:
     LAYER_FILES["panel_acts"] = "<evidence>/panel/panel/layer-{layer}.safetensors"
 if HAS_NATURAL:
     LAYER_FILES["natural"] = NATURAL
-if CFG.scores.pool_nulls:
+if SIMULATED and CFG.scores.pool_nulls:
     LAYER_FILES["pooled"] = TABLES["scores"]
+
+
+def rules_of_choice():
+    """The words that lists of concepts know, where these choose."""
+    if SIMULATED or CFG.choice != "concepts":
+        return {}
+    return {"rules": choice_inputs()["rules"]}
 
 
 def recheck_files():

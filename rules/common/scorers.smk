@@ -3,7 +3,6 @@ from neuron_descriptions.config.scorers import scorers as scorer_kinds
 from neuron_descriptions.scores.questions import read_judge_template
 
 SCORERS = CFG.scores.scorers
-SCORER_TABLE = "<results>/scorers/{scorer}/layer-{layer}/{part}.parquet"
 # Library modules of the kinds of scorers, by kind.
 SCORER_MODULES = {kind: f"scores/{kind}" for kind in scorer_kinds()}
 
@@ -73,6 +72,20 @@ def scorer_environment(wildcards):
     """The environment of a scorer that asks no endpoint."""
     judge = judge_of(wildcards.scorer)
     return f"../envs/{judge.environment() if judge else 'models'}.yaml"
+
+
+def what_was_chosen(wildcards):
+    """The table that says which candidate was chosen; nothing, for the scorer that chooses."""
+    return (
+        []
+        if wildcards.scorer == CFG.choice
+        else part_table(TABLES["scores"])(wildcards)
+    )
+
+
+def predictions_of_part(wildcards):
+    """A part's predictions, where there is a simulator."""
+    return part_table(TABLES["simulations"])(wildcards) if SIMULATED else []
 
 
 def scorer_parts(wildcards):

@@ -3,6 +3,9 @@ from functools import cache
 
 from neuron_descriptions.scores.chance import pool_neurons
 
+# Whether a simulator makes scores.
+SIMULATED = CFG.scores.simulator is not None
+SCORER_TABLE = "<results>/scorers/{scorer}/layer-{layer}/{part}.parquet"
 NULL_POOL = "<results>/descriptions/null-pool.parquet"
 SCORING = tracked(
     CFG.scores,
@@ -22,7 +25,7 @@ SCORING = tracked(
 
 def simulator_prompt(simulator=CFG.scores.simulator, key="scores.simulator"):
     """The few-shot file, where the simulator needs one; key: of its section."""
-    if simulator.kind != "prompted":
+    if simulator is None or simulator.kind != "prompted":
         return {}
     return {"prompt": project_file(simulator.prompt, f"{key}.prompt")}
 
@@ -57,8 +60,19 @@ def null_pool(wildcards):
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
 
 
+def simulator_model():
+    """The folder of the simulator's weights, where there is one."""
+    model = getattr(CFG.scores.simulator, "model", None)
+    return {"simulator": model_folder(model)} if model else {}
+
+
 PROBE = "<results>/scores/probe.json"
 PROBE_RULES = project_file("config/training/rules.yaml", "the rules of the probe")
+
+
+def probe_file():
+    """What the simulator's probe found, where there is one."""
+    return {"probe": PROBE} if SIMULATED else {}
 
 
 def probed(wildcards):
@@ -74,7 +88,7 @@ def predicting(model):
     return [code, weights(CFG.subject.model, model)]
 
 
-def kept_predictions(part, model=CFG.scores.simulator.model):
+def kept_predictions(part, model=getattr(CFG.scores.simulator, "model", None)):
     """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it.
     model: the simulator's."""
 
@@ -83,3 +97,22 @@ def kept_predictions(part, model=CFG.scores.simulator.model):
         return {"path": path, "made_by": predicting(model)}
 
     return kept  # made from `threads`: Snakemake does not compare it
+
+
+# Without a simulator there are no predictions.
+if not SIMULATED:
+    del TABLES["simulations"]
+
+
+def choice_inputs():
+    """What tells which candidate is chosen, without a simulator."""
+    if CFG.choice == "concepts":
+        rules = CFG.descriptions.concept_rules
+        return found_concepts() | {
+            "rules": project_file(rules, "descriptions.concept_rules")
+        }
+    if CFG.choice in CFG.scores.scorers:
+        return {
+            "judged": part_table(SCORER_TABLE.replace("{scorer}", CFG.choice)),
+        }
+    return {}

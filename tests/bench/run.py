@@ -15,12 +15,13 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+APART = ("run", "common", "truth_scores")  # what sections share
 RESULTS = ROOT / "results/bench/bench.json"
 
 
 def sections() -> dict[str, str]:
     """Section -> module, by the module's SECTION or its name."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("run", "common"))
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in APART)
     return {getattr(importlib.import_module(name), "SECTION", name): name for name in names}
 
 

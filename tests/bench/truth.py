@@ -1,8 +1,9 @@
 """`make truth`: features whose rules are known exactly are described blind, and what is found is held against the rule.
 
 Planted over the subject's real tokens: evidence as the harvest's tables have it, then the search for concepts, its
-direct scores, and detection by the same predictions, as the workflow's own rules compute them. What is not covered: the
-harvest's selection (here a sort), explainers and simulators.
+direct scores, and detection by the same predictions, as the workflow's own rules compute them. True descriptions are
+then corrupted step by step, and every score should fall with them. What is not covered: the harvest's selection (here a
+sort), explainers and simulators.
 
 T tokens of a sequence, N tokens of a split.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+import truth_scores
 from common import build
 from conftest import ROOT
 
@@ -40,7 +42,10 @@ class Planting:
 def measure(scratch: Path) -> dict[str, float]:
     """Figures of all rules that hold in LEAST train sequences or more, and of NO_RULE features without a rule."""
     from neuron_descriptions.common.storage import read_table
+    from neuron_descriptions.concepts.execution import read_list
     from neuron_descriptions.concepts.planted import rules, without_rule
+    from neuron_descriptions.concepts.predicates import Reader
+    from neuron_descriptions.concepts.vocabulary import read_vocabulary
     from neuron_descriptions.corpus.tables import CORPUS
     from neuron_descriptions.models.loading import load_tokenizer, token_strings
 
@@ -54,10 +59,13 @@ def measure(scratch: Path) -> dict[str, float]:
     planting = plant(scratch, corpus, strings, [*rules(), *without_rule(NO_RULE)], folder)
     found = describe(planting, scratch, folder)
     rows = held_against(planting, found)
-    falls = corrupted(planting)
+    steps = corruptions(planting)
+    falls = corrupted(planting, steps)
+    said = {number: read_list(row["parts"]) for (number, sign), row in found.items() if sign == "positive"}
+    covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(LISTS)), folder)
     (ROOT / "results/truth").mkdir(parents=True, exist_ok=True)
-    (ROOT / "results/truth/report.md").write_text(report(rows, falls))
-    return figures(rows, falls)
+    (ROOT / "results/truth/report.md").write_text(report(rows, falls, covers))
+    return figures(rows, falls) | covers
 
 
 def cut(corpus: str, folder: Path) -> dict[str, str]:
@@ -192,70 +200,71 @@ def held_against(planting: Planting, found: dict[tuple[int, str], dict]) -> list
 # --- corruption --------------------------------------------------------------------------------------
 
 
-def corrupted(planting: Planting) -> dict[str, list[float]]:
-    """For each score, per feature that names four words or more, the rank correlation of the score with how much of the
-    true description is left, as its words are replaced, a quarter at a time, by others that are as frequent. A score
-    that does not change has 0."""
+Steps = dict[int, list[list[str]]]  # feature -> the words of its descriptions, from the true one on
+
+
+def corruptions(planting: Planting) -> Steps:
+    """Of each feature that names four words or more, its words as they are replaced, a quarter at a time, by others
+    that are as frequent."""
+    frequency = truth_scores.frequencies(planting.strings["test"])
+    return {
+        number: [truth_scores.replaced(feature.words, step / (LEVELS - 1), frequency) for step in range(LEVELS)]
+        for number, feature in enumerate(planting.features)
+        if len(feature.words) >= LEVELS - 1
+    }
+
+
+def told(words: list[str]) -> Any:
+    """A description that names some words, as a list of concepts."""
+    from neuron_descriptions.concepts.execution import ConceptList
+    from neuron_descriptions.concepts.predicates import Predicate
+    from neuron_descriptions.concepts.wording import Part
+
+    return ConceptList(tuple(Part(Predicate("word", word)) for word in words))
+
+
+def fall(values: list[float | None]) -> float:
+    """Rank correlation of a score with how much of the true description is left; 0 of one that does not change, and
+    what is undefined counts as 0."""
+    from neuron_descriptions.scores.formulas import spearman
+
+    known = [0.0 if value is None or not np.isfinite(value) else value for value in values]
+    found = spearman(np.arange(len(known))[::-1], known)
+    return found if np.isfinite(found) else 0.0
+
+
+def corrupted(planting: Planting, steps: Steps) -> dict[str, list[float]]:
+    """For each score by the descriptions' own predictions, per feature, how it falls with what is left of the true
+    description (see `fall`)."""
     from neuron_descriptions.concepts.predicates import Reader
     from neuron_descriptions.concepts.vocabulary import read_vocabulary
-    from neuron_descriptions.scores.formulas import spearman
     from neuron_descriptions.scores.passages import Passages
     from neuron_descriptions.scores.simulation import Evidence
 
     paths = planting.paths
     corpus = {split: paths[split] for split in ("train", "valid", "test")}
-    named = [n for n, f in enumerate(planting.features) if len(f.words) >= LEVELS - 1]
-    evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, named)
+    evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(steps))
     counts = {"top": NUMBERS["top"], "middle": 0, "positives": 10, "random": 10, "close": 0, "panel": 0}
     passages = Passages(evidence, counts, 0, 0)
     reader = Reader(read_vocabulary(LISTS))
     held = [reader.held(tokens) for tokens in planting.strings["test"]]
-    frequency = _frequency(planting.strings["test"])
     falls: dict[str, list[float]] = {}
-    for number in named:
-        words = planting.features[number].words
-        steps = [_replaced(words, share / (LEVELS - 1), frequency) for share in range(LEVELS)]
-        scored = [_scores(planting, number, step, held, evidence, passages) for step in steps]
+    for number, of_feature in steps.items():
+        scored = [_scores(planting, number, told(words), held, evidence, passages) for words in of_feature]
         for name in scored[0]:
-            values = [one[name] for one in scored]
-            fall = spearman(np.arange(LEVELS)[::-1], np.nan_to_num(values))
-            falls.setdefault(name, []).append(fall if np.isfinite(fall) else 0.0)
+            falls.setdefault(name, []).append(fall([one[name] for one in scored]))
     return falls
 
 
-def _frequency(texts: list[list[str]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for tokens in texts:
-        for word in "".join(tokens).split():
-            counts[word.lower()] = counts.get(word.lower(), 0) + 1
-    return {word: n for word, n in sorted(counts.items()) if word.isalpha()}
-
-
-def _replaced(words: tuple[str, ...], share: float, frequency: dict[str, int]) -> list[str]:
-    """The words, a share of them replaced: the most frequent first, each by the unused word that is as frequent."""
-    order = sorted(words, key=lambda word: (-frequency.get(word, 0), word))
-    kept, used = order[round(share * len(order)) :], set(words)
-    for word in order[: round(share * len(order))]:
-        times = frequency.get(word, 0)
-        other = min((abs(n - times), w) for w, n in frequency.items() if w not in used)[1]
-        used.add(other)
-        kept.append(other)
-    return kept
-
-
 def _scores(
-    planting: Planting, number: int, words: list[str], held: list, evidence: Any, passages: Any
+    planting: Planting, number: int, description: Any, held: list, evidence: Any, passages: Any
 ) -> dict[str, float]:
-    """Every score of a description that names some words, by its own predictions."""
-    from neuron_descriptions.concepts.execution import ConceptList
-    from neuron_descriptions.concepts.predicates import Predicate
-    from neuron_descriptions.concepts.wording import Part
+    """Every score of a list of concepts, by its own predictions."""
     from neuron_descriptions.scores.classification import detected
     from neuron_descriptions.scores.concepts import direct_score
     from neuron_descriptions.scores.simulation import one_side
 
-    told = ConceptList(tuple(Part(Predicate("word", word)) for word in words))
-    predicted = [told.predict_held(of_sequence) for of_sequence in held]
+    predicted = [description.predict_held(of_sequence) for of_sequence in held]
     true_N = one_side(np.concatenate(planting.acts["test"][number]), "positive")
     shown = evidence.scored("test", number, "positive", **NUMBERS)
     contrast = np.concatenate([predicted[q.seq_id] for q in shown])
@@ -296,9 +305,9 @@ def figures(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> dict[s
     return found | {"least_monotone_spearman": min((float(np.mean(v)) for v in falls.values()), default=float("nan"))}
 
 
-def report(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> str:
-    """Every feature, its rule, what was said, and how they agree."""
-    numbers = figures(rows, falls)
+def report(rows: list[dict[str, Any]], falls: dict[str, list[float]], covers: dict[str, float]) -> str:
+    """Every feature, its rule, what was said, and how they agree. covers: see truth_scores.coverage."""
+    numbers = figures(rows, falls) | covers
     lines = ["# Planted features", "", "| figure | |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value:.3g} |" for name, value in numbers.items()]
     lines += ["", "| kind | rule | said | agreement with the rule | direct score |", "| --- | --- | --- | --- | --- |"]

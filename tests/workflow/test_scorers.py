@@ -25,8 +25,8 @@ def write(project, path, schema, rows):
     write_table(pa.Table.from_pylist(rows, schema=schema), project.file(path))
 
 
-def finish_scoring(project, tokenizer):
-    """Tables as they stand after the scoring, of a neuron that fires on one word."""
+def finish_scoring(project, tokenizer, simulated=True):
+    """Tables as they stand after the scoring, or before it, of a neuron that fires on one word."""
     words = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in TEXT]
     random, exemplars, statistics = np.random.default_rng(0), [], []
     for split in SPLITS:
@@ -50,6 +50,8 @@ def finish_scoring(project, tokenizer):
     descriptions = [candidate | {"sign": "positive"}, {**WHO, **none, "sign": "negative"}]
     write(project, "descriptions/layer-1/chunk-0.parquet", DESCRIPTIONS, descriptions)
     write(project, "descriptions/null-pool.parquet", NULL_POOL, [])
+    if not simulated:
+        return
     scores = [{**WHO, "sign": "positive", "candidate": 0, "kind": "candidate", "description": "rivers", "split": split,
                "chosen": True, "correlation": 0.5, "simulator": "x"} for split in ("valid", "test")]  # fmt: skip
     write(project, "scores/layer-1/chunk-0.parquet", SCORES, scores)
@@ -103,3 +105,35 @@ def test_every_answer_is_kept(scored):
     (row, _) = pq.read_table(scored.file("scorers/detection/layer-1/chunk-0.parquet")).to_pylist()
     assert [p["kind"] for p in row["passages"]] == ["active"] * 3 + ["random"] * 3
     assert len({p["chance"] for p in row["passages"]}) > 1 and all(0 < p["chance"] < 1 for p in row["passages"])
+
+
+# --- without a simulator -----------------------------------------------------------------------------
+
+
+def test_without_a_simulator_a_scorer_chooses_and_nothing_of_simulation_is_there(tmp_path, tokenizer):
+    project = Project(tmp_path / "project")
+    finish_scoring(project, tokenizer, simulated=False)
+    other = {**WHO, "candidate": 1, "description": "roofs", "explainer": "x", "status": "ok", "sign": "positive"}
+    path = project.file("descriptions/layer-1/chunk-0.parquet")
+    write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pylist([other], schema=DESCRIPTIONS)]), path)
+    judge = {"model": "smollm2-135m-instruct"}
+    config = changed(
+        tiny_config(),
+        neurons={"layers": [1], "indices": [5], "chunk_size": 2},
+        scores__simulator=None,
+        scores__scorers={"judged": {"kind": "detection", "judge": judge, "positives": 3, "random": 3, "nulls": 1}},
+    )
+    targets = [f"results/tiny/atlas/{name}" for name in ("atlas.parquet", "scores.svg", "details/layer-1/chunk-0.js")]
+    made = project.run(config, *targets, "--rerun-triggers", "mtime", "--cores", "1")
+    assert "choose_descriptions" in made.stderr and "rule score:" not in made.stderr
+    table = pq.read_table(project.file("atlas/atlas.parquet"))
+    simulation = {"score", "score_contrast", "simulator", "chance", "selection_score", "spearman", "discrimination"}
+    assert not simulation & set(table.schema.names)
+    row = {row["sign"]: row for row in table.to_pylist()}["positive"]
+    scored = pq.read_table(project.file("scorers/judged/layer-1/chunk-0.parquet")).to_pylist()[0]
+    assert row["status"] == row["judged_status"] == "ok" and row["description"] == scored["description"]
+    assert row["token_baseline_contrast"] > 0.9  # it fires on one word
+    assert scored["selection_average_precision"] is not None
+    chosen = pq.read_table(project.file("scores/layer-1/chunk-0.parquet")).to_pylist()
+    assert {r["candidate"] for r in chosen if r["chosen"]} == {scored["candidate"]}
+    assert not project.file("scores/layer-1/simulations-chunk-0.parquet").exists()

@@ -66,7 +66,7 @@ def test_touched_files_rerun_nothing(project):
         ("scripts/neuron_descriptions/clients/vllm.py", r"seed=0", "seed=1"),
         ("scripts/neuron_descriptions/clients/endpoint.py", r"0\.5 \* 2", "0.4 * 2"),
         ("scripts/score.py", r"^", "\n\n# Another comment.\n"),
-        ("rules/scores.smk", r'mem_mb=memory\("score"\)', "mem_mb=24_000"),
+        ("rules/simulated.smk", r'mem_mb=memory\("score"\)', "mem_mb=24_000"),
         ("rules/descriptions.smk", r"threads: 4 if EXPLAINER", "threads: 8 if EXPLAINER"),
     ],
 )

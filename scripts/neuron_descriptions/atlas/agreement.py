@@ -109,9 +109,10 @@ def draw_neurons(selected: dict[int, list[int]], count: int, seed: int) -> dict[
 def said(found: dict[str, Any]) -> str:
     """A recheck in words."""
     dtypes = found["dtypes"]
+    simulator = f"simulator in {dtypes['simulator']}" if "simulator" in dtypes else "no simulator"
     lines = [
         f"Recheck of {found['run']}: {len(found['neurons'])} neurons drawn with seed {found['seed']}, both signs;"
-        f" subject in {dtypes['subject']}, simulator in {dtypes['simulator']}.",
+        f" subject in {dtypes['subject']}, {simulator}.",
         "",
         f"{'compared':34} {'equal':>6} {'of':>6}  largest difference, tolerance",
     ]

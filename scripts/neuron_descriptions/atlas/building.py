@@ -124,7 +124,7 @@ def _atlas_row(
         status = "few_firings"
     elif not described:
         status = "no_description"
-    elif test.get("correlation") is None:
+    elif test.get("correlation") is None and (test.get("simulator") is not None or not chosen):
         status = "no_score"
     else:
         status = "ok"
@@ -236,11 +236,13 @@ def build_atlas(
     concepts: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
     scorers: Sequence[str] | None = None,
+    simulated: bool = True,
 ) -> None:
     """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
     their neurons, or of more; natural: scores on text as it comes, of whole layers; pool_nulls: compare with the nulls
     of all neurons of the layer and sign; concepts: their direct scores, of the same chunks; types: as statistics;
-    scorers: tables of further scores, which bring columns; where the run has these."""
+    scorers: tables of further scores, which bring columns; where the run has these; simulated: whether the run has a
+    simulator: without one, columns that need it are left out."""
     rows: list[dict] = []
     train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
     typed = read_tables(list(types), NEURON_TYPES) if types else None
@@ -257,7 +259,7 @@ def build_atlas(
         rows += atlas_rows(described, read_table(s, SCORES), _of_chunk(train, described), beside)
     added = Added(list(scorers or []))
     rows = [row | added.values(row) for row in rows]
-    write_table(pa.Table.from_pylist(rows, schema=added.schema()), output)
+    write_table(pa.Table.from_pylist(rows, schema=added.schema(simulated)), output)
     statuses = [row["chance"] or row["status"] for row in rows]
     logger.info(
         "%d rows: %s",

@@ -43,9 +43,9 @@ class Details:
         subject_folder: str,
         n_exemplars: int,
     ):
-        """tables: descriptions, scores, simulations -> file; exemplars, statistics -> files; where the run has these,
-        natural -> file, concepts (direct scores) -> file, rules (the words that they know) -> file, types -> file,
-        output_side -> file, scorers -> files, pooled (scores, whose nulls stand for each neuron's own) -> files."""
+        """tables: descriptions, scores -> file; exemplars, statistics -> files; where the run has these, simulations,
+        natural, concepts (direct scores), rules (the words that these know), types, output_side -> file; scorers,
+        pooled (scores, whose nulls stand for each neuron's own) -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -56,7 +56,8 @@ class Details:
         scores = read_table(tables["scores"], SCORES, only)
         self.candidates, self.scores = by_sign(descriptions), by_sign(scores)
         self.exemplars = by_sign(read_tables(tables["exemplars"], EXEMPLARS, shown))
-        self.simulations = by_sign(read_table(tables["simulations"], SIMULATIONS, only))
+        predicted = tables.get("simulations")
+        self.simulations = by_sign(read_table(predicted, SIMULATIONS, only)) if predicted else {}
         natural = read_natural([tables["natural"]] if tables.get("natural") else [], only)
         direct, types = (
             read_table(tables[name], schema, only) if tables.get(name) else None

@@ -6,18 +6,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from neuron_descriptions.atlas.tables import ATLAS
+from neuron_descriptions.atlas.tables import ATLAS, ATLAS_UNSIMULATED
 from neuron_descriptions.common.storage import read_parquet, read_table
 from neuron_descriptions.scores.columns import Column, added_columns, as_field, atlas_columns
 
 
 def read_atlas(path: str) -> tuple[pa.Table, list[Column]]:
-    """An atlas, and the columns in it that scorers added. Raises ValueError where it is none."""
+    """An atlas, of a run with or without a simulator, and the columns in it that scorers added. Raises ValueError where
+    it is none."""
+    added, base = [], ATLAS
     try:
-        added = added_columns(pq.read_schema(path))
+        found = pq.read_schema(path)
+        added = added_columns(found)
+        base = ATLAS if "simulator" in found.names else ATLAS_UNSIMULATED
     except (pa.ArrowException, OSError):
-        added = []  # what is wrong with it is said below
-    return read_table(path, pa.schema([*ATLAS, *map(as_field, added)])), added
+        pass  # what is wrong with it is said below
+    return read_table(path, pa.schema([*base, *map(as_field, added)])), added
+
+
+def with_all_columns(table: pa.Table) -> pa.Table:
+    """An atlas's rows with every column of ATLAS, null where the run has none, and no others."""
+    rows = [dict.fromkeys(ATLAS.names) | row for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=ATLAS)
 
 
 class Added:
@@ -42,6 +52,8 @@ class Added:
         """Their values for a row (layer, neuron, sign); null where they have none."""
         return dict.fromkeys(self.columns) | self._rows.get((row["layer"], row["neuron"], row["sign"]), {})
 
-    def schema(self) -> pa.Schema:
-        """The atlas's schema with their columns."""
-        return pa.schema([*ATLAS, *(as_field(column) for column in self.columns.values())])
+    def schema(self, simulated: bool = True) -> pa.Schema:
+        """The atlas's schema with their columns; simulated: of a run with a simulator."""
+        return pa.schema(
+            [*(ATLAS if simulated else ATLAS_UNSIMULATED), *(as_field(column) for column in self.columns.values())]
+        )

@@ -14,15 +14,21 @@ def outcome(folder: str, minutes: float) -> str:
     atlas = Path(folder, "atlas")
     if not (atlas / "atlas.parquet").is_file():
         return ""
-    table = read_parquet(atlas / "atlas.parquet", columns=["score", "score_contrast", "chance"])
-    scores = table["score"].drop_null().to_pylist()
-    contrast = table["score_contrast"].drop_null().to_pylist()
-    chance = table["chance"].drop_null().to_pylist()
+    table = read_parquet(atlas / "atlas.parquet")
+    simulated = "score_contrast" in table.schema.names
+    scores, contrast, chance = (
+        table[name].drop_null().to_pylist() if simulated else [] for name in ("score", "score_contrast", "chance")
+    )
+    described = len(table["description"].drop_null())
     said = [
-        f"{len(table):,} rows, {len(contrast):,} scored"
+        f"{len(table):,} rows, "
+        + (f"{len(contrast):,} scored" if simulated else f"{described:,} described")
         + (f"; median score {median(scores):.2f} on text as it comes" if scores else "")
         + (f", {median(contrast):.2f} on the contrast sequences" if contrast else "")
     ]
+    direct = table["direct_score_contrast"].drop_null().to_pylist() if not simulated else []
+    if direct:
+        said.append(f"median direct score {median(direct):.2f} on the contrast sequences")
     if chance:
         beat, not_shown, at_chance = (chance.count(state) for state in ("beats chance", "not shown", "at chance"))
         share = f"{100 * beat / len(chance):.0f} %"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from neuron_descriptions.atlas.tables import ATLAS
-from neuron_descriptions.common.storage import read_table, whole
+from neuron_descriptions.atlas.further import read_atlas
+from neuron_descriptions.common.storage import whole
 
 OWN, OTHER, TOKENS = "#c2570c", "#8a8a8a", "#2f6fab"
 
@@ -32,15 +32,20 @@ def _drawing(output: str, width: float, columns: int = 1) -> Iterator[Any]:
 
 
 def plot_scores(atlas: str, output: str) -> None:
-    """Draw each layer's scores beside what chance and the token baseline get."""
-    table = read_table(atlas, ATLAS, [("status", "=", "ok")], ATLAS.names)
+    """Draw each layer's scores beside what chance and the token baseline get; without a simulator, direct scores."""
+    table = read_atlas(atlas)[0].filter(pc.field("status") == "ok")
     layers = sorted(set(table["layer"].to_pylist()))
-    series = (
+    series: tuple[tuple[str, str, str], ...] = (
         ("score", "description", OWN),
         ("panel_best_null_score", "descriptions of other neurons, chosen alike", OTHER),
         ("token_baseline_score", "token baseline", TOKENS),
     )
-    if not _numbers(table["panel_best_null_score"].to_pylist()):  # no panel: chance is known of the contrast alone
+    if "score" not in table.schema.names:  # no simulator
+        series = (
+            ("direct_score_contrast", "concepts, by their own predictions", OWN),
+            ("token_baseline_contrast", "token baseline", TOKENS),
+        )
+    elif not _numbers(table["panel_best_null_score"].to_pylist()):  # no panel: chance is known of the contrast alone
         series = (
             ("score_contrast", "description", OWN),
             ("best_null_score", "descriptions of other neurons, chosen alike", OTHER),
@@ -59,7 +64,8 @@ def plot_scores(atlas: str, output: str) -> None:
         axes.axhline(0, color="#bbbbbb", linewidth=0.8, zorder=0)
         axes.set_xticks(range(len(layers)), [str(layer) for layer in layers])
         axes.set_xlabel("layer")
-        axes.set_ylabel(f"{'score' if series[0][0] == 'score' else 'contrast score'} (bar: median)")
+        names = {"score": "score", "score_contrast": "contrast score"}
+        axes.set_ylabel(f"{names.get(series[0][0], 'direct score')} (bar: median)")
         if layers:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
         else:

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from neuron_descriptions.atlas.agreement import Recheck, said
 from neuron_descriptions.atlas.building import Beside, atlas_rows, by_sign, gather_nulls, read_natural
+from neuron_descriptions.atlas.further import read_atlas
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.storage import read_table, read_tables, whole
+from neuron_descriptions.common.storage import read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.reading import Text, read_texts
@@ -31,6 +33,7 @@ from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
+from neuron_descriptions.scores.choosing import chosen_rows
 from neuron_descriptions.scores.formulas import correlation
 from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side, split_sizes
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
@@ -208,6 +211,37 @@ def check_scores(
             _compare_stored(recheck, [row for row in stored if row["chosen"]], kept)
 
 
+def check_choice(
+    recheck: Recheck, neurons: dict[int, list[int]], tables: dict[int, Tables], scoring: dict[str, Any]
+) -> None:
+    """Without a simulator: candidates, which of them is chosen, and the token baseline's scores, made again.
+
+    scoring: choice (see Config.choice), settings, nulls (a file), seed, subject (a folder), rules (a file or None).
+    """
+    for layer, of_layer in neurons.items():
+        files = tables[layer]
+        inputs = {name: files[name] for name in ("exemplars", "statistics", "descriptions", *SPLITS)}
+        inputs |= {name: files[name] for name in ("concepts", "judged") if files.get(name)}
+        inputs |= {"nulls": scoring["nulls"], "subject": scoring["models"]["subject"], "rules": scoring.get("rules")}
+        found = chosen_rows(of_layer, layer, inputs, scoring["choice"], scoring["settings"], scoring["seed"])
+        only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
+        stored = read_tables(files["scores"], SCORES, only).to_pylist()
+        same = lambda row: (row["neuron"], row["sign"], row["candidate"], row["split"])  # noqa: E731
+        again = {same(row): row for row in found}
+        for row in stored:
+            other, where = again.get(same(row), {}), f"candidate {row['candidate']}, {row['split']}"
+            if row["kind"] == "token_baseline":
+                recheck.number(
+                    "token baseline's scores", row, where, row["correlation"], other.get("correlation"), EXACT
+                )
+                continue
+            recheck.fact("candidates", row, where, row["description"], other.get("description"))
+            recheck.fact("choice", row, where, row["chosen"], other.get("chosen"))
+        if len(stored) != len(found):
+            who = {"layer": layer, "neuron": of_layer[0], "sign": SIGNS[0]}
+            recheck.fact("candidates", who, "rows of the layer", len(stored), len(found))
+
+
 def _compare_stored(recheck: Recheck, chosen: list[dict], kept: list[dict]) -> None:
     """Scores with those of the predictions that stand beside them."""
     for row in chosen:
@@ -265,11 +299,14 @@ def check_atlas(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[in
             for name, schema in (("concept_scores", CONCEPT_SCORES), ("types", NEURON_TYPES))
         )
         natural, pools = read_natural(files.get("natural", []), only), gather_nulls(files.get("pooled", []))
-        rows = read_table(atlas, ATLAS, [*only, ("layer", "=", layer)], ATLAS.names).to_pylist()
+        whole_table = read_atlas(atlas)[0]
+        here_only = (pc.field("layer") == layer) & pc.field("neuron").isin(of_layer)
+        rows = whole_table.filter(here_only).to_pylist()
+        names = [name for name in ATLAS.names[3:] if name in whole_table.schema.names]
         stored = {(row["neuron"], row["sign"]): row for row in rows}
         for row in atlas_rows(described, scored, statistics, Beside(natural, concepts, types, pools)):
             here = stored.get((row["neuron"], row["sign"]), {})
-            for name in ATLAS.names[3:]:
+            for name in names:
                 where, pair = f"column {name}", (here.get(name), row[name])
                 if any(isinstance(value, float) for value in pair):
                     recheck.number("the atlas's columns", row, where, *pair, EXACT * max(1.0, abs(row[name] or 0)))
@@ -300,11 +337,13 @@ def recheck_rows(
     check_descriptions(recheck, neurons, tables, describing)
     check_activations(recheck, neurons, tables, subject, about["seed"])
     gc.collect()  # the subject makes room for the simulator
-    check_scores(recheck, neurons, tables, scoring)
+    simulator = scoring["simulator"]
+    (check_scores if simulator else check_choice)(recheck, neurons, tables, scoring)
     drawn = [[layer, neuron] for layer, of_layer in neurons.items() for neuron in of_layer]
     found = recheck.report(
-        **about, dtypes={"subject": subject["dtype"], "simulator": scoring["simulator"]["dtype"]}, neurons=drawn
-    )
+        **about, dtypes={"subject": subject["dtype"], **({"simulator": simulator["dtype"]} if simulator else {})},
+        neurons=drawn,
+    )  # fmt: skip
     for name, text in (("json", json.dumps(found, indent=1) + "\n"), ("text", said(found))):
         with whole(outputs[name]) as part:
             part.write_text(text)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from neuron_descriptions.atlas.details import Details, rounded
 from neuron_descriptions.atlas.further import read_atlas
-from neuron_descriptions.atlas.tables import ATLAS, COLUMNS
+from neuron_descriptions.atlas.tables import ATLAS, ATLAS_UNSIMULATED, COLUMNS
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.corpus.reading import corpus_facts
@@ -41,8 +41,8 @@ def write_details(layer: int, details: Details, output: str) -> None:
 
 
 def write_neuron_page(about: dict[str, str], layer: int, details: Details, output: str) -> None:
-    """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator,
-    and noun, what a feature is called."""
+    """Write the page of one neuron, all in one file. about: run, subject, explainer, simulator (without one: chosen,
+    what chose the descriptions), and noun, what a feature is called."""
     neuron = details.neurons[0]
     data = {"kind": "neuron", **about, "neuron": details.neuron(layer, neuron)}
     further = list(details.added.columns.values())
@@ -57,7 +57,7 @@ def write_atlas_page(
     parts: dict[int, list[str]],
     chunk_size: int,
     accounts: str | None,
-    probe: str,
+    probe: str | None,
     details: list[str],
     rows: list[str],
     output: str,
@@ -68,14 +68,15 @@ def write_atlas_page(
 
     parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum,
     or None where the descriptions are from elsewhere;
-    probe: what the simulator's probe found;
+    probe: what the simulator's probe found, where there is a simulator;
     details: of all chunks, in their order; rows: one output per layer, in their order.
     """
     table, further = read_atlas(atlas)
-    shown_columns = [*SHOWN, *(column.name for column in further)]
+    shown_columns = [name for name in (*SHOWN, *(c.name for c in further)) if name in table.schema.names]
+    ranked = "score" if "score" in shown_columns else "direct_score"
     layers: list[dict[str, Any]] = []
     for_report: dict[int, dict[str, list]] = {}
-    best = _best(table["score"])
+    best = _best(table[ranked])
     for (layer, names), file in zip(parts.items(), rows):
         of_layer = table.filter(pc.equal(table["layer"], layer))
         columns: dict[str, list] = {name: of_layer[name].to_pylist() for name in shown_columns}
@@ -85,20 +86,21 @@ def write_atlas_page(
         with whole(file) as part:
             part.write_text(f"atlasRows({layer}, {_json(columns)});\n")
         layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
-        kept = [best is None or (score is not None and score >= best) for score in of_layer["score"].to_pylist()]
+        kept = [best is None or (score is not None and score >= best) for score in of_layer[ranked].to_pylist()]
         for_report[layer] = {name: list(compress(values, kept)) for name, values in columns.items()}
     facts = {split: corpus_facts(path) for split, path in corpus.items()}
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
     data: dict[str, Any] = {"kind": "atlas", **about, "splits": splits}
     if accounts is not None:
         data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
-    data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
+    if probe is not None:
+        data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the {about.get('noun', 'neuron')}s of {about['subject']} respond to"
     _write_page(title, data | {"layers": layers}, output, further)
 
     files = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))
     shown = [{"layer": layer, "n_rows": len(columns["neuron"])} for layer, columns in for_report.items()]
-    packed = _packed(for_report, _neurons(for_report, files))
+    packed = _packed(for_report, _neurons(for_report, files, ranked))
     _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, report, further)
 
 
@@ -113,11 +115,12 @@ def _best(scores: pa.ChunkedArray) -> float | None:
     return float(np.sort(known)[-min(REPORT_ROWS, len(known)) :][0]) if len(known) else float("inf")
 
 
-def _neurons(rows: dict[int, dict[str, list]], files: dict[tuple[int, str], str]) -> Iterator[str]:
-    """JSON of the neurons, those with the best scores first. files: details by layer and chunk."""
+def _neurons(rows: dict[int, dict[str, list]], files: dict[tuple[int, str], str], ranked: str) -> Iterator[str]:
+    """JSON of the neurons, those with the best scores first. files: details by layer and chunk; ranked: the column of
+    the scores."""
     best: dict[tuple[int, str, int], float] = {}
     for layer, columns in rows.items():
-        for part, neuron, score in zip(columns["part"], columns["neuron"], columns["score"]):
+        for part, neuron, score in zip(columns["part"], columns["neuron"], columns[ranked]):
             key = (layer, part, neuron)
             best[key] = max(best.get(key, -2.0), -2.0 if score is None else score)
 
@@ -157,12 +160,14 @@ def _write_page(title: str, data: dict[str, Any], output: str, further: Sequence
     import jinja2
 
     template = jinja2.Template((PAGES / "atlas.html").read_text())
+    known = ATLAS.names if "simulator" in data else ATLAS_UNSIMULATED.names
+    columns = [*(column for column in COLUMNS if column.name in known), *further]
     page = template.render(
         title=html.escape(title),
         css=(PAGES / "atlas.css").read_text(),
         js="\n".join((PAGES / f"{name}.js").read_text() for name in SCRIPTS),
         types=TYPES,
-        columns={column.name: column for column in (*COLUMNS, *further)},
+        columns={column.name: column for column in columns},
         data=_json(data),
     )
     with whole(output) as part:

@@ -241,12 +241,19 @@ COLUMNS = (
         "status",
         pa.string(),
         "Status",
-        "“ok”: described and scored. “no_activation”: nothing of this sign to describe. “few_firings”: it fires in"
-        " fewer train tokens than features.min_firings. “no_description”: no usable answer. “no_score”: the score is"
-        " undefined, for instance because the predictions do not vary.",
+        "“ok”: described and scored; without a simulator, described: further scores have a status of their own."
+        " “no_activation”: nothing of this sign to describe. “few_firings”: it fires in fewer train tokens than"
+        " features.min_firings. “no_description”: no usable answer. “no_score”: the score is undefined, for instance"
+        " because the predictions do not vary.",
     ),
 )
 ATLAS = pa.schema([(column.name, column.type) for column in COLUMNS])
+# Those that need no simulator: a run without one has no others.
+_UNSIMULATED = {
+    "layer", "neuron", "sign", "description", "token_baseline_contrast", "n_candidates", "peak", "type", "direct_score",
+    "direct_score_contrast", "explainer", "status",
+}  # fmt: skip
+ATLAS_UNSIMULATED = pa.schema([field for field in ATLAS if field.name in _UNSIMULATED])
 
 
 def documentation() -> str:
@@ -259,7 +266,8 @@ def documentation() -> str:
             "Generated from scripts/neuron_descriptions/atlas/tables.py by `make docs`; do not edit.",
             "",
             "`atlas/atlas.parquet` has a row per neuron and sign. Empty means: not known, or not defined. Further"
-            " scores add [columns of their own](scorers.md).",
+            " scores add [columns of their own](scorers.md). A run without a simulator (`scores.simulator: null`) has"
+            f" {', '.join(f'`{name}`' for name in ATLAS_UNSIMULATED.names)} and those.",
             "",
             "| column | type | meaning |",
             "| --- | --- | --- |",

@@ -37,6 +37,31 @@ class Detection(Section):
     """Passages that a client is asked about at once. A local model reads each for itself."""
 
 
+class Fuzzing(Section):
+    """A model reads the description and says of passages with marked tokens whether the marks are right. Peers report
+    it; studies call it less stable than detection."""
+
+    kind: Literal["fuzzing"]
+    """`fuzzing`: are the marked tokens what the description says? Needs a model, and no simulator."""
+    judge: Explainer
+    """The model that is asked, as for `detection`."""
+    prompt: UserPath = "config/prompts/fuzzing.yaml"
+    """Prompt file."""
+    positives: PositiveInt16 = 10
+    """Active passages, whose active tokens are marked: drawn as for `detection`."""
+    wrong: Literal["active", "silent"] = "active"
+    """Where wrong tokens are marked. `active`: in the same passages once more. `silent`: in `random` passages in which
+    the neuron is silent (the peers' default): then the text alone can give the answer away, whatever is marked."""
+    random: NonNegativeInt16 = 10
+    """Such passages, for `silent`."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of a passage's peak from which a token counts as active."""
+    nulls: NonNegativeInt16 = 3
+    """Descriptions of other neurons that are judged on the same passages. Each costs as much as the description."""
+    passages_per_request: PositiveInt = 1
+    """Passages that a client is asked about at once: several at once may show the same text with other marks."""
+
+
 class SimulatedDetection(Section):
     """Detection as the simulator's predictions answer it: a passage counts as strong as its strongest predicted token.
     It costs nothing further, and is made on the sequences of the simulation alone."""
@@ -46,7 +71,11 @@ class SimulatedDetection(Section):
 
 
 # Every scorer: to add one, its section joins these.
-Scorer = Annotated[Detection | SimulatedDetection, Field(discriminator="kind")]
+Scorer = Annotated[Detection | Fuzzing | SimulatedDetection, Field(discriminator="kind")]
+
+
+# Those whose judge tells which of several candidates fits best, where no simulator does.
+CHOOSING = (Detection, Fuzzing)
 
 
 def scorers() -> dict[str, type[Section]]:

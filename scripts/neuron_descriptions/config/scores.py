@@ -53,8 +53,10 @@ class Natural(Section):
 class Scores(Section):
     """How descriptions are scored."""
 
-    simulator: Simulator
-    """The simulator."""
+    simulator: Simulator | None
+    """The simulator. null: none, so no score by simulation; then `scorers` and the direct scores of concepts score the
+    descriptions. Among several candidates the first scorer that judges chooses (detection, fuzzing), else the direct
+    score of concepts on valid; then a candidate that is none is taken only where no concept fits."""
     probe: Literal["stop", "warn", "off"] = "stop"
     """Before the scoring the simulator is probed: known rules of text, told as they are and in other rules' words, on a
     few of the valid sequences; half a minute with a small model. `stop`: the run stops before it scores where the
@@ -98,15 +100,6 @@ class Scores(Section):
     scorers: dict[ScorerName, Scorer] = {}
     """Further scores, by names of your own: each name begins the names of its columns in the atlas, as `detection` does
     in `detection_average_precision`."""
-
-    @field_validator("simulator", mode="before")
-    @classmethod
-    def _simulator(cls, simulator: Any) -> Any:
-        if simulator is None:
-            raise ValueError(
-                "a run needs a simulator for now; `scores.scorers` stand beside it, and need none themselves"
-            )
-        return simulator
 
     @field_validator("probe", mode="before")
     @classmethod

@@ -23,6 +23,7 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
+from neuron_descriptions.config.scorers import CHOOSING, Detection, Fuzzing, SimulatedDetection
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
@@ -83,12 +84,35 @@ class Config(Section):
         """How many features a layer has; `subject.neurons_per_layer` is the model's width, whatever is described."""
         return getattr(self.features, "count", self.subject.neurons_per_layer)
 
+    @property
+    def choice(self) -> str:
+        """What chooses among a feature's candidates: "simulator", else the name of a scorer that judges, "concepts"
+        (the direct score), or "only one". Raises ValueError where there are several and nothing chooses."""
+        if self.scores.simulator is not None:
+            return "simulator"
+        if judges := [name for name, section in self.scores.scorers.items() if isinstance(section, CHOOSING)]:
+            return judges[0]
+        d = self.descriptions
+        if d.concept_candidates:
+            return "concepts"
+        written = (d.candidates + d.token_candidates) * (1 + len(d.rivals))
+        if written <= 1:
+            return "only one"
+        raise ValueError(
+            f"scores.simulator is null, and nothing else chooses among {written} candidates: name a simulator, add a"
+            " scorer that judges (scores.scorers, kind detection or fuzzing), add descriptions.concept_candidates, or"
+            " write one candidate"
+        )
+
     @model_validator(mode="after")
     def _references(self) -> "Config":
         _check_models(self)
         _check_what_exemplars_need(self)
         _check_counts(self)
         _check_prompts_by_type(self)
+        _check_passages(self)
+        if self.scores.simulator is None:
+            _check_without_simulator(self)
         for key, section in (
             ("subject", self.subject),
             ("training", self.training),
@@ -123,7 +147,7 @@ def _check_models(config: Config) -> None:
             None if isinstance(explainer, Endpoint) else getattr(explainer, "model", None),
         ),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
-        ("scores.simulator.model", config.scores.simulator.model),
+        ("scores.simulator.model", getattr(config.scores.simulator, "model", None)),
         ("scores.screen.simulator.model", config.scores.screen.simulator.model if config.scores.screen else None),
         *_judges(config),
         ("diff.model", getattr(config.diff, "model", None)),
@@ -186,6 +210,32 @@ def _check_what_exemplars_need(config: Config) -> None:
         )
 
 
+def _check_without_simulator(config: Config) -> None:
+    """Raises ValueError where something needs a simulator."""
+    needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, SimulatedDetection)]
+    needs += ["scores.screen"] if config.scores.screen is not None else []
+    needs += ["scores.descriptions"] if config.scores.descriptions is not None else []
+    training = config.explainer_training
+    needs += ["explainer_training"] if training is not None and training.readings is None else []
+    if needs:
+        raise ValueError(f"{needs[0]}: it needs a simulator's predictions, and scores.simulator is null")
+    _ = config.choice
+
+
+def _check_passages(config: Config) -> None:
+    """Raises ValueError where a scorer would be shown active passages alone: then nothing can be told apart."""
+    for name, section in config.scores.scorers.items():
+        if isinstance(section, Detection):
+            silent = section.random + section.close + (section.panel if config.panel is not None else 0)
+            keys = "random, close" + ("" if config.panel is None else ", panel")
+        elif isinstance(section, Fuzzing) and section.wrong == "silent":
+            silent, keys = section.random, "random"
+        else:
+            continue
+        if not silent:
+            raise ValueError(f"scores.scorers.{name}: no silent passage is asked for; raise one of {keys}")
+
+
 def _judges(config: Config) -> list[tuple[str, str | None]]:
     """Keys of the scorers' models, and what they name."""
     judges = {name: getattr(section, "judge", None) for name, section in config.scores.scorers.items()}
@@ -201,7 +251,7 @@ def _check_counts(config: Config) -> None:
     smallest = "the smallest split's sequences"
     screen = scores.screen
     written = descriptions.candidates + descriptions.token_candidates + descriptions.concept_candidates
-    if screen and screen.simulator.model == scores.simulator.model:
+    if screen and scores.simulator and screen.simulator.model == scores.simulator.model:
         raise ValueError(
             f"scores.screen.simulator.model: {scores.simulator.model!r} is scores.simulator's; name a smaller one"
         )

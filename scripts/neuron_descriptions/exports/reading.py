@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.atlas.building import Key, by_sign
+from neuron_descriptions.atlas.further import read_atlas, with_all_columns
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import progress
 from neuron_descriptions.common.storage import read_table
@@ -129,7 +130,7 @@ class FinishedRun:
         self.files, self.about, self.n_exemplars = files, about, n_exemplars
         self.tokenizer = load_tokenizer(files["subject"])
         self.chunks = list(zip(files["descriptions"], files["scores"], strict=True))
-        self.atlas = read_table(files["atlas"], ATLAS)
+        self.atlas = with_all_columns(read_atlas(files["atlas"])[0])
         train = files["train"]
         texts = [train] * len(files["exemplars"]) if isinstance(train, str) else train
         written = [read_table(path, OUTPUT_SIDE) for path in files.get("output_side") or ()]

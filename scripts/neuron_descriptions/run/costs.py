@@ -77,15 +77,17 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     )
     devices = 0 if local is None else getattr(d.explainer, "devices", 1)
 
+    # Score, or choose where there is no simulator.
     s = config.scores
     scored = s.top + s.middle + s.random
-    row = read_by(r, s.simulator, scored)[2]
+    row = None if s.simulator is None else read_by(r, s.simulator, scored)[2]
     written = (d.candidates + d.token_candidates + d.concept_candidates) * (
         1 + len(d.rivals)
     )  # of rivals that write as many
+    pooled = s.nulls > 0 and (s.simulator is not None or len(s.scorers) > 0)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
-    adapters = sum(spec.source == "adapter" for spec in config.models.values())
+    adapters = [getattr(s.simulator, "model", name) for name, m in config.models.items() if m.source == "adapter"]
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
     weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.stored(name) for name in models)
@@ -100,14 +102,14 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     half = max(1, most // 2)
     middle = getattr(config.exemplars, "middle", 0)
     others = len(SPLITS) * (min(half, middle) + min(half, config.exemplars.random))
-    shown = r.signs * (min(most, config.exemplars.k) + 2 * min(half, config.exemplars.k) + others + scored)
+    others += scored if s.simulator else 0
+    shown = r.signs * (min(most, config.exemplars.k) + 2 * min(half, config.exemplars.k) + others)
     details = shown * (r.text * SHOWN_TOKEN + SHOWN_ROW)
     stages = [
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
-        *([Stage("merge_adapter", adapters, r.model_job(config.scores.simulator.model, 0),
-                 r.megabytes(config.scores.simulator.model, 0), kept=adapters * 2 * r.stored(config.subject.model))]
-          if adapters else []),
+        *([Stage("merge_adapter", len(adapters), r.model_job(adapters[0], 0), r.megabytes(adapters[0], 0),
+                 kept=len(adapters) * 2 * r.stored(config.subject.model))] if adapters else []),
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
                  kept=sum(2 * r.stored(name) for name in drawn))] if drawn else []),
         *feature_stages(r),
@@ -121,7 +123,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks),
                  r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
-        Stage("pool_nulls", min(s.nulls, 1), r.reading(s.null_neurons * d.candidates), r.megabytes(None, 0),
+        Stage("pool_nulls", int(pooled), r.reading(s.null_neurons * d.candidates), r.megabytes(None, 0),
               kept=ROW * min(2 * s.null_neurons, r.signs)),
         *score_stages(r, written),
         *natural_stages(r),
@@ -149,14 +151,18 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     )
 
 
-def _assumptions(config: Config, prompt: float, answer: float, row: float, text: int, cores: int | None) -> list[str]:
+def _assumptions(
+    config: Config, prompt: float, answer: float, row: float | None, text: int, cores: int | None
+) -> list[str]:
     p = config.plan
     device = f"{cores} cores, no GPU, sustain" if cores else "a GPU sustains"
     key = "core_teraflops" if cores else "teraflops"
     explainer, samples = config.descriptions.explainer, config.descriptions.samples
     shared = f" (of {samples} samples together)" if samples > 1 else ""
-    used = {config.subject.model, config.scores.simulator.model} | ({explainer.model} if explainer else set())
+    used = {config.subject.model, getattr(config.scores.simulator, "model", config.subject.model)}
+    used |= {explainer.model} if explainer else set()
     used |= {config.scores.screen.simulator.model} if config.scores.screen else set()
+    simulated = "" if row is None else f", a simulated sequence {row:,.0f}"
     sizes = [
         f"{name} {short(model_parameters(config, name))}" + ("" if name in p.parameters else " (by subject's shape)")
         for name in sorted(used & set(config.models))
@@ -165,14 +171,17 @@ def _assumptions(config: Config, prompt: float, answer: float, row: float, text:
         f"{device} {p.teraflops:g} TFLOP/s (plan.{key}); a token costs 2 operations per parameter",
         f"parameters (plan.parameters): {', '.join(sizes)}",
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
-        f"tokens: a prompt {prompt:,.0f}{shared}, an answer {answer:,.0f}, a simulated sequence {row:,.0f}; no second"
-        " attempts",
+        f"tokens: a prompt {prompt:,.0f}{shared}, an answer {answer:,.0f}{simulated}; no second attempts",
         f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
         f"the corpus is cut at {short(p.corpus_tokens_per_second)} tokens/s, tables are written at"
         f" {short(p.rows_per_second)} rows/s",
         *([] if cores else [f"a GPU hour costs {p.dollars_per_gpu_hour:g} dollars (plan.dollars_per_gpu_hour)"]),
-        f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes; kept predictions are"
-        " in `score`: results/<run>/predictions may be deleted when the run is finished",
+        f"texts of a package take {PACKAGE / 1e6:g} MB, a document of the hub {DOCUMENT:,} bytes"
+        + (
+            ""
+            if row is None
+            else "; kept predictions are in `score`: results/<run>/predictions may be deleted when the run is finished"
+        ),
     ]

@@ -6,7 +6,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
-from neuron_descriptions.config.scorers import Detection
+from neuron_descriptions.config.scorers import Detection, Fuzzing
 from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
@@ -243,8 +243,12 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
     config, found = r.config, []
     for section in config.scores.scorers.values():
         read, remote, prices, model = 0.0, False, None, None
-        if isinstance(section, Detection):
-            passages = section.positives + section.random + section.close + section.panel
+        if isinstance(section, Detection | Fuzzing):
+            passages = section.positives + (
+                section.random + section.close + section.panel
+                if isinstance(section, Detection)
+                else section.random if section.wrong == "silent" else section.positives
+            )  # fmt: skip
             remote = isinstance(section.judge, Endpoint)
             prices = section.judge.prices if isinstance(section.judge, Endpoint) else None
             model = None if remote else section.judge.local_model()
@@ -272,8 +276,12 @@ def read_by(r: Reckoning, simulator: Simulator, sequences: int) -> tuple[float, 
 def score_stages(r: Reckoning, written: int) -> list[Stage]:
     """Every candidate and null on valid, of racing candidates a part of that; the chosen candidate and the nulls on
     test. written: candidates of a neuron and sign. Where a small simulator screens, it reads all candidates, the large
-    one those that are left."""
+    one those that are left. Without a simulator, the choice among candidates."""
     s, scored = r.config.scores, r.config.scores.top + r.config.scores.middle + r.config.scores.random
+    if s.simulator is None:
+        rated = r.signs * (written + 3)  # the chosen one twice, and the baseline on both splits
+        return [Stage("choose_descriptions", r.chunks, r.reading(10 * rated / r.chunks),
+                      r.megabytes(None, r.chunk_data), kept=rated * ROW / 2 + TABLE * r.chunks)]  # fmt: skip
     row = read_by(r, s.simulator, scored)[2]
     left = min(written, s.screen.keep) if s.screen else written
     racing = left * (RACE if s.race_from and left >= s.race_from else 1)
@@ -306,7 +314,7 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
 def natural_stages(r: Reckoning) -> list[Stage]:
     """Chosen descriptions on the panel."""
     config, s = r.config, r.config.scores
-    if config.panel is None or s.natural is None:
+    if config.panel is None or s.natural is None or s.simulator is None:
         return []
     per_token, before, _ = read_by(r, s.simulator, 1)
     length = config.panel.seq_len or r.seq_len

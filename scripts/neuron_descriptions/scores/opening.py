@@ -79,6 +79,12 @@ def _detection() -> type[Scorer]:
     return DetectionScorer
 
 
+def _fuzzing() -> type[Scorer]:
+    from neuron_descriptions.scores.fuzzing import FuzzingScorer
+
+    return FuzzingScorer
+
+
 def _simulated_detection() -> type[Scorer]:
     from neuron_descriptions.scores.simulated_detection import SimulatedDetectionScorer
 
@@ -88,6 +94,7 @@ def _simulated_detection() -> type[Scorer]:
 # The key `kind` of the section -> its class.
 SCORERS: dict[str, Callable[[], type[Scorer]]] = {
     "detection": _detection,
+    "fuzzing": _fuzzing,
     "simulated_detection": _simulated_detection,
 }
 

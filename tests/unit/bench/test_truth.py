@@ -10,7 +10,10 @@ import pytest
 
 from conftest import ROOT
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.concepts.execution import read_list
 from neuron_descriptions.concepts.planted import ONE_RULE, Planted, _one_of, rules, without_rule
+from neuron_descriptions.concepts.predicates import Reader
+from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions import concepts as finding
 from neuron_descriptions.panel import reading
@@ -19,6 +22,7 @@ from neuron_descriptions.scores import concepts as scoring
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import truth
+import truth_scores
 
 LENGTH = 40
 SPLITS = {"train": 0.6, "valid": 0.2, "test": 0.2}
@@ -106,34 +110,50 @@ def found(tmp_path_factory):
     for module in (reading, fingerprints):
         patch.setattr(module, "model_fingerprint", lambda folder: "none")
     planting = truth.plant(folder, corpus, strings, features, "none")
-    rows = truth.held_against(planting, truth.describe(planting, folder, "none"))
-    falls = truth.corrupted(planting)
+    described = truth.describe(planting, folder, "none")
+    rows = truth.held_against(planting, described)
+    steps = truth.corruptions(planting)
+    falls = truth.corrupted(planting, steps)
+    said = {number: read_list(row["parts"]) for (number, sign), row in described.items() if sign == "positive"}
+    covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(truth.LISTS)), "none")
     patch.undo()
-    return rows, falls
+    return rows, falls, covers
 
 
 def test_planted_rules_are_found_and_nothing_is_said_of_noise(found):
-    rows, falls = found
+    rows, falls, covers = found
     figures = truth.figures(rows, falls)
     assert figures["features"] == 22 and figures["no_rule"] == 12
-    assert figures["recovered"] >= 0.8, truth.report(rows, falls)
-    assert figures["false_claims"] <= 0.1, truth.report(rows, falls)
+    assert figures["recovered"] >= 0.8, truth.report(rows, falls, covers)
+    assert figures["false_claims"] <= 0.1, truth.report(rows, falls, covers)
     assert {row["said"] for row in rows if row["rule"] == 'the word "of"'} == {'the word "of"'}
 
 
 def test_every_score_falls_as_descriptions_are_corrupted(found):
-    rows, falls = found
+    rows, falls, _ = found
     assert set(falls) >= {"direct_score", "direct_score_contrast", "detection_average_precision"}
     figures = truth.figures(rows, falls)
     assert figures["corrupted_features"] == 2
     assert figures["least_monotone_spearman"] >= 0.7, falls
 
 
+def test_intervals_cover_the_exact_score(found):
+    covers = found[2]
+    assert covers["interval_draws"] >= 30 and abs(covers["interval_bias"]) < 0.05
+    assert covers["interval_coverage"] >= 0.85 and 0 < covers["interval_half_width"] < 0.5
+
+
+def test_a_score_that_does_not_change_falls_with_nothing():
+    assert truth.fall([3.0, 2.0, 1.5, 1.0, 0.0]) == pytest.approx(1.0)
+    assert truth.fall([0.5] * 5) == truth.fall([None, float("nan"), None]) == 0.0
+    assert truth.fall([None, 0.1, 0.2]) == pytest.approx(-1.0)
+
+
 def test_words_are_replaced_by_others_that_are_as_frequent():
     frequency = {"a": 10, "b": 5, "c": 5, "d": 1, "x": 9, "y": 5, "z": 2}
-    assert truth._replaced(("a", "b", "c", "d"), 0.0, frequency) == ["a", "b", "c", "d"]
-    assert truth._replaced(("a", "b", "c", "d"), 0.5, frequency) == ["c", "d", "x", "y"]
-    assert not set(truth._replaced(("a", "b"), 1.0, frequency)) & {"a", "b"}
+    assert truth_scores.replaced(("a", "b", "c", "d"), 0.0, frequency) == ["a", "b", "c", "d"]
+    assert truth_scores.replaced(("a", "b", "c", "d"), 0.5, frequency) == ["c", "d", "x", "y"]
+    assert not set(truth_scores.replaced(("a", "b"), 1.0, frequency)) & {"a", "b"}
 
 
 def test_the_report_says_what_was_found():
@@ -149,4 +169,4 @@ def test_the_report_says_what_was_found():
     assert (figures["recovered"], figures["false_claims"]) == (0.5, 1.0)
     assert figures["least_monotone_spearman"] == -0.5
     assert figures["false_claims_of_silent_sides"] == pytest.approx(1 / 3)
-    assert "| word | r | s | 0.90 | 0.70 |" in truth.report(rows, {"a": [1.0]})
+    assert "| word | r | s | 0.90 | 0.70 |" in truth.report(rows, {"a": [1.0]}, {"interval_coverage": 0.9})

@@ -641,15 +641,29 @@ def test_password_of_an_address_is_not_shown():
     assert "pw-secret" not in refusal(with_explainer(**ENDPOINT, base_url="https://me:pw-secret@host/v1"))
 
 
+JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}}}
+
+
 @pytest.mark.parametrize(
     ("scorers", "said"),
     [
-        ({"d": {"kind": "x"}}, "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'simulated_detection'"),
+        (
+            {"d": {"kind": "x"}},
+            "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'fuzzing', 'simulated_detection'",
+        ),
         ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
         ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),
         (
             {"d": {"kind": "detection", "judge": {"model": "no"}}},
             "scores.scorers.d.judge.model: 'no' is not one of models",
+        ),
+        (
+            {"d": {**JUDGED["j"], "random": 0, "close": 0}},
+            "scores.scorers.d: no silent passage is asked for; raise one of random, close",
+        ),
+        (
+            {"d": {**JUDGED["j"], "kind": "fuzzing", "wrong": "silent", "random": 0}},
+            "scores.scorers.d: no silent passage is asked for; raise one of random",
         ),
         ({"d": {"kind": "detection", "judge": {"model": "x", "dtyp": 1}}}, "did you mean `dtype`?"),
         ({"D d": {"kind": "simulated_detection"}}, "scores.scorers.D d: 'D d' is not of the form of a name"),
@@ -659,7 +673,29 @@ def test_a_wrong_scorer_is_named(scorers, said):
     assert said in refusal(changed(demo_config(), scores__scorers=scorers))
 
 
-def test_a_run_without_a_simulator_is_refused_in_plain_words():
-    assert "scores.simulator: a run needs a simulator for now" in refusal(
-        changed(demo_config(), scores__simulator=None)
-    )
+@pytest.mark.parametrize(
+    ("changes", "choice"),
+    [
+        ({}, "concepts"),
+        ({"scores__scorers": JUDGED}, "j"),
+        ({"descriptions__concept_candidates": 0, "descriptions__candidates": 0}, "only one"),
+        ({"scores__simulator": {"model": "smollm2-135m-instruct"}, "scores__scorers": JUDGED}, "simulator"),
+    ],
+)
+def test_what_chooses_without_a_simulator(changes, choice):
+    assert load_config(changed(demo_config(), **({"scores__simulator": None} | changes))).choice == choice
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"descriptions__concept_candidates": 0, "descriptions__token_candidates": 2, "descriptions__candidates": 0},
+            "scores.simulator is null, and nothing else chooses among 2 candidates",
+        ),
+        ({"scores__scorers": {"r": {"kind": "simulated_detection"}}}, "scores.scorers.r: it needs a simulator's"),
+        ({"scores__descriptions": "config/written-descriptions.csv"}, "scores.descriptions: it needs a simulator's"),
+    ],
+)
+def test_what_needs_a_simulator_says_so(changes, said):
+    assert said in refusal(changed(demo_config(), scores__simulator=None, **changes))

@@ -1,5 +1,6 @@
 """Detection: passages, judges and metrics, from tables to tables; a neuron that fires on one word is planted."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -23,7 +24,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores import detection
+from neuron_descriptions.scores import fuzzing, judged
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import scorer_schema
 from neuron_descriptions.scores.detection import DetectionScorer
@@ -85,8 +86,9 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def plain_tokens(monkeypatch):
-    monkeypatch.setattr(detection, "load_tokenizer", lambda folder: None)
-    monkeypatch.setattr(detection, "token_strings", lambda tokenizer, ids: [WORDS[i] for i in ids])
+    monkeypatch.setattr(judged, "load_tokenizer", lambda folder: None)
+    for module in (judged, fuzzing):
+        monkeypatch.setattr(module, "token_strings", lambda tokenizer, ids: [WORDS[i] for i in ids])
 
 
 def job_of(inputs, section, folder, **changes):
@@ -124,7 +126,7 @@ DELPHI = [
 @pytest.mark.parametrize(("active", "answers", "accuracy", "f1", "precision", "recall"), DELPHI)
 def test_answers_give_delphis_numbers(active, answers, accuracy, f1, precision, recall):
     verdicts = ["unparsed" if a == "?" else float(a) for a in answers]
-    found = detected(*detection.known(verdicts, np.array([a == "1" for a in active])))
+    found = detected(*judged.known(verdicts, np.array([a == "1" for a in active])))
     assert [found[n] for n in ("balanced_accuracy", "f1", "precision", "recall")] == pytest.approx(
         [accuracy, f1, precision, recall]
     )
@@ -354,6 +356,48 @@ def test_detection_is_read_from_the_simulators_predictions(tmp_path):
     assert missing["status"] == "not_simulated"
 
 
+# --- fuzzing -----------------------------------------------------------------------------------------
+
+
+def test_runs_of_marked_tokens_are_marked_once():
+    marks = np.array([1, 1, 0, 1], bool)
+    assert fuzzing.marked(["a", "b", " c", " d"], marks) == "<<ab>> c<< d>>"
+    assert fuzzing.marked(["a", "b"], np.zeros(2, bool)) == "ab"
+    assert fuzzing.active_tokens(np.array([0.0, 0.3, 1.0, 0.29]), 0.3).tolist() == [False, True, True, False]
+    assert not fuzzing.active_tokens(np.zeros(3), 0.3).any()
+
+
+@pytest.mark.parametrize("wrong", ["active", "silent"])
+def test_marks_are_right_or_as_many_wrong_ones(planted, tmp_path, wrong):
+    """A judge that reads the marks alone, and knows the word, is right about all of them."""
+
+    def looking(number, body):
+        asked = body["messages"][-1]["content"]
+        word = asked.partition("Description: ")[2].splitlines()[0].split()[-1]
+        (text,) = re.findall(r"Passage 1:\n(.*)\n", asked)
+        seen.append(text)
+        marks = re.findall("<<(.*?)>>", text)
+        return Reply(json.dumps(["yes" if marks and all(word in mark for mark in marks) else "no"]))
+
+    seen: list[str] = []
+    raw = section(kind="fuzzing", positives=6, random=4, wrong=wrong, prompt="config/prompts/fuzzing.yaml")
+    del raw["close"]
+    with endpoint(looking) as served:
+        raw["judge"]["base_url"] = served.base_url
+        job = job_of(planted | {"prompt": str(ROOT / "config/prompts/fuzzing.yaml")}, raw, tmp_path)
+        run_scorer(job, str(tmp_path / "scores.parquet"))
+    schema = scorer_schema("d", fuzzing.FuzzingScorer.columns, fuzzing.FuzzingScorer.details)
+    row = {r["sign"]: r for r in read_table(tmp_path / "scores.parquet", schema).to_pylist()}["positive"]
+    n_wrong = 6 if wrong == "active" else 4
+    assert (row["status"], row["description"]) == ("ok", "the word river")  # chosen on valid
+    assert (row["n_active"], row["n_silent"], row["n_unanswered"]) == (6, n_wrong, 0)
+    right = [p["chance"] for p in row["passages"] if p["kind"] == "active"]
+    assert right == [1.0] * 6  # the strongest token of a passage is the word in an even place, others are far below
+    assert row["null_average_precision"] < row["average_precision"] and row["null_percentile"] == 100
+    most = max(text.count("<<") for text in seen)
+    assert all(text.count("<<") >= 1 for text in seen) and most <= 4
+
+
 # --- the seam ----------------------------------------------------------------------------------------
 
 
@@ -361,7 +405,7 @@ def test_every_scorer_is_documented_and_comes_back_from_its_params():
     assert (ROOT / "docs/reference/scorers.md").read_text() == documentation()
     raw = section()
     assert restored(Scorer, tracked(restored(Scorer, raw))) == restored(Scorer, raw)
-    assert set(SCORERS) == {"detection", "simulated_detection"}
+    assert set(SCORERS) == {"detection", "fuzzing", "simulated_detection"}
 
 
 def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
@@ -369,8 +413,9 @@ def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     scripts = tmp_path / "scripts"
     jobs = {
-        "detection": ("run_scorer.py", ["scores/simulated_detection"]),
-        "simulated_detection": ("run_scorer.py", ["scores/detection"]),
+        "detection": ("run_scorer.py", ["scores/simulated_detection", "scores/fuzzing"]),
+        "fuzzing": ("run_scorer.py", ["scores/simulated_detection", "scores/detection"]),
+        "simulated_detection": ("run_scorer.py", ["scores/detection", "scores/fuzzing"]),
         "atlas": ("build_atlas.py", []),
         "score": ("score.py", []),
     }
@@ -385,7 +430,8 @@ def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
         return {name for name, found in digests().items() if found != before[name]}
 
     assert changed_by("detection.py") == {"detection"}
-    assert changed_by("judging.py") == {"detection"}
+    assert changed_by("fuzzing.py") == {"fuzzing"}
+    assert changed_by("judging.py") == changed_by("judged.py") == {"detection", "fuzzing"}
     assert changed_by("simulated_detection.py") == {"simulated_detection"}
-    assert changed_by("classification.py") == {"detection", "simulated_detection"}
-    assert changed_by("opening.py") == {"detection", "simulated_detection"}
+    assert changed_by("classification.py") == {"detection", "fuzzing", "simulated_detection"}
+    assert changed_by("opening.py") == {"detection", "fuzzing", "simulated_detection"}

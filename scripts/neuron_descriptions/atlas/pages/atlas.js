@@ -136,7 +136,8 @@ function probeTerms(probe) {
 async function start() {
   byId("heading").textContent = `${CAPITAL} descriptions: ${ATLAS.subject}`;
   for (const heading of headings) if (heading.dataset.key === "neuron") heading.firstElementChild.textContent = CAPITAL;
-  byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer], ["simulator", ATLAS.simulator],
+  byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer],
+    SIMULATED ? ["simulator", ATLAS.simulator] : ["chosen by", {concepts: "the direct score of concepts, on valid", "only one": "nothing: one candidate each"}[ATLAS.chosen] ?? `the scorer ${ATLAS.chosen}, on valid`],
     ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`]),
     ...accountingTerms(ATLAS.accounting), ...probeTerms(ATLAS.probe)]));
   if (isAtlas) {
@@ -152,7 +153,7 @@ async function start() {
     if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],
       ...ATLAS.accounting ? [["scores.svg", "the plot of the scores"], ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"]]
         : [["scores.csv", "each description's scores"], ["../atlas/index.html", "the run's own descriptions"]],  // from elsewhere
-      ["../scores/probe.json", "the simulator's probe"]].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
+      ...ATLAS.probe ? [["../scores/probe.json", "the simulator's probe"]] : []].flatMap(([href, words], i) => [i ? ", " : "", el("a", {href}, words)]), ".");
     if (ATLAS.packed) {
       say("Unpacking…");
       await unpack(ATLAS.packed);

@@ -12,7 +12,13 @@ const layers = ATLAS.layers ?? [];
 const loadAll = layers.reduce((sum, layer) => sum + layer.n_rows, 0) <= 60000;
 const SIGNS = {positive: "+", negative: "−"};
 const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative activations"};
-const STATUS = {
+// Without a simulator there is none of its scores.
+const SIMULATED = Boolean(ATLAS.simulator);
+const STATUS = !SIMULATED ? {
+  described: ["described", ""],
+  no_activation: ["no activation", `The ${NOUN} has no activation of this sign on the training text, so there was nothing to describe.`],
+  no_description: ["no description", "There is no usable description (see the candidates)."],
+} : {
   beats_chance: ["beats chance", ""],
   not_shown: ["not shown", ""],  // reasonOf() says which condition failed
   at_chance: ["at chance", "the contrast score is not above what descriptions of other neurons get, chosen among as many in the same way."],
@@ -22,7 +28,7 @@ const STATUS = {
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
   no_score: ["no score", "There is a description, but it could not be scored, for instance because the predicted or the real activations do not vary on the test text."],
 };
-const statusOf = (row) => row.status === "ok" ? row.chance?.replace(" ", "_") ?? "scored" : row.status;
+const statusOf = (row) => row.status === "ok" ? row.chance?.replace(" ", "_") ?? (SIMULATED ? "scored" : "described") : row.status;
 // The two scores of a row, each with its interval, the mark of chance (what the nulls get that are chosen as the
 // candidate was), and the token look-up's: on text as it comes, and on the contrast sequences.
 const naturalOf = (row) => ({name: "score", score: row.score, low: row.score_low, high: row.score_high,

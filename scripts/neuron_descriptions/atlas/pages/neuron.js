@@ -56,14 +56,14 @@ function statisticsWords(train) {
 
 function candidatesTable(sign) {
   const ranks = (candidate) => (candidate.exemplar_ranks ?? []).map((rank) => `#${rank}`).join(" ");
-  return dataTable("candidates", [["Candidate"], ["Description"], ["Selection score", "on the text used for choosing among the candidates"],
-    ["Contrast score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"],
+  return dataTable("candidates", [["Candidate"], ["Description"], ...!SIMULATED ? [] : [["Selection score", "on the text used for choosing among the candidates"],
+    ["Contrast score", "on the test text; for the chosen candidate, and the one that the published pipeline would choose"], ["Published", "as the published pipeline computes it (in-sample)"]],
     ["Explainer", "who wrote it; tokens: no model, the tokens where exemplars peak, in words"], ["Exemplars read", "ranks of the strongest training exemplars that the explainer was shown"]],
   sign.candidates.map((candidate) => el("tr", {class: candidate.candidate === sign.best ? "chosen" : null},
     el("td", {class: "number"}, String(candidate.candidate), candidate.candidate === sign.best ? el("strong", {}, " ✓ chosen") : null),
     el("td", {}, candidate.description || null, candidate.status === "ok" ? null
       : el("em", {class: "soft"}, `${candidate.description ? " " : ""}(${CANDIDATE_STATUS[candidate.status] ?? candidate.status})`)),
-    ["selection_score", "score", "published_score"].map((key) => el("td", {class: "number"}, number(candidate[key]))),
+    (SIMULATED ? ["selection_score", "score", "published_score"] : []).map((key) => el("td", {class: "number"}, number(candidate[key]))),
     el("td", {class: "small"}, candidate.explainer), el("td", {class: "small soft"}, ranks(candidate)))));
 }
 
@@ -105,12 +105,12 @@ function verdict(record) {
 // Both scores as bars on one axis, and in numbers.
 function measures(sign) {
   const natural = naturalOf(sign), contrast = contrastOf(sign), axis = axisOf([natural, contrast]);
-  const bars = [natural, contrast].filter(isMeasured).map((measure) => el("div", {class: "measure"}, el("span", {class: "small soft"}, measure.name), scoreBar(measure, axis, true)));
+  const bars = (SIMULATED ? [natural, contrast] : []).filter(isMeasured).map((measure) => el("div", {class: "measure"}, el("span", {class: "small soft"}, measure.name), scoreBar(measure, axis, true)));
   const spread = (value, low, high) => `${number(value)} ${interval({low, high})}`;
   // What a context neuron is about shows in passages rather than in tokens.
   const passages = [["Sequence AUC", number(sign.sequence_auc)]], isContext = sign.type === "context";
   return [...bars, sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
-    ...isContext ? passages : [], [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
+    ...!SIMULATED ? [] : [...isContext ? passages : [], [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
     [[keyMark("tokens"), "Token, bigram baseline"], `${number(natural.tokens)}, ${number(sign.bigram_baseline_score)}`],
     ["Gain beyond both", spread(sign.gain, sign.gain_low, sign.gain_high)], ...isContext ? [] : passages,
     ["Discrimination", percentile(sign.discrimination)], ["Sequences of the panel", count(sign.n_sequences)],
@@ -120,7 +120,8 @@ function measures(sign) {
     ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
     ["Spearman", number(sign.spearman)], ["Average precision", number(sign.average_precision)],
     ["R², absolute deviation explained", `${number(sign.r2)}, ${number(sign.abs_dev_explained)}`],
-    ["Selection score", number(sign.selection_score)],
+    ["Selection score", number(sign.selection_score)]],
+    ...SIMULATED ? [] : [["Token baseline", number(sign.token_baseline_contrast)]],
     ...isNumber(sign.direct_score) || isNumber(sign.direct_score_contrast) ? [["Direct score, contrast", `${number(sign.direct_score)}, ${number(sign.direct_score_contrast)}`]] : [],
     ...sign.type ? [["Type", sign.type]] : [],
     ...(sign.further ?? []).map(([heading, value]) => [heading, isNumber(value) && !Number.isInteger(value) ? number(value) : value ?? "–"])]))];

@@ -44,7 +44,7 @@ function rowFilter() {
   return (row) => tests.every((test) => test(row));
 }
 
-const sorting = () => state.sort || "-score";
+const sorting = () => state.sort || (SIMULATED ? "-score" : "-direct_score");
 
 function rowOrder() {
   const key = sorting().replace(/^-/, "");

@@ -19,11 +19,13 @@ function drawSummary(rows, total) {
     : loadAll ? "all rows" : wantedLayers().length > 1 ? `all rows of layers ${wantedLayers()[0].layer} to ${wantedLayers().at(-1).layer}` : `all rows of layer ${wantedLayers()[0]?.layer ?? "–"}`;
   byId("summary").replaceChildren(...terms([
     ["rows", count(rows.length), el("small", {}, rows.length === total ? whole : `match the filters, of ${count(total)}`)],
-    ["described and scored", count(rows.filter((row) => row.status === "ok").length)],
-    ["median score", ...median("score", "on text as it comes")],
+    [SIMULATED ? "described and scored" : "described", count(rows.filter((row) => row.status === "ok").length)],
+    ...SIMULATED ? [] : [["median direct score", ...median("direct_score", "on text as it comes")],
+      ["median direct score, contrast", ...median("direct_score_contrast", "on the strongest sequences and a few others")]],
+    ...!SIMULATED ? [] : [["median score", ...median("score", "on text as it comes")],
     ["median contrast score", ...median("score_contrast", "on the strongest sequences and a few others")],
     ["beats chance", ...beating(rows)],
-    ["score above token baseline", ...share("token_baseline_score")],
+    ["score above token baseline", ...share("token_baseline_score")]],
   ]));
 }
 
@@ -32,7 +34,7 @@ function markSort(axis) {
     const sorted = {[heading.dataset.key]: "ascending", ["-" + heading.dataset.key]: "descending"}[sorting()];
     if (sorted) heading.setAttribute("aria-sort", sorted); else heading.removeAttribute("aria-sort");
   }
-  byId("axis").textContent = `bar: ${number(axis, axis % 1 ? 1 : 0)} to 1`;
+  if (SIMULATED) byId("axis").textContent = `bar: ${number(axis, axis % 1 ? 1 : 0)} to 1`;
 }
 
 function sortBy({key, first}) {  // first: the direction of the first click, "-" for scores
@@ -52,11 +54,11 @@ function drawRow(row, axis, searched) {
     el("td", {class: "neuron number", "data-label": NOUN, title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
     el("td", {class: "sign", title: SIGN_WORDS[row.sign]}, SIGNS[row.sign] ?? String(row.sign)),
     el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description ? marked(row.description, searched) : statusWords)),
-    el("td", {class: "graph number"}, el("div", {}, isMeasured(natural) ? scoreBar(natural, axis) : null,
+    ...!SIMULATED ? [] : [el("td", {class: "graph number"}, el("div", {}, isMeasured(natural) ? scoreBar(natural, axis) : null,
       el("span", {}, number(natural.score), el("small", {}, " ", interval(natural))))),
     cell("tokens_score", "tokens", number(natural.tokens)),
     el("td", {class: "contrast number", "data-label": "contrast", title: interval(contrast) || null}, number(contrast.score)),
-    el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance)),
+    el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance))],
     el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
     cell("direct", "direct", number(row.direct_score)),
     el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
