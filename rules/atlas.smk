@@ -15,7 +15,7 @@ ABOUT = {
 }
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js charts.js neuron.js search.js table.js atlas.js".split()
 ]
 
 
@@ -66,7 +66,7 @@ rule write_details:
         output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
     output:
-        details="<results>/atlas/details/layer-{layer}/{part}.js",
+        details=directory("<results>/atlas/details/layer-{layer}/{part}"),
     log:
         "<logs>/write_details/layer-{layer}/{part}.log",
     benchmark:
@@ -94,7 +94,7 @@ rule write_atlas_page:
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
         probe=PROBE,
-        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         pages=PAGES,
     output:
         page="<results>/atlas/index.html",
