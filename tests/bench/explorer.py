@@ -252,24 +252,36 @@ def browsed(address: str) -> dict[str, float]:
         page.wait_for_function("isLoaded()")
         loaded = time.monotonic() - start
         same = page.evaluate("JSON.stringify(viewOf().medians) === JSON.stringify(ATLAS.first.medians)")
-        actions = {}
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        actions, work = {}, {}
         for name, changes in ACTIONS.items():
+            before = _busy(session)
             actions[name], found = page.evaluate(TIMED, changes)
-            print(f"  {name:45s} {actions[name]:.3f} s, {found:,} rows", flush=True)
+            work[name] = _busy(session) - before
+            print(f"  {name:30s} {actions[name]:.3f} s, {work[name]:.3f} of the processor, {found:,} rows", flush=True)
         start = time.monotonic()
         page.locator("#rows tbody td.neuron").first.click()
         page.wait_for_selector("#neuron-view h2")
         clicked = time.monotonic() - start
-        page.context.new_cdp_session(page).send("HeapProfiler.collectGarbage")
+        session.send("HeapProfiler.collectGarbage")
         page.wait_for_timeout(1000)
         tabs = [p for p in psutil.Process().children(recursive=True) if "--type=renderer" in p.cmdline()]
-        memory = max(p.memory_info().rss for p in tabs)
+        memory = max((p.memory_full_info() for p in tabs), key=lambda info: info.uss)
         browser.close()
     return {
         "first_screen_s": first,
         "all_rows_s": loaded,
         "first_screen_is_that_of_all_rows": float(same),
         "search_s": max(actions.values()),
+        "search_cpu_s": max(work.values()),
         "click_s": clicked,
-        "tab_mb": memory / 1e6,  # resident, the browser's own pages included
+        "tab_mb": memory.uss / 1e6,  # the tab's own; with what all tabs of the browser share:
+        "tab_resident_mb": memory.rss / 1e6,
     }
+
+
+def _busy(session: Any) -> float:
+    """Processor seconds of the page's main thread so far."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in metrics if one["name"] == "TaskDuration")

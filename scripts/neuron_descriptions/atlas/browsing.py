@@ -52,7 +52,7 @@ def pack_rows(rows: pa.Table, order: np.ndarray, parts: list[str]) -> bytes:
     for name, values in (*((name, rows[name].to_pylist()) for name in WORDS), ("part", parts)):
         words[name] = sorted(set(values), key=lambda value: (value is None, value))
         place = {value: i for i, value in enumerate(words[name])}
-        arrays[name] = np.array([place[value] for value in values], np.uint16)
+        arrays[name] = np.array([place[value] for value in values], np.min_scalar_type(len(place)))
     arrays["text"] = np.frombuffer(b"".join(encoded), np.uint8)
     # A search folds the case of A to Z; descriptions with other capitals are looked at one by one.
     capitals = [i for i, text in enumerate(texts) if text and any(c > "\x7f" and c.lower() != c for c in text)]

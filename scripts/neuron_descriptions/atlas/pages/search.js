@@ -49,28 +49,54 @@ const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
 // The case of A to Z is nothing to a search.
 const FOLD = Uint8Array.from({length: 256}, (_, byte) => byte >= 65 && byte <= 90 ? byte + 32 : byte);
 
-// Which rows of a block have a word in their description (Horspool 1980, on bytes): a mark for each.
-function matches(block, word) {
-  const {text, at} = block, marks = new Uint8Array(block.n), wanted = new TextEncoder().encode(word), last = wanted.length - 1;
-  const skip = new Int32Array(256).fill(last + 1);
+// What finds a word in bytes (Horspool 1980).
+function finder(word) {
+  const wanted = new TextEncoder().encode(word), last = wanted.length - 1, skip = new Int32Array(256).fill(last + 1);
   for (let k = 0; k < last; k++) for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)])
     if (FOLD[byte] === wanted[k]) skip[byte] = last - k;
-  for (let end = last, row = 0; end < text.length; ) {
+  return {word, wanted, last, skip};
+}
+
+// Where a word stands between two places of a text; -1: nowhere.
+function seek(text, from, to, {wanted, last, skip}) {
+  for (let end = from + last; end < to; end += skip[text[end]]) {
     let k = last;
     while (k >= 0 && FOLD[text[end - last + k]] === wanted[k]) k--;
-    if (k >= 0) { end += skip[text[end]]; continue; }
-    while (at[row + 1] <= end - last) row++;
-    if (at[row + 1] > end) { marks[row] = 1; end = at[row + 1] + last; } else end++;
+    if (k < 0) return end - last;
   }
-  for (const row of block.capitals) marks[row] = textAt(block, row).toLowerCase().includes(word) ? 1 : 0;
+  return -1;
+}
+
+// Which rows of a block have a word in their description: a mark for each.
+function matches(block, found) {
+  const {text, at} = block, marks = new Uint8Array(block.n);
+  for (let from = 0, row = 0; ; ) {
+    const place = seek(text, from, text.length, found);
+    if (place < 0) break;
+    while (at[row + 1] <= place) row++;
+    const within = place + found.wanted.length <= at[row + 1];
+    if (within) marks[row] = 1;
+    from = within ? at[row + 1] : place + 1;
+  }
+  for (const row of block.capitals) marks[row] = textAt(block, row).toLowerCase().includes(found.word) ? 1 : 0;
   return marks;
+}
+
+// Whether rows have all of some words: the longest is looked for in all of the text, others where it is found.
+function haveWords(words) {
+  const [first, ...others] = words.sort((a, b) => b.length - a.length).map(finder);
+  return (block) => {
+    const marks = matches(block, first), capitals = new Set(block.capitals), {text, at} = block;
+    const has = (i, found) => capitals.has(i) ? textAt(block, i).toLowerCase().includes(found.word) : seek(text, at[i], at[i + 1], found) >= 0;
+    return others.length ? (i) => marks[i] === 1 && others.every((found) => has(i, found)) : (i) => marks[i] === 1;
+  };
 }
 
 const everywhere = () => true, nowhere = () => false;
 const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
 
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
-// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows. of: block -> number of a row -> whether.
+// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows (of: block -> number of a row -> whether).
 function searchTerms(text) {
   return [...text.toLowerCase().matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const word = quoted === undefined ? whole : (field ?? "") + quoted;
@@ -89,7 +115,7 @@ function searchTerms(text) {
     if (name === "sign") return {of: (block) => isWord(block, "sign", SIGN_NAMES[value] ?? value)};
     if (name === "status") return {of: (block) => isStatus(block, value.replaceAll(/[ -]/g, "_"))};
     if (name === "type") return {of: (block) => isWord(block, "type", value)};
-    return word ? {word, of: (block) => { const marks = matches(block, word); return (i) => marks[i] === 1; }} : null;
+    return word ? {word} : null;
   }).filter(Boolean);
 }
 
@@ -99,12 +125,14 @@ function isStatus(block, value) {
 }
 
 function filters() {
-  const found = searchTerms(state.q).map((term) => term.of), least = Number(state.min);
+  const terms = searchTerms(state.q), words = terms.map((term) => term.word).filter(Boolean), least = Number(state.min);
+  const found = terms.map((term) => term.of).filter(Boolean);
   if (state.layer) found.push(({layer}) => String(layer) === state.layer ? everywhere : nowhere);
   if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
   if (state.status) found.push((block) => (i) => block.place[i] === STATUS_NAMES.indexOf(state.status));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
   if (state.min !== "" && isNumber(least)) found.push((block) => (i) => block.score[i] !== NONE && block.score[i] >= least * block.factors.score - 1e-6);
+  if (words.length) found.push(haveWords(words));  // last: what costs most
   return found;
 }
 
@@ -152,8 +180,10 @@ function chosen() {
   const counts = {score: [new Uint32Array(65536), 0], score_contrast: [new Uint32Array(65536), 0]}, chances = {};
   let n = 0;
   for (const block of all) {
-    const own = tests.map((of) => of(block)), keyOf = keysOf(block, sorting().replace(/^-/, "")), {score, score_contrast: contrast, token_baseline_score: tokens} = block;
-    if (own.includes(nowhere)) continue;
+    const own = [];
+    for (const of of tests) if (own.at(-1) !== nowhere) own.push(of(block));
+    if (own.at(-1) === nowhere) continue;
+    const keyOf = keysOf(block, sorting().replace(/^-/, "")), {score, score_contrast: contrast, token_baseline_score: tokens} = block;
     const ok = block.words.status.indexOf("ok"), ofChance = new Uint32Array(block.words.chance.length);
     rows: for (let i = 0; i < block.n; i++) {
       for (const test of own) if (!test(i)) continue rows;
