@@ -107,7 +107,7 @@ def test_a_server_stopped_in_the_middle_of_an_upload_and_back(run, tmp_path, cap
 
 @pytest.mark.parametrize("damage", ["content", "size", "missing"])
 def test_what_is_not_what_the_index_says_is_refused(s3, run, tmp_path, damage):
-    for path in run.rglob("*.parquet"):
+    for path in (*run.rglob("*.parquet"), *run.rglob("*.js")):
         path.unlink()
     (run / "atlas/index.html").write_bytes(b"a page")
     send(s3.place("open", f"damaged-{damage}"), run)
