@@ -21,7 +21,7 @@ LORA = 0.02
 # Bytes on disk: a description's row and its score's; a table without rows; a sequence's row of the corpus without its
 # tokens; of a sequence that a neuron's page shows, and of each of its tokens, packed; a row of the page's table; the
 # page without its data, and the plot.
-ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, BROWSED_ROW = 200, 3_000, 20, 52, 1.7, 80
+ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, BROWSED_ROW = 200, 3_000, 20, 20, 2.2, 80
 PAGE, PLOT = 85_000, 35_000
 # Rows that the page has at first, and bytes of one of them.
 FIRST_ROWS, FIRST_ROW = 100, 700
