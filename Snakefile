@@ -64,7 +64,7 @@ rule all:
         "<results>/atlas/index.html",
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
-        all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         CONCEPT_SCORES + TYPES + OUTPUT_SCORES,
 
 

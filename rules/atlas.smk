@@ -25,7 +25,7 @@ FEATURE_PAGE = (
 )
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js charts.js neuron.js search.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js charts.js neuron.js search.js table.js atlas.js".split()
 ]
 
 
@@ -77,7 +77,7 @@ rule write_details:
         output_side=output_side_table,
         subject=model_folder(CFG.subject.model),
     output:
-        details="<results>/atlas/details/layer-{layer}/{part}.js",
+        details=directory("<results>/atlas/details/layer-{layer}/{part}"),
     log:
         "<logs>/write_details/layer-{layer}/{part}.log",
     benchmark:
@@ -105,7 +105,7 @@ rule write_atlas_page:
         **probe_file(),
         atlas="<results>/atlas/atlas.parquet",
         accounts="<results>/atlas/accounting.parquet",
-        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         pages=PAGES,
     output:
         page="<results>/atlas/index.html",

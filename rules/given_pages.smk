@@ -32,7 +32,7 @@ use rule write_details as write_given_details with:
         **{name: f"<results>/given/layer-{{layer}}/{name}.parquet" for name in TABLES},
         subject=model_folder(CFG.subject.model),
     output:
-        details="<results>/given/details/layer-{layer}/chunk-0.js",
+        details=directory("<results>/given/details/layer-{layer}/chunk-0"),
     log:
         "<logs>/write_given_details/layer-{layer}.log",
     benchmark:
@@ -52,7 +52,7 @@ use rule write_atlas_page as write_given_page with:
         atlas="<results>/given/atlas.parquet",
         table="<results>/given/scores.csv",
         probe=PROBE,
-        details=[f"<results>/given/details/layer-{layer}/chunk-0.js" for layer in GIVEN],
+        details=[f"<results>/given/details/layer-{layer}/chunk-0" for layer in GIVEN],
         pages=PAGES,
     output:
         page="<results>/given/index.html",

@@ -26,7 +26,7 @@ rule publish:
         page="<results>/atlas/index.html",
         report="<results>/atlas/report.html",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
-        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}.js"),
+        details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         plot="<results>/atlas/scores.svg",
         provenance="<results>/atlas/provenance.json",
     output:

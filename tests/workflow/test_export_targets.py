@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from conftest import changed, tiny_config, with_results_of
+from neuron_descriptions.atlas.packing import read_neurons
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,7 @@ def test_what_neurons_write_reruns_the_pages_alone(project):
     assert project.planned(config) == {}
     table = pd.concat(pd.read_parquet(project.file(f"output_side/layer-{layer}.parquet")) for layer in (1, 3))
     assert list(zip(table["layer"], table["neuron"])) == [(1, 5), (1, 699), (3, 5), (3, 699)]
-    details = project.file("atlas/details/layer-1/chunk-0.js").read_text()
-    shown = json.loads(details.removeprefix("atlasDetails(").removesuffix(");\n"))
+    shown = read_neurons(project.file("atlas/details/layer-1/chunk-0/0.js"))
     for row, neuron in zip(table.to_dict("records"), shown):
         assert [token for token, _ in neuron["writes"]["top"]] == list(row["top_tokens"])
         assert len(row["top_tokens"]) == len(row["bottom_tokens"]) == 4

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import KINDS, Project, changed, tables, tiny_config, with_results_of
+from neuron_descriptions.atlas.packing import read_neurons
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.natural import shared_order
 
@@ -216,7 +217,7 @@ def test_descriptions_from_elsewhere_are_scored_with_one_target(finished, tmp_pa
     assert [(r["layer"], r["neuron"], r["sign"]) for r in rows] == sorted(set(found.index))
     best = found.loc[(1, 5, "positive")]
     assert next(r for r in rows if r["layer"] == 1)["description"] in set(best.description)
-    details = [project.file(f"given/details/layer-{layer}/chunk-0.js").read_text() for layer in (0, 1, 3)]
+    details = [str(read_neurons(project.file(f"given/details/layer-{layer}/chunk-0/0.js"))) for layer in (0, 1, 3)]
     assert all(
         "names of months" in text or "end of a sentence" in text or own.description[:5] in text for text in details
     )

@@ -1,13 +1,12 @@
 """Further scorers in the workflow: from tables of a finished scoring to the atlas and its pages."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import Project, changed, tiny_config
+from neuron_descriptions.atlas.packing import read_neurons
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.tables import CORPUS
@@ -77,7 +76,7 @@ def scored(tmp_path_factory, tokenizer):
             "read": {"kind": "simulated_detection"},
         },
     )
-    targets = ["results/tiny/atlas/atlas.parquet", "results/tiny/atlas/details/layer-1/chunk-0.js"]
+    targets = ["results/tiny/atlas/atlas.parquet", "results/tiny/atlas/details/layer-1/chunk-0"]
     project.run(config, *targets, "--rerun-triggers", "mtime", "--cores", "1")
     return project
 
@@ -95,8 +94,7 @@ def test_columns_of_all_scorers_reach_the_atlas(scored):
 
 
 def test_a_neurons_page_has_them(scored):
-    script = scored.file("atlas/details/layer-1/chunk-0.js").read_text()
-    (neuron,) = json.loads(script.removeprefix("atlasDetails(").removesuffix(");\n"))
+    (neuron,) = read_neurons(scored.file("atlas/details/layer-1/chunk-0/0.js"))
     further = dict(neuron["signs"]["positive"]["further"])
     assert further["read: average precision"] == 1.0 and further["detection: active passages"] == 3
 

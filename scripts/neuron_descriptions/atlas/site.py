@@ -14,19 +14,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from neuron_descriptions.atlas.details import Details, rounded
+from neuron_descriptions.atlas.browsing import description_order, first_screen, pack_rows, ranked_by
+from neuron_descriptions.atlas.details import Details
 from neuron_descriptions.atlas.further import read_atlas
+from neuron_descriptions.atlas.packing import PART, read_neurons, script, write_neurons
 from neuron_descriptions.atlas.tables import ATLAS, ATLAS_UNSIMULATED, COLUMNS
 from neuron_descriptions.common.storage import read_table, whole
-from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.descriptions.tables import ACCOUNTS
 from neuron_descriptions.panel.tables import TYPES
 from neuron_descriptions.scores.columns import Column
 
 PAGES = Path(__file__).parent / "pages"
-SCRIPTS = ("helpers", "charts", "neuron", "search", "table", "atlas")  # one script, in this order
-SHOWN = [name for name in ATLAS.names if name not in ("layer", "explainer", "simulator", "beats_chance")]
+SCRIPTS = ("helpers", "packed", "charts", "neuron", "search", "table", "atlas")  # one script, in this order
 # In Snakemake's report a page stands as a data: address, in base64; Chromium opens none above 2 MiB. The rest of the
 # page takes less than 100 kB.
 REPORT_BYTES = 1_400_000
@@ -34,10 +34,9 @@ REPORT_ROWS = 8000
 
 
 def write_details(layer: int, details: Details, output: str) -> None:
-    """Write a chunk's neurons as a script that the atlas page loads."""
-    neurons = [details.neuron(layer, neuron) for neuron in details.neurons]
+    """Write a chunk's neurons as a folder of scripts that the atlas page loads: 0.js, 1.js ..., PART neurons each."""
     with whole(output) as part:
-        part.write_text(f"atlasDetails({_json(neurons)});\n")
+        write_neurons([details.neuron(layer, neuron) for neuron in details.neurons], part)
 
 
 def write_neuron_page(about: dict[str, str], layer: int, details: Details, output: str) -> None:
@@ -69,25 +68,25 @@ def write_atlas_page(
     parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum,
     or None where the descriptions are from elsewhere;
     probe: what the simulator's probe found, where there is a simulator;
-    details: of all chunks, in their order; rows: one output per layer, in their order.
+    details: folders of all chunks, in their order; rows: one output per layer, in their order.
     """
     table, further = read_atlas(atlas)
-    shown_columns = [name for name in (*SHOWN, *(c.name for c in further)) if name in table.schema.names]
-    ranked = "score" if "score" in shown_columns else "direct_score"
+    ranked = ranked_by(table)
+    order = description_order(table["description"].to_pylist())
+    places: list[str] = []  # of every row, where its details are
     layers: list[dict[str, Any]] = []
-    for_report: dict[int, dict[str, list]] = {}
+    for_report: list[tuple[pa.Table, np.ndarray, list[str]]] = []
     best = _best(table[ranked])
     for (layer, names), file in zip(parts.items(), rows):
-        of_layer = table.filter(pc.equal(table["layer"], layer))
-        columns: dict[str, list] = {name: of_layer[name].to_pylist() for name in shown_columns}
-        for name in (n for n in shown_columns if pa.types.is_floating(table.schema.field(n).type)):
-            columns[name] = [rounded(value) for value in columns[name]]
-        columns["part"] = [names[i // (chunk_size * len(SIGNS))] for i in range(len(of_layer))]
+        inside = pc.equal(table["layer"], layer)
+        of_layer, own = table.filter(inside), order[inside.to_numpy()]
+        found = _places(of_layer["neuron"].to_numpy(), names, chunk_size)
+        places += found
         with whole(file) as part:
-            part.write_text(f"atlasRows({layer}, {_json(columns)});\n")
+            part.write_bytes(script("atlasRows", pack_rows(of_layer, own, found)))
         layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
-        kept = [best is None or (score is not None and score >= best) for score in of_layer[ranked].to_pylist()]
-        for_report[layer] = {name: list(compress(values, kept)) for name, values in columns.items()}
+        kept = np.array([best is None or (s is not None and s >= best) for s in of_layer[ranked].to_pylist()], bool)
+        for_report.append((of_layer.filter(pa.array(kept)), own[kept], list(compress(found, kept))))
     facts = {split: corpus_facts(path) for split, path in corpus.items()}
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
     data: dict[str, Any] = {"kind": "atlas", **about, "splits": splits}
@@ -96,12 +95,18 @@ def write_atlas_page(
     if probe is not None:
         data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the {about.get('noun', 'neuron')}s of {about['subject']} respond to"
-    _write_page(title, data | {"layers": layers}, output, further)
+    _write_page(title, data | {"layers": layers, "first": first_screen(table, places)}, output, further)
 
-    files = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))
-    shown = [{"layer": layer, "n_rows": len(columns["neuron"])} for layer, columns in for_report.items()]
-    packed = _packed(for_report, _neurons(for_report, files, ranked))
+    folders = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))
+    shown = [{"layer": one["layer"], "n_rows": len(rows)} for one, (rows, _, _) in zip(layers, for_report)]
+    packed = _packed([pack_rows(*one) for one in for_report], _neurons(for_report, folders))
     _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, report, further)
+
+
+def _places(neurons: np.ndarray, names: list[str], chunk_size: int) -> list[str]:
+    """Where the details of each row of a layer are: <chunk>/<part of it>."""
+    numbers = np.unique(neurons, return_inverse=True)[1].tolist()
+    return [f"{names[i // chunk_size]}/{i % chunk_size // PART}" for i in numbers]
 
 
 # --- the page in a report ---
@@ -115,37 +120,37 @@ def _best(scores: pa.ChunkedArray) -> float | None:
     return float(np.sort(known)[-min(REPORT_ROWS, len(known)) :][0]) if len(known) else float("inf")
 
 
-def _neurons(rows: dict[int, dict[str, list]], files: dict[tuple[int, str], str], ranked: str) -> Iterator[str]:
-    """JSON of the neurons, those with the best scores first. files: details by layer and chunk; ranked: the column of
-    the scores."""
+def _neurons(rows: list[tuple[pa.Table, np.ndarray, list[str]]], folders: dict[tuple[int, str], str]) -> Iterator[str]:
+    """JSON of the neurons, those with the best scores first. folders: details by layer and chunk."""
     best: dict[tuple[int, str, int], float] = {}
-    for layer, columns in rows.items():
-        for part, neuron, score in zip(columns["part"], columns["neuron"], columns[ranked]):
-            key = (layer, part, neuron)
+    for table, _, places in rows:
+        columns = (table[name].to_pylist() for name in ("layer", "neuron", ranked_by(table)))
+        for layer, neuron, score, place in zip(*columns, places):
+            key = (layer, place, neuron)
             best[key] = max(best.get(key, -2.0), -2.0 if score is None else score)
 
     @lru_cache(maxsize=4)
-    def chunk(layer: int, part: str) -> dict[int, Any]:
-        text = Path(files[layer, part]).read_text()
-        neurons = json.loads(text.removeprefix("atlasDetails(").removesuffix(");\n"))
-        return {neuron["neuron"]: neuron for neuron in neurons}
+    def members(layer: int, place: str) -> dict[int, Any]:
+        chunk, number = place.split("/")
+        return {neuron["neuron"]: neuron for neuron in read_neurons(f"{folders[layer, chunk]}/{number}.js")}
 
-    for layer, part, neuron in sorted(best, key=lambda key: -best[key]):
-        yield _json(chunk(layer, part)[neuron])
+    for layer, place, neuron in sorted(best, key=lambda key: -best[key]):
+        yield _json(members(layer, place)[neuron])
 
 
-def _packed(rows: dict[int, dict[str, list]], neurons: Iterable[str]) -> str:
-    """Rows, and as many neurons as there is room for: gzipped JSON in base64."""
-    room = REPORT_BYTES * 3 // 4
+def _packed(rows: list[bytes], neurons: Iterable[str]) -> dict[str, Any]:
+    """Packed rows, and as many neurons as there is room for (gzipped JSON), in base64."""
+    encoded = [base64.b64encode(data).decode() for data in rows]
+    room = (REPORT_BYTES - sum(map(len, encoded))) * 3 // 4
     packer = zlib.compressobj(9, wbits=31)
-    found = packer.compress(f'{{"rows":{_json(rows)},"details":[null'.encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
+    found = packer.compress(b"[null") + packer.flush(zlib.Z_SYNC_FLUSH)
     for neuron in neurons:
         longer = packer.copy()
         piece = longer.compress(f",{neuron}".encode()) + longer.flush(zlib.Z_SYNC_FLUSH)
         if len(found) + len(piece) > room:
             break
         packer, found = longer, found + piece
-    return base64.b64encode(found + packer.compress(b"]}") + packer.flush()).decode()
+    return {"rows": encoded, "details": base64.b64encode(found + packer.compress(b"]") + packer.flush()).decode()}
 
 
 # --- writing ---

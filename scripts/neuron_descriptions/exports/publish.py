@@ -36,7 +36,7 @@ def publish(place: dict[str, Any], run: str, atlas: str, exemplars: list[str], f
     """
     folders = [Path(atlas).parents[1], *(Path(table).parents[2] for table in exemplars[:1])]
     store = Bucket(place | {"prefix": f"{place['prefix']}/{run}".strip("/"), "anonymous": False})
-    paths = {_name(Path(file), folders): Path(file) for file in files}
+    paths = {_name(file, folders): file for path in files for file in _files(Path(path))}
     digests = dict(zip(paths, _parallel(file_digest, paths.values())))
     entries: dict[str, dict[str, Any]] = {
         path: {"sha256": digests[path], "size": paths[path].stat().st_size} for path in sorted(paths)
@@ -55,6 +55,11 @@ def publish(place: dict[str, Any], run: str, atlas: str, exemplars: list[str], f
     store.put(index, INDEX)
     with whole(output) as part:
         part.write_bytes(index)
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or those of a folder; what Snakemake marks a folder with is none of the run's."""
+    return sorted(p for p in path.rglob("[!.]*") if p.is_file()) if path.is_dir() else [path]
 
 
 def _name(file: Path, folders: list[Path]) -> str:

@@ -12,8 +12,11 @@ from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.plans import Plan, Stage, short
 from neuron_descriptions.run.precision import precision
 from neuron_descriptions.run.reckoning import (
+    BROWSED_ROW,
     DESCRIPTION,
     DOCUMENT,
+    FIRST_ROW,
+    FIRST_ROWS,
     PACKAGE,
     PAGE,
     PLOT,
@@ -133,7 +136,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("build_atlas", 1, r.reading(2 * candidates / 50), r.megabytes(None, 2_000 * r.signs),
               kept=2 * r.signs * ROW + 4 * TABLE),  # of many columns
         Stage("write_atlas_page", 1, r.reading(r.signs), r.megabytes(None, 4_000 * r.signs),
-              kept=r.signs * ROW + 2 * PAGE + min(REPORTED * details, REPORT)),
+              kept=r.signs * BROWSED_ROW + min(r.signs, FIRST_ROWS) * FIRST_ROW + 2 * PAGE
+              + min(REPORTED * details, REPORT)),
         Stage("plot_scores", 1, r.reading(r.signs), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),

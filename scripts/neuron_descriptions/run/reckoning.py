@@ -19,14 +19,18 @@ RACE = 1 / 3
 # What adapters are of a model.
 LORA = 0.02
 # Bytes on disk: a description's row and its score's; a table without rows; a sequence's row of the corpus without its
-# tokens; of a sequence on the atlas page, and of each of its tokens; the page without rows, and the plot.
-ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, PAGE, PLOT = 200, 3_000, 20, 120, 17, 60_000, 35_000
+# tokens; of a sequence that a neuron's page shows, and of each of its tokens, packed; a row of the page's table; the
+# page without its data, and the plot.
+ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, BROWSED_ROW = 200, 3_000, 20, 20, 2.2, 80
+PAGE, PLOT = 85_000, 35_000
+# Rows that the page has at first, and bytes of one of them.
+FIRST_ROWS, FIRST_ROW = 100, 700
 # Beside a kept prediction's numbers of 4 bytes.
 KEPT_ROW = 25
 # Bytes of a document from the hub, compressed (690 tokens of FineWeb's sample); of all texts of a package.
 DOCUMENT, PACKAGE = 1_500, 4e6
-# What of the pages' details a report holds, compressed, and at most.
-REPORTED, REPORT = 0.25, 1.4e6
+# What a report holds of the pages' details, over their packed bytes (they stand there as JSON), and at most.
+REPORTED, REPORT = 2.5, 1.4e6
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
 PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8

@@ -16,8 +16,10 @@ import pytest
 
 from conftest import ROOT
 from neuron_descriptions.atlas import site as pages
+from neuron_descriptions.atlas.browsing import NONE
 from neuron_descriptions.atlas.building import Beside, atlas_rows, build_atlas, standing
 from neuron_descriptions.atlas.details import Details
+from neuron_descriptions.atlas.packing import pack, read_neurons, read_script, script, unpack
 from neuron_descriptions.atlas.plots import plot_scores
 from neuron_descriptions.atlas.site import _json, _packed, write_atlas_page, write_details, write_neuron_page
 from neuron_descriptions.atlas.tables import ATLAS, COLUMNS, documentation
@@ -341,7 +343,7 @@ DESCRIBED = [
     description(5, "positive", 0, "weeks"),
     description(5, "positive", 1, f"months{HOSTILE}"),
     description(5, "positive", 2, None, "refused"),
-    description(5, "negative", 0, "opening brackets"),
+    description(5, "negative", 0, "opening brackets, as in ÉGALITÉ"),
     description(700, "positive", 0, None, "no_activation"),
     description(700, "negative", 0, None, "unparsed"),
     description(9, "positive", 0, "names of Months", layer=3),
@@ -363,8 +365,8 @@ SCORED = [
     ),  # reaches down to chance: not shown
     score(5, "positive", -1, "test", 0.05, kind="null"),
     score(5, "positive", -2, "test", 0.41, kind="token_baseline"),
-    score(5, "negative", 0, "valid", 0.2, chosen=True, description="opening brackets"),
-    score(5, "negative", 0, "test", -0.1, chosen=True, description="opening brackets"),
+    score(5, "negative", 0, "valid", 0.2, chosen=True, description="opening brackets, as in ÉGALITÉ"),
+    score(5, "negative", 0, "test", -0.1, chosen=True, description="opening brackets, as in ÉGALITÉ"),
     score(9, "positive", 0, "valid", 0.4, layer=3, chosen=True, description="names of Months"),
     score(9, "positive", 0, "test", 0.31, layer=3, chosen=True, description="names of Months"),
     score(9, "negative", 0, "valid", None, layer=3),
@@ -477,7 +479,7 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
         for part, neuron in zip(parts[layer], neurons):
             files = listed(tables[layer, neuron]) | ({"output_side": written} if layer == 1 else {})
             details = Details([neuron], texts, files, smollm2, N_EXEMPLARS)
-            write_details(layer, details, str(folder / f"details/layer-{layer}/{part}.js"))
+            write_details(layer, details, str(folder / f"details/layer-{layer}/{part}"))
             write_neuron_page(ABOUT, layer, details, str(folder / f"neuron-{layer}-{neuron}.html"))
     rows = [str(folder / f"rows/layer-{layer}.js") for layer in LAYERS]
     row = {"layer": 1, "explainer": "an explainer", "candidates": 12, "described": 9, "answers": 1234, "refused": 2}
@@ -491,7 +493,7 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
     row |= {"fresh_completion_tokens": 20_000, "seconds": 100.0}
     spent = accounts([row, row | {"layer": 3}], {"prompt": 1.0, "completion": 10.0})
     write_table(pa.Table.from_pylist(spent, schema=ACCOUNTS), folder / "accounting.parquet")
-    details = [str(folder / f"details/layer-{layer}/{part}.js") for layer in LAYERS for part in parts[layer]]
+    details = [str(folder / f"details/layer-{layer}/{part}") for layer in LAYERS for part in parts[layer]]
     probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
     (folder / "probe.json").write_text(json.dumps(probed))
     write_atlas_page(
@@ -562,9 +564,9 @@ def test_texts_survive_their_page(site):
     positive = found["signs"]["positive"]
     assert positive["candidates"][positive["best"]]["description"] == f"months{HOSTILE}"
     assert "".join(positive["exemplars"][0]["tokens"]) == HOSTILE
-    details = (site / "details/layer-1/chunk-0.js").read_text()
-    assert "<" not in details
-    assert json.loads(re.fullmatch(r"atlasDetails\((.*)\);\n", details)[1]) == [found]
+    (kept,) = read_neurons(site / "details/layer-1/chunk-0/0.js")
+    assert kept["signs"]["positive"]["candidates"] == positive["candidates"]
+    assert "".join(kept["signs"]["positive"]["exemplars"][0]["tokens"]) == HOSTILE
 
 
 @pytest.mark.parametrize("text", ["</script>", "<!--<script", "]]>", "\u2028\u2029", "'\"\\", "😀 é", HOSTILE])
@@ -671,6 +673,22 @@ def test_table_shows_every_row(table):
     assert "a subject" in table.inner_text("#heading")
 
 
+def test_the_first_screen_is_that_of_all_rows(table):
+    table.wait_for_function("isLoaded()")
+    first, view = table.evaluate("[ATLAS.first, viewOf()]")
+    assert first == view and len(view["rows"]) == 6
+
+
+def test_a_file_that_cannot_be_read_is_named(page, site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    rows = tmp_path / "site/rows/layer-3.js"
+    rows.write_bytes(rows.read_bytes()[:-1000].rstrip() + b"\n")  # cut short
+    page.on("pageerror", lambda error: None)
+    page.goto((tmp_path / "site/index.html").as_uri())
+    wait_for_rows(page, 4)
+    assert "rows/layer-3.js" in page.inner_text("#message")
+
+
 def test_header_says_what_explaining_took(table):
     assert table.is_hidden("#about")
     table.click("#run summary")
@@ -736,7 +754,14 @@ def test_rows_are_chosen_by_type(table):
 def test_without_types_nothing_speaks_of_them(page, site, tmp_path):
     shutil.copytree(site, tmp_path / "site")
     for path in (tmp_path / "site/rows").iterdir():
-        path.write_text(re.sub(r'"(type|direct_score|direct_score_contrast)":\[.*?\],?', "", path.read_text()))
+        call, data = read_script(path)
+        head, arrays = unpack(data)
+        head["words"]["type"] = [None for _ in head["words"]["type"]]
+        arrays["direct_score"] = np.full_like(arrays["direct_score"], NONE)
+        path.write_bytes(script(call, pack(head, arrays)))
+    index = (tmp_path / "site/index.html").read_text()
+    assert '"typed":true,"directed":true' in index
+    (tmp_path / "site/index.html").write_text(index.replace(':true,"directed":true', ':false,"directed":false'))
     page.goto((tmp_path / "site/index.html").as_uri())
     page.wait_for_selector("#rows tbody tr")
     assert page.is_hidden("[name=type]") and page.is_hidden("th.type") and page.is_hidden("th.direct")
@@ -892,6 +917,28 @@ def test_nothing_is_wider_than_the_window(page, site, tested):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("tested", ["table", "neuron"])
+def test_axe_finds_nothing_serious(page, site, tested):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    serious = []
+    for scheme in ("light", "dark"):
+        for width in (360, 1280):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto("about:blank")
+            page.goto((site / "index.html").as_uri() + ("#neuron=1/5/positive" if tested == "neuron" else ""))
+            page.wait_for_selector("#neuron-view h2" if tested == "neuron" else "#rows tbody tr")
+            page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+            found = axe.run(page).response
+            assert len(found["passes"]) > 20
+            serious += [
+                (scheme, width, one["id"], one["nodes"][0]["html"])
+                for one in found["violations"]
+                if one["impact"] in ("serious", "critical")
+            ]
+    assert serious == []
+
+
 @pytest.mark.parametrize(
     ("asked", "places"),
     [
@@ -901,6 +948,9 @@ def test_nothing_is_wider_than_the_window(page, site, tested):
         ('"names of" neuron:9', ["3/9/+"]),
         ("of names", ["3/9/+"]),
         ('"of names"', []),
+        ("égalité brackets", ["1/5/−"]),
+        ("brackets ÉGALITÉ", ["1/5/−"]),
+        ("brackets names", []),
         ("status:not_shown", ["1/5/+"]),
     ],
 )
@@ -989,11 +1039,10 @@ def test_a_report_keeps_the_best_that_there_is_room_for(monkeypatch):
     monkeypatch.setattr(pages, "REPORT_BYTES", 4000)
     noise = np.random.default_rng(0)
     neurons = [f'"{noise.bytes(500).hex()}"' for _ in range(50)]
-    packed = _packed({1: {"neuron": [5]}}, iter(neurons))
-    assert len(packed) < 4100
-    found = json.loads(gzip.decompress(base64.b64decode(packed)))
-    assert found["rows"] == {"1": {"neuron": [5]}}
-    kept = [json.dumps(one) for one in found["details"][1:]]
+    packed = _packed([b"rows"], iter(neurons))
+    assert len(packed["details"]) < 4100
+    assert [base64.b64decode(text) for text in packed["rows"]] == [b"rows"]
+    kept = [json.dumps(one) for one in json.loads(gzip.decompress(base64.b64decode(packed["details"])))[1:]]
     assert 2 < len(kept) < 10 and kept == neurons[: len(kept)]
 
 

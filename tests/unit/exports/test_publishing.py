@@ -20,14 +20,15 @@ def credentials(s3, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run of 1,005 small files and a large one, 40 MB."""
+    """A run of 1,005 small files, a large one, 40 MB, and one in a folder."""
     root = tmp_path / "results/run"
     rng = np.random.default_rng(0)
     for i in range(1005):
         path = root / f"descriptions/layer-{i % 3}/chunk-{i}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(rng.bytes(i % 50))
-    (root / "atlas").mkdir()
+    (root / "atlas/details/chunk-0").mkdir(parents=True)
+    (root / "atlas/details/chunk-0/0.js").write_bytes(b"details")
     (root / "atlas/index.html").write_bytes(rng.bytes(40_000_000))
     return root
 
@@ -37,7 +38,8 @@ def files_of(folder):
 
 
 def send(place, root, **options):
-    files = [str(p) for p in root.rglob("*") if p.is_file()]
+    files = [str(p) for p in root.rglob("*") if p.is_file() and "details" not in p.parts]
+    files += [str(p) for p in root.glob("atlas/details/*")]  # folders
     publish(place, "run", str(root / "atlas/atlas.parquet"), [], files, str(root.parent / "receipt.json"))
 
 
@@ -105,7 +107,7 @@ def test_a_server_stopped_in_the_middle_of_an_upload_and_back(run, tmp_path, cap
 
 @pytest.mark.parametrize("damage", ["content", "size", "missing"])
 def test_what_is_not_what_the_index_says_is_refused(s3, run, tmp_path, damage):
-    for path in run.rglob("*.parquet"):
+    for path in (*run.rglob("*.parquet"), *run.rglob("*.js")):
         path.unlink()
     (run / "atlas/index.html").write_bytes(b"a page")
     send(s3.place("open", f"damaged-{damage}"), run)

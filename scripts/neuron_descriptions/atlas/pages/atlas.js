@@ -6,7 +6,6 @@ let state = {};
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1));
   state = Object.fromEntries(FIELDS.map((field) => [field, given.get(field) ?? ""]));
-  if (!loadAll && !state.layer) state.layer = state.neuron.split("/")[0] || String(layers[0].layer);
 }
 
 function hashOf(changes) {
@@ -22,43 +21,64 @@ function change(changes) {
 
 // ---- loading
 
-const MOST_ROWS = 60000;  // of a range of layers at once, where not all are kept
-const rowsByLayer = new Map();
 const failedFiles = new Set();
 let detailsByNeuron = new Map();
+let arrived = null;  // what the script that has just run brought
 
-function atlasRows(layer, columns) {  // called by rows/layer-*.js
-  const names = Object.keys(columns);
-  const rows = columns.neuron.map((_, i) => {
-    const row = {layer};
-    for (const name of names) row[name] = columns[name][i];
-    row.text = (row.description ?? "").toLowerCase();
-    return row;
+window.atlasRows = (text, length) => { arrived = [text, length]; };  // called by rows/layer-*.js
+window.atlasDetails = window.atlasRows;  // called by details/layer-*/*/*.js
+
+// A file's packed data; null where it cannot be had.
+function loadScript(src) {
+  return new Promise((done) => {
+    const end = () => { script.remove(); done(arrived); arrived = null; };
+    const script = el("script", {src, load: end, error: end});
+    document.head.append(script);
+  }).then(async (data) => data && unpacked(bytesOf(...data))).catch(() => null).then((data) => {
+    if (!data) failedFiles.add(src);
+    return data;
   });
-  rowsByLayer.set(layer, rows);
 }
 
-function atlasDetails(neurons) {  // called by details/layer-*/*.js; only the last part is kept
+const rowsAsked = new Map();
+
+function loadRows(layer) {
+  if (!rowsAsked.has(layer)) rowsAsked.set(layer, loadScript(layer.rows).then((data) => data && addBlock(layer.layer, data)));
+  return rowsAsked.get(layer);
+}
+
+let everything = null;
+
+// The rows of all layers, one layer after the other, so that the page stays alive.
+function loadEverything() {
+  everything ??= ATLAS.packed ? Promise.resolve() : (async () => {
+    for (const layer of layers) {
+      await loadRows(layer);
+      if (blocks.size < layers.length && !state.neuron) say(`Loading… ${blocks.size} of ${layers.length} layers`);
+    }
+  })();
+  return everything;
+}
+
+const isLoaded = () => layers.every(({layer, rows}) => blocks.has(layer) || failedFiles.has(rows));
+
+const partsAsked = new Map();  // only what is asked at once is kept
+
+async function loadDetails(layer, part) {
+  const src = `details/layer-${layer}/${part}.js`;
+  if (!partsAsked.has(src)) partsAsked.set(src, loadScript(src).finally(() => partsAsked.delete(src)));
+  const data = await partsAsked.get(src);
+  if (data) keepDetails(data.neurons ??= neuronsOf(data));  // only the last part is kept
+}
+
+function keepDetails(neurons) {
   detailsByNeuron = new Map(neurons.map((neuron) => [`${neuron.layer}/${neuron.neuron}`, neuron]));
 }
 
-const loading = new Map();
-
-function loadScript(src) {
-  if (failedFiles.has(src)) return null;
-  if (!loading.has(src)) loading.set(src, new Promise((done) => {
-    const script = el("script", {src, load: done, error: () => { failedFiles.add(src); done(); }});
-    document.head.append(script);
-  }).then(() => loading.delete(src)));
-  return loading.get(src);
-}
-
 // The data of a page that stands alone.
-async function unpack(text) {
-  const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-  const {rows, details} = JSON.parse(await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text());
-  for (const layer of layers) atlasRows(layer.layer, rows[layer.layer]);
-  atlasDetails(details.filter(Boolean));
+async function unpack({rows, details}) {
+  for (const [i, text] of rows.entries()) addBlock(layers[i].layer, await unpacked(bytesOfBase64(text)));
+  keepDetails((await unzipped(bytesOfBase64(details)).json()).filter(Boolean));
 }
 
 // ---- what is shown
@@ -72,6 +92,35 @@ function say(text) {
   byId("message").hidden = !text;
 }
 
+const isFirst = () => ATLAS.first && FIELDS.every((field) => !state[field]);
+
+// Loads what the view needs. Returns the neuron, if it is one's.
+async function prepare(ticket) {
+  const [layer, index] = state.neuron.split("/"), place = `${layer}/${index}`;
+  if (!state.neuron) {
+    if (isLoaded() || isFirst()) return undefined;
+    say("Loading…");
+    await loadEverything();
+    return undefined;
+  }
+  const own = layers.find((one) => String(one.layer) === layer);
+  if (own && !ATLAS.packed && !detailsByNeuron.has(place)) {
+    say("Loading…");
+    await loadRows(own);
+    const at = indexOf(own.layer, Number(index));
+    if (at >= 0 && ticket === latest) await loadDetails(layer, rowOf(at).part);
+  }
+  if (!detailsByNeuron.has(place)) await loadEverything();  // the table is shown
+  return detailsByNeuron.get(place);
+}
+
+function sayWhatIsMissing(neuron) {
+  const [layer, index] = state.neuron.split("/");
+  const missing = !state.neuron || neuron ? "" : ATLAS.packed && indexOf(Number(layer), Number(index)) >= 0
+    ? `${CAPITAL} ${layer}/${index} did not fit into this copy, which has the pages with the best scores: see the run's atlas/index.html. ` : `There are no details for ${NOUN} ${state.neuron}. `;
+  say(missing + (failedFiles.size ? `Could not load ${[...failedFiles].join(", ")}.` : ""));
+}
+
 async function show() {
   const ticket = ++latest;
   readHash();
@@ -80,29 +129,16 @@ async function show() {
   if (shownNeuron === "" && state.neuron) tableScroll = window.scrollY;
   let neuron = ATLAS.neuron;
   if (isAtlas) {
-    const wanted = wantedLayers().filter((one) => !rowsByLayer.has(one.layer) && !failedFiles.has(one.rows));
-    if (wanted.length) say("Loading…");
-    await Promise.all(wanted.map((one) => loadScript(one.rows)));
-    const part = ATLAS.packed || !state.neuron || detailsByNeuron.has(place) ? null
-      : rowsByLayer.get(Number(layer))?.find((row) => String(row.neuron) === index)?.part;
-    for (const one of wanted) if (!rowsByLayer.has(one.layer) && ticket === latest) failedFiles.add(one.rows);
-    if (ticket === latest && part) {
-      say("Loading…");
-      await loadScript(`details/layer-${layer}/${part}.js`);
-    }
+    neuron = await prepare(ticket);
     if (ticket !== latest) return;
-    if (!loadAll) for (const layer of rowsByLayer.keys()) if (!wantedLayers().some((one) => one.layer === layer)) rowsByLayer.delete(layer);
-    neuron = detailsByNeuron.get(place);
-    const missing = state.neuron && !neuron ? ATLAS.packed && rowsByLayer.get(Number(layer))?.some((row) => String(row.neuron) === index)
-      ? `${CAPITAL} ${place} did not fit into this copy, which has the pages with the best scores: see the run's atlas/index.html. ` : `There are no details for ${NOUN} ${state.neuron}. ` : "";
-    say(missing + (failedFiles.size ? `Could not load ${[...failedFiles].join(", ")}.` : ""));
+    sayWhatIsMissing(neuron);
   }
   const onNeuron = Boolean(neuron) && (!isAtlas || Boolean(state.neuron));
   const focusInside = byId("neuron-view").contains(document.activeElement);  // on a link that the drawing replaces
   byId("table-view").hidden = onNeuron;
   byId("neuron-view").hidden = !onNeuron;
   if (onNeuron) drawNeuron(neuron, signName);
-  else drawTable();
+  else drawTable(isFirst() && !failedFiles.size ? ATLAS.first : viewOf());
   document.title = onNeuron ? `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron} – ${ATLAS.subject}` : `${CAPITAL} descriptions – ${ATLAS.subject}`;
 
   const shown = onNeuron ? place : "";
@@ -114,6 +150,16 @@ async function show() {
     byId("neuron-view").querySelector(".tabs [aria-current]").focus({preventScroll: true});
   }
   shownNeuron = shown;
+  if (!isAtlas) return;
+  if (!isLoaded()) await new Promise((done) => { setTimeout(done); });  // what is drawn is seen first
+  const wasLoaded = isLoaded();
+  await loadEverything();
+  if (ticket !== latest) return;
+  if (onNeuron) drawNeighbours();
+  else if (!wasLoaded) {
+    sayWhatIsMissing(neuron);
+    if (failedFiles.size) drawTable(viewOf());
+  }
 }
 
 function accountingTerms(account) {
@@ -142,12 +188,12 @@ async function start() {
     ...accountingTerms(ATLAS.accounting), ...probeTerms(ATLAS.probe)]));
   if (isAtlas) {
     const form = byId("filters");
-    form.elements.layer.append(...loadAll ? [el("option", {value: ""}, "all")] : [], ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
+    form.elements.layer.append(el("option", {value: ""}, "all"), ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
     form.elements.status.append(el("option", {value: ""}, "any"), ...Object.entries(STATUS).map(([key, [words]]) => el("option", {value: key}, words)));
     form.addEventListener("input", ({target}) => change({[target.name]: target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", type: "", min: "", layer: loadAll ? "" : state.layer}); });
+    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", type: "", min: "", layer: ""}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
     if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],

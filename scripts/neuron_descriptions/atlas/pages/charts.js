@@ -4,8 +4,10 @@
 function axisOf(measures) {
   let least = 0;
   for (const {score, low, chance, tokens} of measures) for (const v of [score, low, chance, tokens]) if (v < least) least = v;
-  return least >= 0 ? 0 : least >= -0.5 ? -0.5 : -1;
+  return axisFrom(least);
 }
+
+const axisFrom = (least) => least >= 0 ? 0 : least >= -0.5 ? -0.5 : -1;
 
 function scoreBar(measure, axis, large = false) {
   const at = (value) => 100 * (Math.min(1, Math.max(axis, value)) - axis) / (1 - axis);

@@ -4,12 +4,12 @@
 // language models) enter the page through textContent or setAttribute, never as HTML.
 
 const PAGE_ROWS = 100;
+const byId = (id) => document.getElementById(id);
 // What a feature of this run is called.
 const NOUN = ATLAS.noun ?? "neuron", CAPITAL = NOUN[0].toUpperCase() + NOUN.slice(1);
 const isAtlas = ATLAS.kind === "atlas";
 const layers = ATLAS.layers ?? [];
-// Above this, only the layer that is looked at is kept in memory.
-const loadAll = layers.reduce((sum, layer) => sum + layer.n_rows, 0) <= 60000;
+const TYPE_NAMES = [...byId("filters").elements.type.options].map((option) => option.value).filter(Boolean).sort();
 const SIGNS = {positive: "+", negative: "−"};
 const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative activations"};
 // Without a simulator there is none of its scores.
@@ -41,7 +41,6 @@ const CANDIDATE_STATUS = {ok: "ok", refused: "the explainer refused", unparsed: 
 
 // ---- small helpers
 
-const byId = (id) => document.getElementById(id);
 const legend = byId("legend");  // moves between the table and the neuron
 const headings = [...byId("rows").tHead.rows[0].cells];
 const isNumber = (value) => typeof value === "number" && Number.isFinite(value);

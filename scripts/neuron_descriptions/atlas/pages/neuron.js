@@ -137,7 +137,7 @@ function signSection(neuron, signName) {
   const scale = {positive: largestOf(all, (v) => v > 0), negative: largestOf(all, (v) => v < 0)};
   const reason = reasonOf(sign), train = neuron.statistics?.train;
   const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
-  const section = el("section", {},
+  const section = el("section", {"data-sign": signName},
     chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
     reason ? el("p", {class: "message"}, isNumber(sign.score_contrast) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
     measures(sign),
@@ -172,12 +172,8 @@ function drawNeuron(neuron, signName) {
   const signs = Object.keys(SIGNS).filter((name) => neuron.signs[name]);
   if (!signs.includes(signName)) signName = signs.find((name) => neuron.signs[name].status === "ok") ?? signs[0];
   const place = `${neuron.layer}/${neuron.neuron}`;
-  const rows = isAtlas ? chosenRows() : [];
-  const here = rows.findIndex((row) => nameOf(row) === `${place}/${signName}`);
-  const neighbour = (row, words) => here >= 0 && row ? el("a", {href: hashOf({neuron: nameOf(row)})}, words) : null;
   byId("neuron-view").replaceChildren(
-    ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, `← All ${NOUN}s`),
-      neighbour(rows[here - 1], "previous row"), neighbour(rows[here + 1], "next row"))] : [],
+    ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, `← All ${NOUN}s`), el("span", {id: "neighbours"}))] : [],
     el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron}`),
     el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
       "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
@@ -186,3 +182,10 @@ function drawNeuron(neuron, signName) {
     ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), statisticsTable(neuron.statistics)].filter(Boolean) : []));
 }
 
+// Links to the rows before and after, in the table's order; the rows of all layers must be there.
+function drawNeighbours() {
+  const [layer, index] = state.neuron.split("/").map(Number), sign = byId("neuron-view").querySelector("section").dataset.sign;
+  const {order} = chosen(), here = order.indexOf(indexOf(layer, index, sign));
+  const link = (at, words) => here >= 0 && at >= 0 && at < order.length ? [el("a", {href: hashOf({neuron: nameOf(rowOf(order[at]))})}, words)] : [];
+  byId("neighbours")?.replaceChildren(...link(here - 1, "previous row"), " ", ...link(here + 1, "next row"));
+}

@@ -1,67 +1,218 @@
+// ---- rows: a block of columns for each layer, as atlas/browsing.py packs them
+
+const NONE = -32768, MISSING = 0xFFFFFFFF;
+const blocks = new Map();  // layer -> block
+const STATUS_NAMES = Object.keys(STATUS);
+const decoder = new TextDecoder();
+
+function addBlock(layer, {head, arrays}) {
+  const block = {...head, ...arrays, layer, n: arrays.neuron.length, first: 0, least: 0};
+  for (const one of layers) if (one.layer === layer) break; else block.first += one.n_rows;
+  const places = block.words.status.map((status) => block.words.chance.map((chance) => STATUS_NAMES.indexOf(statusOf({status, chance}))));
+  block.place = Uint8Array.from(block.status, (status, i) => places[status][block.chance[i]]);
+  for (let i = 0; i < block.n; i++) for (const value of [block.score[i], block.score_low[i], chanceAt(block, i, "panel_"), block.token_baseline_score[i]])
+    if (value !== NONE && value < block.least) block.least = value;
+  block.directed = block.direct_score.some((value) => value !== NONE);
+  blocks.set(layer, block);
+}
+
+const loadedBlocks = () => layers.map(({layer}) => blocks.get(layer)).filter(Boolean);
+const valueAt = (block, i, name) => block[name][i] === NONE ? null : block[name][i] / block.factors[name];
+const chanceAt = (block, i, where = "") => block[`${where}best_null_score`][i] === NONE ? block[`${where}null_score`][i] : block[`${where}best_null_score`][i];
+const textAt = (block, i) => decoder.decode(block.text.subarray(block.at[i], block.at[i + 1]));
+
+function rowAt(block, i) {
+  const row = {layer: block.layer, neuron: block.neuron[i], description: block.order[i] === MISSING ? null : textAt(block, i),
+    peak: Number.isNaN(block.peak[i]) ? null : Number(block.peak[i].toPrecision(3))};
+  for (const name of Object.keys(block.factors)) row[name] = valueAt(block, i, name);
+  for (const name of Object.keys(block.words)) row[name] = block.words[name][block[name][i]];
+  return row;
+}
+
+function rowOf(index) {
+  const block = loadedBlocks().findLast(({first}) => first <= index);
+  return rowAt(block, index - block.first);
+}
+
+// Number of a row among all; -1 where there is none.
+function indexOf(layer, neuron, sign) {
+  const block = blocks.get(layer), code = block?.words.sign.indexOf(sign);
+  const at = block ? block.neuron.findIndex((one, i) => one === neuron && (!sign || block.sign[i] === code)) : -1;
+  return at < 0 ? -1 : block.first + at;
+}
+
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
 const FIELD = /^(layer|neuron|sign|status|type):(.+)$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
+// The case of A to Z is nothing to a search.
+const FOLD = Uint8Array.from({length: 256}, (_, byte) => byte >= 65 && byte <= 90 ? byte + 32 : byte);
+
+// What finds a word in bytes (Horspool 1980).
+function finder(word) {
+  const wanted = new TextEncoder().encode(word), last = wanted.length - 1, skip = new Int32Array(256).fill(last + 1);
+  for (let k = 0; k < last; k++) for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)])
+    if (FOLD[byte] === wanted[k]) skip[byte] = last - k;
+  return {word, wanted, last, skip};
+}
+
+// Where a word stands between two places of a text; -1: nowhere.
+function seek(text, from, to, {wanted, last, skip}) {
+  for (let end = from + last; end < to; end += skip[text[end]]) {
+    let k = last;
+    while (k >= 0 && FOLD[text[end - last + k]] === wanted[k]) k--;
+    if (k < 0) return end - last;
+  }
+  return -1;
+}
+
+// Which rows of a block have a word in their description: a mark for each.
+function matches(block, found) {
+  const {text, at} = block, marks = new Uint8Array(block.n);
+  for (let from = 0, row = 0; ; ) {
+    const place = seek(text, from, text.length, found);
+    if (place < 0) break;
+    while (at[row + 1] <= place) row++;
+    const within = place + found.wanted.length <= at[row + 1];
+    if (within) marks[row] = 1;
+    from = within ? at[row + 1] : place + 1;
+  }
+  for (const row of block.capitals) marks[row] = textAt(block, row).toLowerCase().includes(found.word) ? 1 : 0;
+  return marks;
+}
+
+// Whether rows have all of some words: the longest is looked for in all of the text, others where it is found.
+function haveWords(words) {
+  const [first, ...others] = words.sort((a, b) => b.length - a.length).map(finder);
+  return (block) => {
+    const marks = matches(block, first), capitals = new Set(block.capitals), {text, at} = block;
+    const has = (i, found) => capitals.has(i) ? textAt(block, i).toLowerCase().includes(found.word) : seek(text, at[i], at[i + 1], found) >= 0;
+    return others.length ? (i) => marks[i] === 1 && others.every((found) => has(i, found)) : (i) => marks[i] === 1;
+  };
+}
+
+const everywhere = () => true, nowhere = () => false;
+const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
 
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
-// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows.
+// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows (of: block -> number of a row -> whether).
 function searchTerms(text) {
   return [...text.toLowerCase().matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const word = quoted === undefined ? whole : (field ?? "") + quoted;
     const place = quoted === undefined && /^(\d+)\/(\d+)(?:\/?(\+|-|−|positive|negative))?$/.exec(word);
-    if (place) return {layer: [Number(place[1]), Number(place[1])], test: (row) => String(row.layer) === place[1]
-      && String(row.neuron) === place[2] && (!place[3] || row.sign === (SIGN_NAMES[place[3]] ?? place[3]))};
+    if (place) return {of: (block) => {
+      const isSign = place[3] ? isWord(block, "sign", SIGN_NAMES[place[3]] ?? place[3]) : everywhere;
+      return String(block.layer) === place[1] ? (i) => String(block.neuron[i]) === place[2] && isSign(i) : nowhere;
+    }};
     const [, name, value] = (field || quoted === undefined) && FIELD.exec(word) || [];
     const range = (name === "layer" || name === "neuron") && NUMBERS.exec(value);
     if (range) {
       const [from, to] = [Number(range[1]), Number(range[2] ?? range[1])];
-      return {layer: name === "layer" ? [from, to] : null, test: (row) => row[name] >= from && row[name] <= to};
+      if (name === "layer") return {of: ({layer}) => layer >= from && layer <= to ? everywhere : nowhere};
+      return {of: (block) => (i) => block.neuron[i] >= from && block.neuron[i] <= to};
     }
-    if (name === "sign") return {test: (row) => row.sign === (SIGN_NAMES[value] ?? value)};
-    if (name === "status") return {test: (row) => [statusOf(row), row.status].includes(value.replaceAll(/[ -]/g, "_"))};
-    if (name === "type") return {test: (row) => row.type === value};
-    return word ? {word, test: (row) => row.text.includes(word)} : null;
+    if (name === "sign") return {of: (block) => isWord(block, "sign", SIGN_NAMES[value] ?? value)};
+    if (name === "status") return {of: (block) => isStatus(block, value.replaceAll(/[ -]/g, "_"))};
+    if (name === "type") return {of: (block) => isWord(block, "type", value)};
+    return word ? {word} : null;
   }).filter(Boolean);
 }
 
-function wantedLayers() {
-  if (loadAll) return layers;
-  const asked = state.neuron ? null : searchTerms(state.q).find((term) => term.layer)?.layer;
-  const alone = Number((state.neuron || state.layer).split("/")[0]);
-  const [from, to] = asked ?? [alone, alone];
-  let room = MOST_ROWS;
-  return layers.filter(({layer}) => layer >= from && layer <= to).filter(({n_rows}, i) => (room -= n_rows) >= 0 || i === 0);
+function isStatus(block, value) {
+  const place = STATUS_NAMES.indexOf(value), isRaw = isWord(block, "status", value);
+  return (i) => block.place[i] === place || isRaw(i);
 }
 
-function rowFilter() {
-  const tests = searchTerms(state.q).map((term) => term.test);
-  if (loadAll && state.layer) tests.push((row) => String(row.layer) === state.layer);
-  if (state.sign) tests.push((row) => row.sign === state.sign);
-  if (state.status) tests.push((row) => statusOf(row) === state.status);
-  if (state.type) tests.push((row) => row.type === state.type);
-  if (state.min !== "" && isNumber(Number(state.min))) tests.push((row) => isNumber(row.score) && row.score >= Number(state.min));
-  return (row) => tests.every((test) => test(row));
+function filters() {
+  const terms = searchTerms(state.q), words = terms.map((term) => term.word).filter(Boolean), least = Number(state.min);
+  const found = terms.map((term) => term.of).filter(Boolean);
+  if (state.layer) found.push(({layer}) => String(layer) === state.layer ? everywhere : nowhere);
+  if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
+  if (state.status) found.push((block) => (i) => block.place[i] === STATUS_NAMES.indexOf(state.status));
+  if (state.type) found.push((block) => isWord(block, "type", state.type));
+  if (state.min !== "" && isNumber(least)) found.push((block) => (i) => block.score[i] !== NONE && block.score[i] >= least * block.factors.score - 1e-6);
+  if (words.length) found.push(haveWords(words));  // last: what costs most
+  return found;
 }
 
+// Columns whose medians are told.
+const SUMMED = SIMULATED ? ["score", "score_contrast"] : ["direct_score", "direct_score_contrast"];
 const sorting = () => state.sort || (SIMULATED ? "-score" : "-direct_score");
 
-function rowOrder() {
-  const key = sorting().replace(/^-/, "");
-  const direction = sorting().startsWith("-") ? -1 : 1;
-  const valueOf = (row) => key === "description" ? row.text : key === "status" ? Object.keys(STATUS).indexOf(statusOf(row)) : key === "chance" ? contrastOf(row).chance : row[key];
-  const missing = (value) => value === null || value === undefined || value === "" || Number.isNaN(value);
-  const tie = (a, b) => a.layer - b.layer || a.neuron - b.neuron || (a.sign < b.sign ? 1 : -1);
-  if (!headings.some((heading) => heading.dataset.key === key)) return tie;
-  return (a, b) => {
-    const x = valueOf(a), y = valueOf(b);
-    if (missing(x) || missing(y)) return missing(x) - missing(y) || tie(a, b);  // missing last, in both directions
-    return x < y ? -direction : x > y ? direction : tie(a, b);
-  };
+// What rows are ordered by, as whole numbers; MISSING stands last in both directions.
+function keysOf(block, key) {
+  const columns = {layer: () => block.layer, neuron: (i) => block.neuron[i], description: (i) => block.order[i], status: (i) => block.place[i]};
+  if (columns[key]) return columns[key];
+  if (key === "sign" || key === "type") {
+    const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
+    return (i) => places[block[key][i]];
+  }
+  const value = key === "chance" ? (i) => chanceAt(block, i) : block.factors[key] ? (i) => block[key][i] : () => 0;
+  return (i) => value(i) === NONE ? MISSING : value(i) - NONE;
 }
 
-const loadedRows = () => wantedLayers().flatMap((layer) => rowsByLayer.get(layer.layer) ?? []);
-const chosenRows = () => loadedRows().filter(rowFilter()).sort(rowOrder());
+// Counting sort: what has the same key stays in its order.
+function ordered(found, keys, falling) {
+  let most = 0, missing = 0;
+  for (const key of keys) if (key === MISSING) missing++; else if (key > most) most = key;
+  const starts = new Uint32Array(most + 2), place = (key) => falling ? most - key : key;
+  for (const key of keys) if (key !== MISSING) starts[place(key) + 1]++;
+  for (let i = 1; i < starts.length; i++) starts[i] += starts[i - 1];
+  const order = new Uint32Array(found.length);
+  let end = found.length - missing;
+  for (let i = 0; i < found.length; i++) order[keys[i] === MISSING ? end++ : starts[place(keys[i])]++] = found[i];
+  return order;
+}
+
+function medianOf(counts, n, factor) {
+  if (!n) return [null, 0];
+  const at = (rank) => { for (let value = 0, seen = 0; ; value++) if ((seen += counts[value]) > rank) return (value + NONE) / factor; };
+  return [(at((n - 1) >> 1) + at(n >> 1)) / 2, n];
+}
+
+let chosenNow = {key: null};
+
+// The rows that the filters let through, in order, and sums over them; made anew where these have changed.
+function chosen() {
+  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, sorting(), blocks.size]);
+  if (chosenNow.key === key) return chosenNow;
+  const all = loadedBlocks(), total = all.reduce((sum, {n}) => sum + n, 0), tests = filters();
+  const found = new Uint32Array(total), keys = new Uint32Array(total), sums = {described: 0, above: [0, 0]};
+  const [main, other] = SUMMED, counts = {[main]: [new Uint32Array(65536), 0], [other]: [new Uint32Array(65536), 0]}, chances = {};
+  let n = 0;
+  for (const block of all) {
+    const own = [];
+    for (const of of tests) if (own.at(-1) !== nowhere) own.push(of(block));
+    if (own.at(-1) === nowhere) continue;
+    const keyOf = keysOf(block, sorting().replace(/^-/, "")), {[main]: score, [other]: contrast, token_baseline_score: tokens} = block;
+    const ok = block.words.status.indexOf("ok"), ofChance = new Uint32Array(block.words.chance.length);
+    rows: for (let i = 0; i < block.n; i++) {
+      for (const test of own) if (!test(i)) continue rows;
+      keys[n] = keyOf(i);
+      found[n++] = block.first + i;
+      if (block.status[i] === ok) sums.described++;
+      ofChance[block.chance[i]]++;
+      if (score[i] !== NONE) { counts[main][0][score[i] - NONE]++; counts[main][1]++; }
+      if (contrast[i] !== NONE) { counts[other][0][contrast[i] - NONE]++; counts[other][1]++; }
+      if (score[i] !== NONE && tokens[i] !== NONE) { sums.above[1]++; if (score[i] > tokens[i]) sums.above[0]++; }
+    }
+    block.words.chance.forEach((word, code) => { chances[word] = (chances[word] ?? 0) + ofChance[code]; });
+  }
+  const medians = Object.fromEntries(Object.entries(counts).map(([name, [values, known]]) => [name, medianOf(values, known, all[0]?.factors[name])]));
+  const chance = ["beats chance", "not shown", "at chance"].map((word) => chances[word] ?? 0);
+  chosenNow = {key, order: ordered(found.subarray(0, n), keys.subarray(0, n), sorting().startsWith("-")), total, ...sums, medians, chance};
+  return chosenNow;
+}
+
+// What the table shows: rows of a page and sums over all that were found (as atlas/browsing.py: first_screen).
+function viewOf() {
+  const {order, total, described, medians, chance, above} = chosen(), all = loadedBlocks();
+  const least = Math.min(0, ...all.map((block) => block.least / block.factors.score));
+  const from = Math.max(0, Math.min(parseInt(state.page, 10) || 1, Math.ceil(order.length / PAGE_ROWS)) - 1) * PAGE_ROWS;
+  return {total, found: order.length, from, rows: Array.from(order.subarray(from, from + PAGE_ROWS), rowOf), described, medians, chance, above,
+    axis: axisFrom(least), typed: all.some(({words}) => words.type.some((type) => type !== null)), directed: all.some(({directed}) => directed)};
+}
 
 // A description with the words of the search marked.
 function marked(text, terms) {

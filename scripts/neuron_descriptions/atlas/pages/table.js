@@ -1,31 +1,19 @@
 // ---- the table
 
-function drawSummary(rows, total) {
-  const share = (other) => {
-    const both = rows.filter((row) => isNumber(row.score) && isNumber(row[other]));
-    const above = both.filter((row) => row.score > row[other]).length;
-    return both.length ? [`${Math.round(100 * above / both.length)} %`, el("small", {}, `${count(above)} of ${count(both.length)} that have both`)] : ["–"];
-  };
-  const beating = (rows) => {
-    const known = rows.filter((row) => row.chance), of = (name) => known.filter((row) => row.chance === name).length;
-    return known.length ? [`${Math.round(100 * of("beats chance") / known.length)} %`,
-      el("small", {}, `${count(of("beats chance"))} of ${count(known.length)}; ${count(of("not shown"))} not shown, ${count(of("at chance"))} at chance`)] : ["–"];
-  };
-  const median = (key, words) => {
-    const values = rows.map((row) => row[key]).filter(isNumber).sort((a, b) => a - b), half = values.length >> 1;
-    return [number(values.length % 2 ? values[half] : (values[half - 1] + values[half]) / 2), el("small", {}, `${words}, over ${count(values.length)}`)];
-  };
-  const whole = ATLAS.total > total ? `those with the best scores of ${count(ATLAS.total)}; the run's atlas/index.html has all`
-    : loadAll ? "all rows" : wantedLayers().length > 1 ? `all rows of layers ${wantedLayers()[0].layer} to ${wantedLayers().at(-1).layer}` : `all rows of layer ${wantedLayers()[0]?.layer ?? "–"}`;
+function drawSummary({total, found, described, medians, chance: [beating, unclear, at], above: [above, both]}) {
+  const known = beating + unclear + at;
+  const median = (key, words) => [number(medians[key][0]), el("small", {}, `${words}, over ${count(medians[key][1])}`)];
+  const share = (n, of, words) => of ? [`${Math.round(100 * n / of)} %`, el("small", {}, `${count(n)} of ${count(of)}${words}`)] : ["–"];
+  const whole = ATLAS.total > total ? `those with the best scores of ${count(ATLAS.total)}; the run's atlas/index.html has all` : "all rows";
   byId("summary").replaceChildren(...terms([
-    ["rows", count(rows.length), el("small", {}, rows.length === total ? whole : `match the filters, of ${count(total)}`)],
-    [SIMULATED ? "described and scored" : "described", count(rows.filter((row) => row.status === "ok").length)],
-    ...SIMULATED ? [] : [["median direct score", ...median("direct_score", "on text as it comes")],
-      ["median direct score, contrast", ...median("direct_score_contrast", "on the strongest sequences and a few others")]],
-    ...!SIMULATED ? [] : [["median score", ...median("score", "on text as it comes")],
-    ["median contrast score", ...median("score_contrast", "on the strongest sequences and a few others")],
-    ["beats chance", ...beating(rows)],
-    ["score above token baseline", ...share("token_baseline_score")]],
+    ["rows", count(found), el("small", {}, found === total ? whole : `match the filters, of ${count(total)}`)],
+    [SIMULATED ? "described and scored" : "described", count(described)],
+    ...!SIMULATED ? [["median direct score", ...median("direct_score", "on text as it comes")],
+      ["median direct score, contrast", ...median("direct_score_contrast", "on the strongest sequences and a few others")]]
+    : [["median score", ...median("score", "on text as it comes")],
+      ["median contrast score", ...median("score_contrast", "on the strongest sequences and a few others")],
+      ["beats chance", ...share(beating, known, `; ${count(unclear)} not shown, ${count(at)} at chance`)],
+      ["score above token baseline", ...share(above, both, " that have both")]],
   ]));
 }
 
@@ -64,25 +52,21 @@ function drawRow(row, axis, searched) {
     el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
 }
 
-function drawTable() {
-  const total = loadedRows(), rows = chosenRows(), axis = axisOf(total.map(naturalOf)), searched = searchTerms(state.q);
-  const pages = Math.max(1, Math.ceil(rows.length / PAGE_ROWS));
-  const page = Math.min(pages, Math.max(1, parseInt(state.page, 10) || 1));
-  const from = (page - 1) * PAGE_ROWS;
+function drawTable(view) {
+  const searched = searchTerms(state.q), {found, from, rows, axis} = view;
+  const pages = Math.max(1, Math.ceil(found / PAGE_ROWS)), page = from / PAGE_ROWS + 1;
   for (const field of ["q", "layer", "sign", "status", "type", "min"]) {
     const control = byId("filters").elements[field];
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
-  if (!loadAll) byId("filters").elements.layer.value = wantedLayers()[0]?.layer ?? "";
-  const has = (name) => total.some((row) => row[name] !== null && row[name] !== undefined);
-  byId("of-type").hidden = !has("type");
-  byId("rows").classList.toggle("untyped", !has("type"));
-  byId("rows").classList.toggle("undirected", !has("direct_score"));
+  byId("of-type").hidden = !view.typed;
+  byId("rows").classList.toggle("untyped", !view.typed);
+  byId("rows").classList.toggle("undirected", !view.directed);
   byId("rows-view").before(legend);
-  drawSummary(rows, total.length);
+  drawSummary(view);
   markSort(axis);
-  byId("rows").tBodies[0].replaceChildren(...rows.slice(from, from + PAGE_ROWS).map((row) => drawRow(row, axis, searched)));
-  byId("empty").hidden = rows.length > 0;
+  byId("rows").tBodies[0].replaceChildren(...rows.map((row) => drawRow(row, axis, searched)));
+  byId("empty").hidden = found > 0;
   const turnTo = async (target) => {
     await change({page: String(target)});
     byId("filters").scrollIntoView();
@@ -91,7 +75,6 @@ function drawTable() {
   const go = (label, target) => el("button", {type: "button", disabled: target < 1 || target > pages || target === page,
     click: () => turnTo(target)}, label);
   byId("pager").replaceChildren(...(pages > 1 ? [go("First", 1), go("Previous", page - 1),
-    `rows ${count(from + 1)}–${count(Math.min(rows.length, from + PAGE_ROWS))} of ${count(rows.length)}`,
+    `rows ${count(from + 1)}–${count(Math.min(found, from + PAGE_ROWS))} of ${count(found)}`,
     go("Next", page + 1), go("Last", pages)] : []));
 }
-
