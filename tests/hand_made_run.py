@@ -93,5 +93,5 @@ def hand_made(folder, corpus, subject, size=2, kept=3):
                 write_table(pa.Table.from_pylist(chunk, schema=schema), path)
                 files[name].append(str(path))
     files |= {"atlas": str(folder / "atlas.parquet"), "train": corpus, "subject": subject}
-    build_atlas(files["descriptions"], files["scores"], files["statistics"], files["atlas"])
+    build_atlas(files, files["atlas"])
     return files

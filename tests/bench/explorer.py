@@ -162,16 +162,19 @@ def measure(scratch: Path) -> dict[str, float]:
     start = time.process_time()
     write_atlas_page(
         {"run": "made up", "subject": "458,752 neurons", "explainer": "", "simulator": ""},
-        {split: str(results / f"corpus/{split}.parquet") for split in ("train", "valid", "test")},
-        str(atlas),
+        {split: str(results / f"corpus/{split}.parquet") for split in ("train", "valid", "test")}
+        | {
+            "atlas": str(atlas),
+            "probe": str(results / "scores/probe.json"),
+            "details": [str(scratch / f"details/layer-{layer}/{part}") for layer, own in parts.items() for part in own],
+        },
         parts,
         CHUNK,
-        None,
-        str(results / "scores/probe.json"),
-        [str(scratch / f"details/layer-{layer}/{part}") for layer, own in parts.items() for part in own],
-        [str(scratch / f"rows/layer-{layer}.js") for layer in parts],
-        str(scratch / "index.html"),
-        str(scratch / "report.html"),
+        {
+            "rows": [str(scratch / f"rows/layer-{layer}.js") for layer in parts],
+            "page": str(scratch / "index.html"),
+            "report": str(scratch / "report.html"),
+        },
     )
     page_seconds = time.process_time() - start
     sizes = [path.stat().st_size for path in folder.iterdir()]

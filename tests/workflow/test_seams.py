@@ -270,7 +270,8 @@ write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), "d.parquet")
 write_table(SCORES.empty_table(), "s.parquet")
 write_table(pa.Table.from_pylist([{"split": "train", **who, "min": -1.0, "max": 1.0}], schema=STATISTICS), "t.parquet")
 run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, {}, "", 0, 1), "l.parquet")
-build_atlas(["d.parquet"], ["s.parquet"], ["t.parquet"], "a.parquet", scorers=["l.parquet"])
+tables = {"descriptions": "d", "scores": "s", "statistics": "t", "scorers": "l"}
+build_atlas({name: [f"{one}.parquet"] for name, one in tables.items()}, "a.parquet")
 atlas, added = read_atlas("a.parquet")
 print(json.dumps({
     "rows": atlas.select(["sign", "short_status", "short_brevity"]).to_pylist(),

@@ -1,6 +1,6 @@
 """The atlas: one table of all neurons and signs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -227,27 +227,22 @@ def standing(
 
 
 def build_atlas(
-    descriptions: list[str],
-    scores: list[str],
-    statistics: list[str],
-    output: str,
-    natural: Sequence[str] = (),
-    pool_nulls: bool = False,
-    concepts: Sequence[str] | None = None,
-    types: Sequence[str] | None = None,
-    scorers: Sequence[str] | None = None,
-    simulated: bool = True,
+    tables: Mapping[str, Sequence[str]], output: str, pool_nulls: bool = False, simulated: bool = True
 ) -> None:
-    """Write the atlas of all chunks; descriptions and scores name the same chunks in the same order; statistics: of
-    their neurons, or of more; natural: scores on text as it comes, of whole layers; pool_nulls: compare with the nulls
-    of all neurons of the layer and sign; concepts: their direct scores, of the same chunks; types: as statistics;
-    scorers: tables of further scores, which bring columns; where the run has these; simulated: whether the run has a
-    simulator: without one, columns that need it are left out."""
+    """Write the atlas of all chunks.
+
+    tables: descriptions and scores, of the same chunks in the same order; statistics of their neurons, or of more; and
+    where the run has these: natural (scores on text as it comes, of whole layers), concepts (their direct scores, of
+    the same chunks), types (as statistics) and scorers (further scores, which bring columns). pool_nulls: compare with
+    the nulls of all neurons of the layer and sign; simulated: whether the run has a simulator: without one, columns
+    that need it are left out.
+    """
     rows: list[dict] = []
-    train = read_tables(statistics, STATISTICS, [("split", "==", "train")])
-    typed = read_tables(list(types), NEURON_TYPES) if types else None
-    on_panel, pools = read_natural(list(natural)), gather_nulls(scores) if pool_nulls else {}
-    files = list(zip(descriptions, scores, concepts or [""] * len(scores)))
+    scores = list(tables["scores"])
+    train = read_tables(list(tables["statistics"]), STATISTICS, [("split", "==", "train")])
+    typed = read_tables(list(tables["types"]), NEURON_TYPES) if tables.get("types") else None
+    on_panel, pools = read_natural(list(tables.get("natural", ()))), gather_nulls(scores) if pool_nulls else {}
+    files = list(zip(tables["descriptions"], scores, tables.get("concepts") or [""] * len(scores)))
     for d, s, c in progress(files, len(files), "chunks"):
         described = read_table(d, DESCRIPTIONS)
         beside = Beside(
@@ -257,7 +252,7 @@ def build_atlas(
             types=_of_chunk(typed, described) if typed is not None else None,
         )
         rows += atlas_rows(described, read_table(s, SCORES), _of_chunk(train, described), beside)
-    added = Added(list(scorers or []))
+    added = Added(list(tables.get("scorers", ())))
     rows = [row | added.values(row) for row in rows]
     write_table(pa.Table.from_pylist(rows, schema=added.schema(simulated)), output)
     statuses = [row["chance"] or row["status"] for row in rows]

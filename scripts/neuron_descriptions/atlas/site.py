@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
 from pathlib import Path
@@ -20,6 +20,7 @@ from neuron_descriptions.atlas.further import read_atlas
 from neuron_descriptions.atlas.packing import PART, read_neurons, script, write_neurons
 from neuron_descriptions.atlas.tables import ATLAS, ATLAS_UNSIMULATED, COLUMNS
 from neuron_descriptions.common.storage import read_table, whole
+from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.descriptions.tables import ACCOUNTS
 from neuron_descriptions.panel.tables import TYPES
@@ -51,33 +52,26 @@ def write_neuron_page(about: dict[str, str], layer: int, details: Details, outpu
 
 def write_atlas_page(
     about: dict[str, str],
-    corpus: dict[str, str],
-    atlas: str,
+    inputs: Mapping[str, Any],
     parts: dict[int, list[str]],
     chunk_size: int,
-    accounts: str | None,
-    probe: str | None,
-    details: list[str],
-    rows: list[str],
-    output: str,
-    report: str,
+    outputs: Mapping[str, Any],
 ) -> None:
     """Write the atlas page, the rows that it loads, one file per layer, and a page for Snakemake's report that loads
     nothing.
 
-    parts: layer -> names of its chunks, of chunk_size neurons; accounts: the run's, of which the page shows the sum,
-    or None where the descriptions are from elsewhere;
-    probe: what the simulator's probe found, where there is a simulator;
-    details: folders of all chunks, in their order; rows: one output per layer, in their order.
+    inputs: atlas, the corpus by its splits, details (folders of all chunks, in their order), accounts (of which the
+    page shows the sum), if the descriptions are not from elsewhere, and probe, if there is a simulator; parts: layer ->
+    names of its chunks, of chunk_size neurons; outputs: rows (one file per layer, in their order), page and report.
     """
-    table, further = read_atlas(atlas)
+    table, further = read_atlas(inputs["atlas"])
     ranked = ranked_by(table)
     order = description_order(table["description"].to_pylist())
     places: list[str] = []  # of every row, where its details are
     layers: list[dict[str, Any]] = []
     for_report: list[tuple[pa.Table, np.ndarray, list[str]]] = []
     best = _best(table[ranked])
-    for (layer, names), file in zip(parts.items(), rows):
+    for (layer, names), file in zip(parts.items(), outputs["rows"]):
         inside = pc.equal(table["layer"], layer)
         of_layer, own = table.filter(inside), order[inside.to_numpy()]
         found = _places(of_layer["neuron"].to_numpy(), names, chunk_size)
@@ -87,20 +81,21 @@ def write_atlas_page(
         layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
         kept = np.array([best is None or (s is not None and s >= best) for s in of_layer[ranked].to_pylist()], bool)
         for_report.append((of_layer.filter(pa.array(kept)), own[kept], list(compress(found, kept))))
-    facts = {split: corpus_facts(path) for split, path in corpus.items()}
+    facts = {split: corpus_facts(path) for split, path in inputs.items() if split in SPLITS}
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
     data: dict[str, Any] = {"kind": "atlas", **about, "splits": splits}
-    if accounts is not None:
+    accounts, probe = inputs.get("accounts"), inputs.get("probe")
+    if accounts:
         data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
-    if probe is not None:
+    if probe:
         data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the {about.get('noun', 'neuron')}s of {about['subject']} respond to"
-    _write_page(title, data | {"layers": layers, "first": first_screen(table, places)}, output, further)
+    _write_page(title, data | {"layers": layers, "first": first_screen(table, places)}, outputs["page"], further)
 
-    folders = dict(zip(((layer, name) for layer, names in parts.items() for name in names), details))
+    folders = dict(zip(((layer, name) for layer, names in parts.items() for name in names), inputs["details"]))
     shown = [{"layer": one["layer"], "n_rows": len(rows)} for one, (rows, _, _) in zip(layers, for_report)]
     packed = _packed([pack_rows(*one) for one in for_report], _neurons(for_report, folders))
-    _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, report, further)
+    _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, outputs["report"], further)
 
 
 def _places(neurons: np.ndarray, names: list[str], chunk_size: int) -> list[str]:

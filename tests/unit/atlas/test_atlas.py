@@ -471,9 +471,9 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
     """A folder with the whole atlas in it."""
     folder = tmp_path_factory.mktemp("site")
     chunks = list(tables.values())
-    lists = ([chunk[name] for chunk in chunks] for name in ("descriptions", "scores", "statistics"))
-    concepts, types = ([chunk[name] for chunk in chunks] for name in ("concepts", "types"))
-    build_atlas(*lists, str(folder / "atlas.parquet"), concepts=concepts, types=[types[0], types[2]])
+    names = ("descriptions", "scores", "statistics", "concepts", "types")
+    lists = {name: [chunk[name] for chunk in chunks] for name in names}
+    build_atlas(lists | {"types": [lists["types"][0], lists["types"][2]]}, str(folder / "atlas.parquet"))
     parts = {layer: [f"chunk-{i}" for i in range(len(neurons))] for layer, neurons in LAYERS.items()}
     for layer, neurons in LAYERS.items():
         for part, neuron in zip(parts[layer], neurons):
@@ -497,8 +497,11 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
     probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
     (folder / "probe.json").write_text(json.dumps(probed))
     write_atlas_page(
-        ABOUT, texts, str(folder / "atlas.parquet"), parts, 1, str(folder / "accounting.parquet"),
-        str(folder / "probe.json"), details, rows, str(folder / "index.html"), str(folder / "report.html"),
+        ABOUT,
+        texts | {"atlas": str(folder / "atlas.parquet"), "accounts": str(folder / "accounting.parquet"),
+                 "probe": str(folder / "probe.json"), "details": details},
+        parts, 1,
+        {"rows": rows, "page": str(folder / "index.html"), "report": str(folder / "report.html")},
     )  # fmt: skip
     return folder
 
@@ -1064,7 +1067,8 @@ def test_plot_is_an_svg_of_the_same_bytes_every_time(site, tmp_path):
 
 def test_plot_without_scores_is_an_svg_too(tables, tmp_path):
     paths = tables[1, 700]
-    build_atlas([paths["descriptions"]], [paths["scores"]], [paths["statistics"]], str(tmp_path / "atlas.parquet"))
+    lists = {name: [paths[name]] for name in ("descriptions", "scores", "statistics")}
+    build_atlas(lists, str(tmp_path / "atlas.parquet"))
     for name in ("a.svg", "b.svg"):
         plot_scores(str(tmp_path / "atlas.parquet"), str(tmp_path / name))
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")

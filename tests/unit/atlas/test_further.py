@@ -54,9 +54,10 @@ def test_the_page_has_them_in_its_legend(tmp_path):
     write_neurons([{"neuron": 7, "signs": {}}], tmp_path / "details")
     page, layer = tmp_path / "index.html", tmp_path / "layer-2.js"
     write_atlas_page(
-        {"run": "r", "subject": "s"}, {"test": corpus}, atlas, {2: ["chunk-0"]}, 10, None,
-        str(tmp_path / "probe.json"), [str(tmp_path / "details")], [str(layer)], str(page),
-        str(tmp_path / "report.html"),
+        {"run": "r", "subject": "s"},
+        {"test": corpus, "atlas": atlas, "probe": str(tmp_path / "probe.json"), "details": [str(tmp_path / "details")]},
+        {2: ["chunk-0"]}, 10,
+        {"rows": [str(layer)], "page": str(page), "report": str(tmp_path / "report.html")},
     )  # fmt: skip
     assert "<dt>mine: share &lt;of&gt;</dt>" in page.read_text() and "How many." in page.read_text()
     assert unpack(read_script(layer)[1])[1]["neuron"].tolist() == [7, 7]

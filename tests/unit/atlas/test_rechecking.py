@@ -112,8 +112,8 @@ def run(smollm2, tmp_path_factory) -> Path:
             {name: paths[name][0] for name in ("scores", "simulations")},
             {"path": str(folder / f"kept-{layer}.bin"), "made_by": ""},
         )  # fmt: skip
-    tables = [[files(folder)[layer][name][0] for layer in NEURONS] for name in ("descriptions", "scores", "statistics")]
-    build_atlas(*tables, str(folder / "atlas.parquet"))
+    names = ("descriptions", "scores", "statistics")
+    build_atlas({n: [files(folder)[layer][n][0] for layer in NEURONS] for n in names}, str(folder / "atlas.parquet"))
     return folder
 
 
