@@ -1,22 +1,30 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features
-from neuron_descriptions.harvest.shard import harvest
+from neuron_descriptions.harvest.shard import Shard, harvest
+from neuron_descriptions.harvest.subject import Subject
+from neuron_descriptions.run.memory import Keep
 
+given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     harvest(
-        model_folder=snakemake.input.model,
-        corpus=snakemake.input.corpus,
-        split=snakemake.wildcards.split,
-        neurons=snakemake.params.neurons,
-        **snakemake.params.subject,
-        **snakemake.params.settings,
-        shard=int(snakemake.wildcards.shard),
-        shards=snakemake.params.shards,
-        device_map=snakemake.params.device_map,
-        seed=snakemake.params.seed,
+        subject=Subject(
+            given.model,
+            **wanted.subject,
+            device_map=wanted.device_map,
+            features=restored(Features, wanted.get("features", {})).model_dump(),
+            dictionaries=dict(zip(wanted.neurons, given.dictionaries)),
+        ),
+        corpus=given.corpus,
+        shard=Shard(
+            split=snakemake.wildcards.split,
+            number=int(snakemake.wildcards.shard),
+            of=wanted.shards,
+            batch_size=wanted.settings["batch_size"],
+            seed=wanted.seed,
+        ),
+        neurons=wanted.neurons,
+        keep=Keep(**wanted.settings["keep"]),
         threads=snakemake.threads,
         output=snakemake.output.state,
-        features=restored(Features, snakemake.params.get("features", {})).model_dump(),
-        dictionaries=dict(zip(snakemake.params.neurons, snakemake.input.dictionaries)),
     )

@@ -2,7 +2,8 @@ from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features
 from neuron_descriptions.differences.comparing import check_tokenizer
-from neuron_descriptions.panel.harvesting import Subject, harvest_panel
+from neuron_descriptions.harvest.subject import Subject
+from neuron_descriptions.panel.harvesting import harvest_panel
 
 with job_log(snakemake.log[0], snakemake.rule):
     check_tokenizer(snakemake.input.corpus, snakemake.input.model)

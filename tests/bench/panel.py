@@ -15,8 +15,9 @@ from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
-from neuron_descriptions.panel.harvesting import Dense, Subject, harvest_panel
+from neuron_descriptions.panel.harvesting import Dense, harvest_panel
 from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.panel.texts import build_panel
 from neuron_descriptions.panel.types import type_neurons

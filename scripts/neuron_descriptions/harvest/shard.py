@@ -4,7 +4,6 @@ B sequences of a batch, T tokens, D whatever a tap sees, I features, N a batch's
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -16,10 +15,10 @@ from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
-from neuron_descriptions.features.opening import NEURONS, SourceJob, open_source
 from neuron_descriptions.harvest.batches import Batch, read_batches, shard_range
 from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.state import LayerState, Split
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.memory import Keep, check_memory, state_bytes
 
@@ -72,48 +71,46 @@ class Harvest:
         )
 
 
+@dataclass(slots=True, frozen=True)
+class Shard:
+    """A part of a split's sequences, and how they are read."""
+
+    split: str
+    number: int
+    of: int
+    batch_size: int
+    seed: int
+
+
 def harvest(
-    model_folder: str,
+    subject: Subject,
     corpus: str,
-    split: str,
+    shard: Shard,
     neurons: dict[int, list[int]],
-    n_layers: int,
-    n_neurons: int,
-    module: str | None,
-    dtype: str,
-    keep: dict[str, int],
-    shard: int,
-    shards: int,
-    batch_size: int,
-    seed: int,
+    keep: Keep,
     threads: int,
     output: str,
-    device_map: str | None = None,
-    features: dict[str, Any] = NEURONS,
-    dictionaries: dict[int, str] | None = None,
 ) -> None:
     """Run one shard of a split through the subject and save the state of the wanted layers' features.
 
-    features: the config's section of that name; dictionaries: layer -> file of its features, where the kind has files.
-    Raises ValueError where the features or the model is not what the config says, the state cannot fit into memory, or
-    an activation is not finite.
+    corpus: the split's table; neurons: indices of features, by layer. Raises ValueError where the features or the model
+    is not what the config says, the state cannot fit into memory, or an activation is not finite.
     """
-    facts = corpus_facts(corpus)
-    check_architecture(model_folder, n_layers, module)
-    source = open_source(SourceJob(features, n_layers, n_neurons, module, dictionaries or {}))
-    kept_features = sum(map(len, neurons.values()))
-    state = state_bytes(kept_features, Keep(**keep), facts.longest, dtype, source.one_sided)
-    model = load_model(model_folder, dtype, head=False, threads=threads, device_map=device_map, reserve=state)
+    facts, dtype = corpus_facts(corpus), subject.dtype
+    check_architecture(subject.folder, subject.n_layers, subject.module)
+    source = subject.source()
+    state = state_bytes(sum(map(len, neurons.values())), keep, facts.longest, dtype, source.one_sided)
+    model = load_model(subject.folder, dtype, False, threads, subject.device_map, reserve=state)
     check_memory(state)
     taps = source.taps(model)
-    split_facts = Split(split, facts.sequences, facts.tokens, facts.longest, seed)
-    kept = Harvest(source, neurons, split_facts, Keep(**keep), dtype)
-    first, last = shard_range(facts.sequences, shard, shards, batch_size)
-    logger.info("%s, sequences %d to %d, layers %s", split, first, last - 1, ", ".join(map(str, neurons)))
+    split = Split(shard.split, facts.sequences, facts.tokens, facts.longest, shard.seed)
+    kept = Harvest(source, neurons, split, keep, dtype)
+    first, last = shard_range(facts.sequences, shard.number, shard.of, shard.batch_size)
+    logger.info("%s, sequences %d to %d, layers %s", shard.split, first, last - 1, ", ".join(map(str, neurons)))
     wanted = {layer: taps[layer] for layer in neurons}
     example = read_table(corpus, CORPUS, [("seq_id", "=", first)])["input_ids"][0].as_py()
     try_out(model, source, wanted, example, dtype)
-    batches = read_batches(corpus, first, last, batch_size, facts.longest)
+    batches = read_batches(corpus, first, last, shard.batch_size, facts.longest)
     total = facts.longest * (last - first)
     run_layers(
         model,

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +21,9 @@ from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
-from neuron_descriptions.features.opening import NEURONS as MLP_NEURONS
-from neuron_descriptions.features.opening import SourceJob, open_source
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.fingerprints import model_fingerprint
 
@@ -36,26 +34,6 @@ CHECKSUMS = ACTS + SUFFIX
 def about(layer: int, corpus: str) -> str:
     """What the checksums of a layer's rows cover besides their bytes; corpus: digest of the panel's table."""
     return f"{corpus} {layer}.{ACTS}"
-
-
-@dataclass(slots=True, frozen=True)
-class Subject:
-    """The model that is read, and how."""
-
-    folder: str
-    n_layers: int
-    n_neurons: int
-    module: str | None
-    dtype: str
-    device_map: str | None = None
-    features: dict[str, Any] = field(default_factory=lambda: MLP_NEURONS)
-    """The config's section of that name."""
-    dictionaries: dict[int, str] = field(default_factory=dict)
-    """Layer -> file of its features, where the kind has files."""
-
-    def source(self) -> FeatureSource:
-        """What is read. Raises ValueError as `open_source` does."""
-        return open_source(SourceJob(self.features, self.n_layers, self.n_neurons, self.module, self.dictionaries))
 
 
 @dataclass(slots=True)

@@ -22,8 +22,10 @@ from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.merging import merge
-from neuron_descriptions.harvest.shard import harvest
+from neuron_descriptions.harvest.shard import Shard, harvest
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
+from neuron_descriptions.run.memory import Keep
 from neuron_descriptions.scores.simulation import score_chunk
 from neuron_descriptions.simulators.opening import Job
 from word_neurons import WORDS, tiny_base
@@ -83,8 +85,8 @@ def run(smollm2, tmp_path_factory) -> Path:
     write_corpus(folder, tokenizer)
     for split in SPLITS:
         harvest(
-            base, str(folder / f"{split}.parquet"), split, NEURONS, 2, 64, None, "float32",
-            {"top": 6, "middle": 2, "random": 4}, 0, 1, 8, 0, 1, str(folder / f"{split}.safetensors"),
+            Subject(base, 2, 64, None, "float32"), str(folder / f"{split}.parquet"), Shard(split, 0, 1, 8, 0), NEURONS,
+            Keep(6, 2, 4), 1, str(folder / f"{split}.safetensors"),
         )  # fmt: skip
     template = read_explainer_template(DESCRIBING["prompt"], DESCRIBING["settings"]["few_shot"], begins=True)
     for layer, neurons in NEURONS.items():

@@ -103,7 +103,7 @@ def test_wording_and_layout_change_nothing(edit, file, old, new):
     [
         (CORPUS, "SHORTEST = 0.5\n", "SHORTEST = 0.4\n"),
         (CORPUS, "if end - start >= SHORTEST", "if end - start > SHORTEST"),
-        (CORPUS, "return sorted(found, key=lambda w: w.order)[:limit]", "return found[:limit]"),
+        (CORPUS, "return sorted(found, key=lambda w: w.order)[", "return found["),
         (CORPUS, "return key(document if isinstance(document, str) else json.dumps(document)) >> 1", "return 7"),
         (CORPUS, 'generator(seed, "offset", fingerprint)', 'generator(seed, "start", fingerprint)'),
         (CORPUS, "@dataclass(slots=True)", "@dataclass"),
@@ -134,8 +134,8 @@ def test_indirectly_imported_module_counts(edit):
 def test_import_inside_a_function_counts(edit):
     scripts = edit(
         CORPUS,
-        "    template = Template(tokenizer, chat_prefix)\n",
-        "    from neuron_descriptions.atlas import building\n    template = Template(tokenizer, chat_prefix)\n",
+        "    template = Template(tokenizer, cut.chat_prefix)\n",
+        "    from neuron_descriptions.atlas import building\n    template = Template(tokenizer, cut.chat_prefix)\n",
     )
     before = digest("build_corpus.py", scripts)
     path = scripts / "neuron_descriptions/atlas/building.py"

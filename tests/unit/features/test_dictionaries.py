@@ -134,7 +134,7 @@ def test_a_pickle_that_runs_code_is_not_read(tmp_path):
     folder = tmp_path / "AutoEncoder"
     shutil.copytree(DATA / "dictionary_learning/AutoEncoder", folder)
     torch.save({"encoder.weight": Evil()}, folder / "ae.pt")
-    with pytest.raises(Exception, match=r"weights_only|[Ww]eights only"):
+    with pytest.raises(Exception, match=r"ae.pt holds more than tensors: to read that would run code"):
         read_published(str(folder), section(folder))
     assert not (tmp_path / "run").exists()
 

@@ -19,8 +19,9 @@ from neuron_descriptions.features.neurons import MlpNeurons, Tap, down_projectio
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.harvest.forward import run_layers, try_out
 from neuron_descriptions.harvest.merging import merge
-from neuron_descriptions.harvest.shard import Harvest, harvest, save
+from neuron_descriptions.harvest.shard import Harvest, Shard, harvest, save
 from neuron_descriptions.harvest.state import Split
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.models.subjects import check_subject
 from neuron_descriptions.run.memory import Keep
@@ -86,9 +87,8 @@ def random_model(family, folder: Path) -> nn.Module:
 
 def harvested(folder, corpus, layers, output, **options) -> None:
     wanted = {layer: list(range(NEURONS)) for layer in layers}
-    settings = {"dtype": "float32", "keep": KEEP, "shard": 0, "shards": 1, "batch_size": 8, "seed": 0}
-    settings |= {"threads": 2, "output": str(output)} | options
-    harvest(str(folder), corpus, "test", wanted, LAYERS, NEURONS, None, **settings)
+    subject = Subject(str(folder), LAYERS, NEURONS, None, options.pop("dtype", "float32"), **options)
+    harvest(subject, corpus, Shard("test", 0, 1, 8, 0), wanted, Keep(**KEEP), 2, str(output))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

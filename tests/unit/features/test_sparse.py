@@ -21,8 +21,10 @@ from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
 from neuron_descriptions.harvest.fired import drawn_keys
 from neuron_descriptions.harvest.keys import decode_keys
 from neuron_descriptions.harvest.merging import merge
-from neuron_descriptions.harvest.shard import harvest
-from neuron_descriptions.panel.harvesting import Subject, harvest_panel
+from neuron_descriptions.harvest.shard import Shard, harvest
+from neuron_descriptions.harvest.subject import Subject
+from neuron_descriptions.panel.harvesting import harvest_panel
+from neuron_descriptions.run.memory import Keep
 from neuron_descriptions.scores.simulation import Evidence
 
 LATENTS, LAYER, SEQUENCES, K = 24, 1, 60, 8
@@ -76,9 +78,9 @@ def harvested(folder: Path, shards: int, output: Path) -> tuple[str, str]:
     for shard in range(shards):
         files.append(str(output / f"{shards}-{shard}.safetensors"))
         harvest(
-            str(folder / "model"), corpus, "train", {LAYER: list(range(LATENTS))}, LAYERS, NEURONS, None, "float32",
-            KEEP, shard, shards, 8, 0, 1, files[-1], features=section(folder),
-            dictionaries={LAYER: str(folder / "latents.safetensors")},
+            Subject(str(folder / "model"), LAYERS, NEURONS, None, "float32", features=section(folder),
+                    dictionaries={LAYER: str(folder / "latents.safetensors")}),
+            corpus, Shard("train", shard, shards, 8, 0), {LAYER: list(range(LATENTS))}, Keep(**KEEP), 1, files[-1],
         )  # fmt: skip
     tables = str(output / f"exemplars-{shards}.parquet"), str(output / f"statistics-{shards}.parquet")
     merge({"train": files}, {"train": corpus}, LAYER, list(range(LATENTS)), slice(0, LATENTS), 0, *tables)
@@ -211,8 +213,8 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
         (sign, "no_activation", None) for _ in silent for sign in ("positive", "negative")
     ]
     rare = int(pq.read_table(tables[1]).to_pandas().query("firings > 0").sort_values("firings").neuron.iloc[0])
-    said = prepare([rare], LAYER, str(folder / "corpus.parquet"), [tables[0]], [tables[1]], None,
-                   SimpleNamespace(examples=()), settings | {"min_firings": 10_000}, 0)  # fmt: skip
+    said = prepare([rare], LAYER, EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]]), None,
+                   SimpleNamespace(examples=(), wanted=()), settings | {"min_firings": 10_000}, 0)  # fmt: skip
     assert [(c.sign, c.status, c.prompt) for c in said] == [
         ("positive", "few_firings", None), ("negative", "no_activation", None)
     ]  # fmt: skip

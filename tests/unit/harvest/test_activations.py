@@ -14,8 +14,10 @@ from neuron_descriptions.common.vocabulary import TAILS, quantile_column, tail_r
 from neuron_descriptions.harvest.drawn import random_sequences
 from neuron_descriptions.harvest.merging import merge
 from neuron_descriptions.harvest.middle import middle_sequences
-from neuron_descriptions.harvest.shard import harvest
+from neuron_descriptions.harvest.shard import Shard, harvest
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
+from neuron_descriptions.run.memory import Keep
 
 LAYERS = (1, 3)
 K, MIDDLE, RANDOM, BATCH = 12, 5, 4, 8
@@ -30,9 +32,8 @@ def run(smollm2, corpus, folder, dtype="bfloat16", shards=1, layer_sets=(LAYERS,
     for split, shard, layers in itertools.product(SPLITS, range(shards), layer_sets):
         output = folder / f"{split}-{shard}-{layers[0]}.safetensors"
         harvest(
-            model_folder=smollm2, corpus=corpus[split], split=split, neurons=dict.fromkeys(layers, neurons),
-            n_layers=30, n_neurons=1536, module=None, dtype=dtype, keep=ALL, shard=shard, shards=shards,
-            batch_size=BATCH, seed=0, threads=2, output=str(output),
+            Subject(smollm2, 30, 1536, None, dtype), corpus[split], Shard(split, shard, shards, BATCH, 0),
+            dict.fromkeys(layers, neurons), Keep(**ALL), 2, str(output),
         )  # fmt: skip
         for layer in layers:
             files.setdefault(layer, {}).setdefault(split, []).append(str(output))

@@ -7,10 +7,17 @@ from safetensors.torch import save_file
 from neuron_descriptions.features.neurons import MlpNeurons, down_projections
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.harvest.forward import run_layers
-from neuron_descriptions.harvest.shard import harvest
+from neuron_descriptions.harvest.shard import Shard, harvest
+from neuron_descriptions.harvest.subject import Subject
+from neuron_descriptions.run.memory import Keep
 
 LAYERS = (1, 3)
-KEEP = {"top": 2, "middle": 2, "random": 1}
+KEEP = Keep(2, 2, 1)
+TEST = Shard("test", 0, 1, batch_size=8, seed=0)
+
+
+def subject(folder, layers=30):
+    return Subject(str(folder), layers, 1536, None, "float32")
 
 
 def test_the_pass_stops_after_the_deepest_wanted_layer_and_runs_no_head(model, corpus):
@@ -29,7 +36,7 @@ def test_the_pass_stops_after_the_deepest_wanted_layer_and_runs_no_head(model, c
 
 def test_wrong_facts_about_the_model_are_errors_that_say_what_it_has(smollm2, corpus, tmp_path, model):
     with pytest.raises(ValueError, match=r"subject.layers is 31, but .* has 30 layers"):
-        harvest(smollm2, corpus["test"], "test", {1: [0]}, 31, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2, "unused")
+        harvest(subject(smollm2, layers=31), corpus["test"], TEST, {1: [0]}, KEEP, 2, "unused")
     with pytest.raises(ValueError, match=r"0 modules .* of 1500 neurons.*mlp.down_proj 1536->576.*neurons_per_layer"):
         down_projections(model.model, 30, 1500)
     with pytest.raises(ValueError, match=r"no module layers.0.mlp.nothing"):
@@ -37,7 +44,7 @@ def test_wrong_facts_about_the_model_are_errors_that_say_what_it_has(smollm2, co
     named = down_projections(model.model, 30, 1536, "model.layers.{layer}.mlp.down_proj")
     assert named == down_projections(model.model, 30, 1536)
     with pytest.raises(ValueError, match="holds no model"):
-        harvest(str(tmp_path), corpus["test"], "test", {1: [0]}, 30, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2, "x")
+        harvest(subject(tmp_path), corpus["test"], TEST, {1: [0]}, KEEP, 2, "x")
 
 
 def test_an_activation_that_is_not_finite_is_an_error_and_leaves_no_file(smollm2, corpus, tmp_path):
@@ -52,8 +59,5 @@ def test_an_activation_that_is_not_finite_is_an_error_and_leaves_no_file(smollm2
     weights[name][7, 7] = torch.nan
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="layer 1 has activations that are not finite in float32"):
-        harvest(
-            str(broken), corpus["test"], "test", {1: [7]}, 30, 1536, None, "float32", KEEP, 0, 1, 8, 0, 2,
-            str(tmp_path / "state.safetensors"),
-        )  # fmt: skip
+        harvest(subject(broken), corpus["test"], TEST, {1: [7]}, KEEP, 2, str(tmp_path / "state.safetensors"))
     assert list(tmp_path.iterdir()) == [broken]

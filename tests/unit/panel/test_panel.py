@@ -20,9 +20,10 @@ from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel import harvesting
-from neuron_descriptions.panel.harvesting import Dense, Subject, check_room, harvest_panel
+from neuron_descriptions.panel.harvesting import Dense, check_room, harvest_panel
 from neuron_descriptions.panel.reading import NO_TOKEN, Panel
 from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.panel.texts import build_panel
