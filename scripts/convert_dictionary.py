@@ -1,5 +1,3 @@
-from pathlib import Path
-
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features
@@ -7,7 +5,7 @@ from neuron_descriptions.features.converting import convert_dictionary
 
 with job_log(snakemake.log[0], snakemake.rule):
     convert_dictionary(
-        source=str(Path(snakemake.input.source, snakemake.params.inside)),
+        source=f"{snakemake.input.source}/{snakemake.params.inside}".rstrip("/"),
         layer=int(snakemake.wildcards.layer),
         features=restored(Features, snakemake.params.features).model_dump(),
         subject=snakemake.params.subject,

@@ -19,13 +19,10 @@ with job_log(snakemake.log[0], snakemake.rule):
         describing={**wanted.describing, "settings": described.model_dump(exclude={"explainer"})}
         | {"subject": given.subject, "prompt": given.explainer_prompt}
         | {"prompts_by_type": {kind: given[f"explainer_prompt_{kind}"] for kind in described.prompts_by_type}},
-        scoring={
-            **wanted.scoring,
-            "settings": scored.model_dump(exclude={"simulator"}),
-            "simulator": scored.simulator and scored.simulator.model_dump(exclude={"prompt"}),
-            "models": {"subject": given.subject, "simulator": given.get("simulator"), "prompt": given.get("prompt")},
-            **{"nulls": given.nulls, "rules": given.get("rules"), "threads": snakemake.threads},
-        },
+        scoring={**wanted.scoring, "settings": scored.model_dump(exclude={"simulator"})}
+        | {"simulator": scored.simulator and scored.simulator.model_dump(exclude={"prompt"})}
+        | {"models": {"subject": given.subject} | {name: given.get(name) for name in ("simulator", "prompt")}}
+        | {"nulls": given.nulls, "rules": given.get("rules"), "threads": snakemake.threads},
         about=wanted.about,
         outputs={name: snakemake.output[name] for name in ("json", "text")},
     )
