@@ -14,8 +14,9 @@ from neuron_descriptions.common.places import matching_files
 from neuron_descriptions.common.provenance import check_sha256
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import Document
-from neuron_descriptions.corpus.documents import Row, document, kind_of, read_rows, reason
+from neuron_descriptions.corpus.documents import document
 from neuron_descriptions.corpus.left_out import LeftOut
+from neuron_descriptions.corpus.rows import Row, kind_of, read_rows, reason
 from neuron_descriptions.corpus.tables import DOCUMENTS
 from neuron_descriptions.models.fetching import download_wheel
 
