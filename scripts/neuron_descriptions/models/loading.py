@@ -104,6 +104,8 @@ def load_model(
         settings |= {"device_map": device_map, "max_memory": _room(reserve), "offload_folder": spilled.name}
         model = _loaded(kind, folder, settings).eval()
         model.spilled = spilled  # lives as long as the model
+        if not train and not torch.cuda.is_available():
+            compute_in_float32(model)
         placed = getattr(model, "hf_device_map", model.device)  # none where one device takes it all
         logger.info("loaded %s as %s on %s", folder, dtype, placed)
         return model

@@ -20,6 +20,7 @@ from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.run.memory import state_bytes
 
 LEAST = 8_192  # tokens of a forward call, prompts being read
+HARVEST = LayerState.__module__.rpartition(".")[0]  # the package
 MOST_OFF = 0.02  # of the memory formula, beside the meta device
 
 
@@ -122,5 +123,5 @@ def tensors_of(thing: object) -> list[Tensor]:
     """Every tensor that an object of the harvest holds, by way of its members."""
     if isinstance(thing, Tensor):
         return [thing]
-    held = [m for m in vars(thing).values() if isinstance(m, Tensor) or type(m).__module__ == LayerState.__module__]
+    held = [m for m in vars(thing).values() if isinstance(m, Tensor) or type(m).__module__.startswith(HARVEST)]
     return [tensor for member in held for tensor in tensors_of(member)]

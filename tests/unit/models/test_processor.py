@@ -7,7 +7,21 @@ import pytest
 import torch
 
 from conftest import ROOT
+from neuron_descriptions.models import processor
 from neuron_descriptions.models.processor import compute_in_float32
+
+
+@pytest.fixture(autouse=True)
+def slow(monkeypatch):
+    """Whatever the maker of this processor."""
+    monkeypatch.setattr(processor, "is_slower_than_float32", lambda: True)
+
+
+def test_half_precision_is_left_to_instructions_that_are_faster(monkeypatch):
+    monkeypatch.setattr(processor, "is_slower_than_float32", lambda: False)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4).bfloat16(), torch.nn.Linear(4, 4))
+    compute_in_float32(model)
+    assert [type(layer) is torch.nn.Linear for layer in model] == [True, False]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
