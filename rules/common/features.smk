@@ -87,7 +87,7 @@ def subject_names():
 
 
 def firings_needed():
-    """Params of a rule that describes: how often a feature has to fire, where its kind can be silent."""
+    """How often a feature has to fire to be described, where its kind can be silent; for params."""
     least = getattr(CFG.features, "min_firings", 0)
     return {"min_firings": least} if least else {}
 

@@ -54,8 +54,8 @@ def compute_in_float32(model: Any) -> None:
         def forward(self, input: torch.Tensor) -> torch.Tensor:
             rows_NI = input.reshape(-1, self.in_features).float()
             if not torch.backends.mkldnn.is_available() or not len(rows_NI):
-                bias_O = None if self.bias is None else self.bias.float()
-                return functional.linear(input.float(), self.weight.float(), bias_O).to(input.dtype)
+                own_O = None if self.bias is None else self.bias.float()
+                return functional.linear(input.float(), self.weight.float(), own_O).to(input.dtype)
             weight_OI, bias_O = self.products()
             several_NI = rows_NI if len(rows_NI) > 1 else rows_NI.expand(2, -1)
             out_NO = torch.ops.mkldnn._linear_pointwise(several_NI, weight_OI, bias_O, "none", [], "")
