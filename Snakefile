@@ -45,16 +45,7 @@ include: "rules/scores.smk"
 include: "rules/atlas.smk"
 include: "rules/publishing.smk"
 include: "rules/exports.smk"
-
-
-if CFG.training is not None:
-
-    include: "rules/training.smk"
-
-
-if CFG.dictionary_training is not None:
-
-    include: "rules/dictionary_training.smk"
+include: "rules/trained.smk"
 
 
 rule all:

@@ -7,13 +7,11 @@ rule train_dictionary:
         test=CORPUS["test"],
         model=model_folder(CFG.subject.model),
     output:
-        dictionary=directory("<results>/trained/{trained}"),
+        dictionary=directory("<results>/trained/{trained,autoencoder|transcoder}"),
     log:
         "<logs>/train_dictionary/{trained}.log",
     benchmark:
         "<benchmarks>/train_dictionary/{trained}.tsv"
-    wildcard_constraints:
-        trained="autoencoder|transcoder",
     conda:
         "../envs/models.yaml"
     threads: 4

@@ -91,7 +91,7 @@ MARKS = {
     "kinds": 'Literal["prompted", "finetuned"]',
     "kind_list": "# The key `kind` of the section -> how it is made.",
     "kind_entry": '    "finetuned": _finetuned,\n',
-    "scorer_union": "Detection | SimulatedDetection",
+    "scorer_union": "Detection | Fuzzing | SimulatedDetection",
     "before_scorers": "# Every scorer: to add one",
     "before_scorer_list": "# The key `kind` of the section -> its class.",
     "scorer_list": '    "simulated_detection": _simulated_detection,\n',

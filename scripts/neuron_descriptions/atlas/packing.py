@@ -122,8 +122,9 @@ def pack_neurons(neurons: Iterable[dict[str, Any]]) -> bytes:
             simulated = columns(number, sign["simulated"], "top")
             candidates = []
             for candidate in sign["candidates"]:
-                ranks += candidate["exemplar_ranks"]
-                candidates.append({**candidate, "exemplar_ranks": len(candidate["exemplar_ranks"])})
+                shown_ranks = candidate["exemplar_ranks"] or []
+                ranks += shown_ranks
+                candidates.append({**candidate, "exemplar_ranks": len(shown_ranks)})
             signs[name] = {**sign, "candidates": candidates, "exemplars": exemplars, "simulated": simulated}
         packed.append({**neuron, "signs": signs})
     # Lines of a kind stand together: those of random text are noise, those of strong exemplars mostly small numbers.

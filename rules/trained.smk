@@ -1,0 +1,11 @@
+# What is trained on a run: only where asked for.
+
+
+if CFG.training is not None:
+
+    include: "training.smk"
+
+
+if CFG.dictionary_training is not None:
+
+    include: "dictionary_training.smk"
