@@ -215,7 +215,7 @@ def recorded(tmp_path_factory):
     rows = [line.split("\t") for line in project.run(own_files_config(), "--summary").stdout.splitlines()[1:]]
     for path in (project.folder / row[0] for row in rows if len(row) > 1 and "temp" not in row[4]):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if path.parent.name == "models" else path.touch()
+        path.mkdir() if path.parent.name == "models" or "details" in path.parts else path.touch()
     project.run(own_files_config(), "--touch", "--cores", "1")
     return project
 
