@@ -121,7 +121,7 @@ def test_without_a_simulator_a_scorer_chooses_and_nothing_of_simulation_is_there
         scores__simulator=None,
         scores__scorers={"judged": {"kind": "detection", "judge": judge, "positives": 3, "random": 3, "nulls": 1}},
     )
-    targets = [f"results/tiny/atlas/{name}" for name in ("atlas.parquet", "scores.svg", "details/layer-1/chunk-0.js")]
+    targets = [f"results/tiny/atlas/{name}" for name in ("atlas.parquet", "scores.svg", "details/layer-1/chunk-0")]
     made = project.run(config, *targets, "--rerun-triggers", "mtime", "--cores", "1")
     assert "choose_descriptions" in made.stderr and "rule score:" not in made.stderr
     table = pq.read_table(project.file("atlas/atlas.parquet"))

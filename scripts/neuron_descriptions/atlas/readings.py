@@ -9,6 +9,7 @@ have a grade, D bootstrap draws.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,19 +17,22 @@ import pyarrow as pa
 import pyarrow.csv
 
 from neuron_descriptions.atlas.further import read_atlas
-from neuron_descriptions.common.storage import whole
+from neuron_descriptions.common.storage import read_table, read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.user_files import read_csv, whole_number
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.scores.formulas import Array, spearman
 from neuron_descriptions.scores.sampling import weighted_auc
+from neuron_descriptions.scores.tables import CONCEPT_SCORES
+from neuron_descriptions.scores.tables import SCORES as SCORED
 
 GRADES = {"wrong": 0, "partly": 1, "fits": 2}
 DRAWS, LEVEL = 1000, 0.95
 # Of the atlas: what scores a description, then what needs none, which a score should beat.
 SCORES = (
     "score", "score_contrast", "discrimination", "gain", "sequence_auc", "spearman", "average_precision", "r2",
-    "abs_dev_explained", "published_score", "direct_score", "direct_score_contrast", "token_baseline_score",
-    "token_baseline_contrast",
+    "abs_dev_explained", "published_score", "selection_score", "direct_score", "direct_score_contrast",
+    "token_baseline_score", "token_baseline_contrast",
 )  # fmt: skip
 # Of a description that is no list of concepts, the direct score is another description's.
 OF_CONCEPTS = ("direct_score", "direct_score_contrast")
@@ -71,6 +75,32 @@ def graded(grades: dict[Key, int], table: pa.Table) -> list[dict[str, Any]]:
         if key in grades:
             rows.append(row | {"grade": grades[key]})
     return rows
+
+
+def candidates_of(run: Path) -> pa.Table:
+    """All candidates of a finished run, each description once, with `selection_score` (the simulator's contrast score
+    on valid, by which the run chooses) and direct scores (of concepts' own words). Raises ValueError where the folder
+    holds no run."""
+    files = {name: sorted(map(str, run.glob(f"{name}/layer-*/chunk-*.parquet"))) for name in ("descriptions", "scores")}
+    if not all(files.values()):
+        raise ValueError(f"{run} is no folder of a finished run: it has no descriptions and scores")
+    direct: dict[Key, dict[str, Any]] = {}
+    for path in sorted(map(str, run.glob("concepts/layer-*/chunk-*.parquet"))):
+        for row in read_table(path, CONCEPT_SCORES).to_pylist():
+            direct[row["layer"], row["neuron"], row["sign"], row["sentence"]] = row
+    on_valid = [("kind", "==", "candidate"), ("split", "==", "valid")]
+    scored = {
+        (r["layer"], r["neuron"], r["sign"], r["candidate"]): r["correlation"]
+        for r in read_tables(files["scores"], SCORED, on_valid).to_pylist()
+    }
+    rows: dict[Key, dict[str, Any]] = {}
+    for row in read_tables(files["descriptions"], DESCRIPTIONS, [("status", "==", "ok")]).to_pylist():
+        who = row["layer"], row["neuron"], row["sign"]
+        key = *who, row["description"]
+        found = {"selection_score": scored.get((*who, row["candidate"])), "explainer": row["explainer"]}
+        found |= {name: direct.get(key, {}).get(name) for name in OF_CONCEPTS}
+        rows.setdefault(key, dict(zip(("layer", "neuron", "sign", "description"), key)) | found)
+    return pa.Table.from_pylist(list(rows.values()))
 
 
 def values_of(rows: Sequence[dict[str, Any]], name: str) -> Array:
@@ -127,6 +157,13 @@ def names_in(table: pa.Table) -> list[str]:
     return [n for n in (*SCORES, *(n for n in further if "_null_" not in n)) if n in table.schema.names]
 
 
+def read_scores(path: str) -> pa.Table:
+    """An atlas.parquet, a scores.csv of given descriptions, or all candidates of a run's folder."""
+    if Path(path).is_dir():
+        return candidates_of(Path(path))
+    return pa.csv.read_csv(path) if path.endswith(".csv") else read_atlas(path)[0]
+
+
 def page(path: str, tables: Sequence[str], note: str = "") -> str:
     """The page: for each table of scores how these agree with the reading, and with each other. note: what stands above
     them. Raises ValueError where none of a table's descriptions was read."""
@@ -142,7 +179,7 @@ def page(path: str, tables: Sequence[str], note: str = "") -> str:
         *(["", f"*{note}*"] if note else []),
     ]
     for name in tables:
-        table = pa.csv.read_csv(name) if name.endswith(".csv") else read_atlas(name)[0]
+        table = read_scores(name)
         rows, names = graded(grades, table), names_in(table)
         if not rows:
             raise ValueError(f"{name}: none of its descriptions stands in {path}")
@@ -167,7 +204,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The command; ends with a message where a file is not what it should be."""
     parser = argparse.ArgumentParser(description="How scores agree with a reading of their descriptions.")
     parser.add_argument("readings", help="CSV of layer, neuron, sign, description, reading")
-    parser.add_argument("tables", nargs="+", help="an atlas.parquet, or a scores.csv of given descriptions")
+    tables = "an atlas.parquet, a scores.csv of given descriptions, or a run's folder"
+    parser.add_argument("tables", nargs="+", help=tables)
     parser.add_argument("--output", required=True, help="the page that is written")
     parser.add_argument("--note", default="", help="words that stand above the tables: date, machine, who read")
     given = parser.parse_args(arguments)

@@ -7,9 +7,11 @@ import pyarrow as pa
 import pytest
 
 from neuron_descriptions.atlas.further import read_atlas
-from neuron_descriptions.atlas.readings import agreement, graded, main, names_in, page, read_grades
+from neuron_descriptions.atlas.readings import agreement, candidates_of, graded, main, names_in, page, read_grades
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES
 
 WORDS = ["wrong", "partly", "fits"]
 
@@ -50,6 +52,35 @@ def test_the_page_says_how_many_rows_there_are(files, tmp_path):
     text = page(files[0], [files[1]], "read by hand")
     assert "11 of 12 descriptions read: 3 fits, 4 partly, 4 wrong." in text and "*read by hand*" in text
     assert "| `score` | 11 | " in text and "| `gain` | 2 | – | – |" in text
+
+
+def test_all_candidates_of_a_run_are_read_beside_what_chooses_and_what_executes(files, tmp_path):
+    who = {"layer": 3, "sign": "positive"}
+    said = [
+        {**who, "neuron": i, "candidate": c, "description": f"words of kind {i}" + " twice" * c, "status": "ok",
+         "explainer": "concepts"}
+        for i in range(11) for c in (0, 1)
+    ]  # fmt: skip
+    scores = [
+        {**who, "neuron": i, "candidate": 0, "kind": "candidate", "split": split, "correlation": turn * (i % 3) / 10}
+        for i in range(11) for split, turn in (("valid", 1), ("test", -1))
+    ]  # fmt: skip
+    direct = [{**who, "neuron": i, "candidate": 0, "sentence": f"words of kind {i}", "direct_score": -(i % 3) / 10,
+               "direct_score_contrast": 0.5} for i in range(11)]  # fmt: skip
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(ValueError, match="is no folder of a finished run"):
+        page(files[0], [str(run)])
+    for name, rows, schema in (
+        ("descriptions", said, DESCRIPTIONS), ("scores", scores, SCORES), ("concepts", direct, CONCEPT_SCORES)
+    ):  # fmt: skip
+        write_table(pa.Table.from_pylist(rows, schema=schema), run / f"{name}/layer-3/chunk-0.parquet")
+    table = candidates_of(run)
+    assert len(table) == 22 and table["selection_score"].null_count == 11
+    rows = graded(read_grades(files[0]), table)
+    found = {name: rho for name, rho, *_ in agreement(rows, names_in(table))}
+    assert [found[name].value for name in ("selection_score", "direct_score")] == pytest.approx([1, -1])
+    assert "11 of 12 descriptions read" in page(files[0], [str(run)])
 
 
 @pytest.mark.parametrize(
