@@ -140,11 +140,13 @@ def test_a_run_is_published_and_fetched_back(imported, bucket, s3, environment):
     imported.run(anonymous, "fetch_run", env=environment)
     back = imported.folder / "results/tiny-fetched"
     kinds = ("atlas/**/*", "corpus/**/*.parquet", "exemplars/**/*.parquet", "descriptions/**/*", "scores/**/*")
-    expected = {
-        p.relative_to(imported.file(".")) for kind in kinds for p in imported.file(".").glob(kind) if p.is_file()
-    }
-    found = {p.relative_to(back) for p in back.rglob("*") if p.is_file()}
-    assert found - {Path(".snakemake_timestamp")} == expected  # which Snakemake puts into an output that is a folder
+    results = imported.file(".")
+    # Snakemake puts a time stamp into an output that is a folder.
+    expected, found = (
+        {p.relative_to(folder) for p in paths if p.is_file() and p.name != ".snakemake_timestamp"}
+        for folder, paths in ((results, [p for kind in kinds for p in results.glob(kind)]), (back, back.rglob("*")))
+    )
+    assert found == expected
     for path in expected:
         assert (back / path).read_bytes() == imported.file(str(path)).read_bytes(), path
     del config["publish"]
