@@ -678,7 +678,10 @@ def test_a_wrong_scorer_is_named(scorers, said):
     [
         ({}, "concepts"),
         ({"scores__scorers": JUDGED}, "j"),
-        ({"descriptions__concept_candidates": 0, "descriptions__candidates": 0}, "only one"),
+        (
+            {"descriptions__concept_candidates": 0, "descriptions__token_candidates": 1, "descriptions__candidates": 0},
+            "only one",
+        ),
         ({"scores__simulator": {"model": "smollm2-135m-instruct"}, "scores__scorers": JUDGED}, "simulator"),
     ],
 )
