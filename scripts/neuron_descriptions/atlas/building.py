@@ -186,9 +186,9 @@ def _chance(test: dict, scores: list[dict], pool: list[dict] | None = None) -> d
             nulls.setdefault((row["neuron"], row["description"]), {})[row["split"]] = value
     on_test = np.array([n["test"] for n in nulls.values()])
     known = np.isfinite(on_test)
-    if not known.any():
-        return dict.fromkeys(CHANCE) | {"n_nulls": len(on_test)}
     n = len({r["description"] for r in scores if r["kind"] == "candidate"})
+    if not known.any() or not n:  # without a candidate there is nothing to compare, though a pool has nulls
+        return dict.fromkeys(CHANCE) | {"n_nulls": len(on_test)}
     weights = best_of_weights([r.get("valid", float("nan")) for r in nulls.values()], n)
     score = test.get("correlation")
     below, best_below = (None if score is None else share_below(score, on_test, w) for w in (None, weights))

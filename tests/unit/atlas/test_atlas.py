@@ -249,6 +249,16 @@ def test_nulls_of_a_layer_and_sign_stand_for_a_neurons_own():
     assert pooled["null_score"] != row(scored + own, {})["null_score"]
 
 
+def test_what_nothing_was_said_of_is_compared_with_no_pool():
+    """As where no concept fits and nobody else is asked."""
+    described = [description(5, "positive", 0, None) | {"status": "unparsed"}]
+    ranges = pa.Table.from_pylist(statistics(5), schema=STATISTICS)
+    pools = {(1, "positive"): [null | {"neuron": 9} for null in nulls((0.1, 0.3), (0.4, 0.5))]}
+    tables = pa.Table.from_pylist(described, schema=DESCRIPTIONS), SCORES.empty_table()
+    (row,) = atlas_rows(*tables, ranges, Beside(pools=pools))
+    assert (row["status"], row["chance"], row["best_null_score"]) == ("no_description", None, None)
+
+
 def test_a_score_below_zero_never_beats_chance():
     assert chance_row([0.6, 0.2], -0.1, -0.2, (0.2, -0.5), (0.1, -0.4))["beats_chance"] is False
 
