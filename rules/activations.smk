@@ -3,12 +3,7 @@
 # What decides a harvest's result; the merge names it too, since the harvest's own files are temporary.
 HARVEST = {
     "code": digest("harvest.py", without=OTHER_SOURCES),
-    "subject": {
-        "n_layers": CFG.subject.layers,
-        "n_neurons": CFG.subject.neurons_per_layer,
-        "module": CFG.subject.module,
-        "dtype": CFG.subject.dtype,
-    },
+    "subject": ARCHITECTURE,
     "settings": {
         "keep": {
             "top": CFG.exemplars.k,

@@ -27,12 +27,7 @@ rule harvest_other:
     params:
         **feature_params(lambda wildcards: KEPT.neurons),
         code=digest("harvest_other.py", without=OTHER_SOURCES),
-        subject={
-            "n_layers": CFG.subject.layers,
-            "n_neurons": CFG.subject.neurons_per_layer,
-            "module": CFG.subject.module,
-            "dtype": CFG.subject.dtype,
-        },
+        subject=ARCHITECTURE,
         batch_size=getattr(CFG.exemplars, "batch_size", None),
         seed=CFG.seed,
         device_map=CFG.subject.device_map,

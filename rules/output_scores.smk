@@ -27,12 +27,7 @@ rule judge_output_side:
         gpu_job=1,
     params:
         code=digest("judge_output_side.py", without=OTHER_SOURCES),
-        architecture={
-            "n_layers": CFG.subject.layers,
-            "n_neurons": CFG.subject.neurons_per_layer,
-            "module": CFG.subject.module,
-            "dtype": CFG.subject.dtype,
-        },
+        architecture=ARCHITECTURE,
         layers=list(OUTPUT_SIDES),
         seed=CFG.seed,
         weights=weights(CFG.subject.model),

@@ -20,12 +20,7 @@ rule write_output_side:
         gpu_job=1,
     params:
         code=digest("write_output_side.py"),
-        architecture={
-            "n_layers": CFG.subject.layers,
-            "n_neurons": CFG.subject.neurons_per_layer,
-            "module": CFG.subject.module,
-            "dtype": CFG.subject.dtype,
-        },
+        architecture=ARCHITECTURE,
         settings=tracked(CFG.output_side),
         neurons=SELECTED,
         weights=weights(CFG.subject.model),

@@ -40,10 +40,7 @@ rule recheck_rows:
         neurons=RECHECKED,
         names=[*RECHECK_FILES, *LAYER_FILES, *SPLITS],
         subject={
-            "n_layers": CFG.subject.layers,
-            "n_neurons": CFG.subject.neurons_per_layer,
-            "module": CFG.subject.module,
-            "dtype": CFG.subject.dtype,
+            **ARCHITECTURE,
             "device_map": CFG.subject.device_map,
         },
         describing={

@@ -7,6 +7,14 @@ import re
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.run.fingerprints import adapter_fingerprint, model_fingerprint
 
+# What the subject is said to be made of: what reads it checks that.
+ARCHITECTURE = {
+    "n_layers": CFG.subject.layers,
+    "n_neurons": CFG.subject.neurons_per_layer,
+    "module": CFG.subject.module,
+    "dtype": CFG.subject.dtype,
+}
+
 
 def models_from(*sources):
     """Folder name -> specification, of the configured models from these sources."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from neuron_descriptions.clients.base import Prompt
+from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_tables
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
@@ -127,9 +128,7 @@ def _read(
     """The first `pool` top train exemplars, their texts, thresholds of highlights, and which neurons fire in fewer
     tokens than `min_firings`, where that is known: of features that are never negative."""
     filters = [("split", "=", "train"), ("kind", "=", "top"), ("rank", "<", pool), ("neuron", "in", neurons)]
-    rows: Rows = {}
-    for row in read_tables(files.exemplars, EXEMPLARS, filters).to_pylist():
-        rows.setdefault((row["neuron"], row["sign"]), []).append(row)
+    rows: Rows = by_side(read_tables(files.exemplars, EXEMPLARS, filters))
     texts = read_texts(files.corpus, {row["seq_id"] for group in rows.values() for row in group})
     train = [("split", "=", "train"), ("neuron", "in", neurons)]
     ladders: Ladders = {}

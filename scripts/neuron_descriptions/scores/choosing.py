@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger
+from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_parquet, read_tables, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.concepts.execution import ConceptList, read_list
@@ -110,10 +111,7 @@ def chosen_rows(
     numbers = {name: settings[name] for name in ("top", "middle", "random")}
     concepts = _ByConcepts(inputs, evidence, numbers) if choice == "concepts" else None
     judged = _by_scorer(_files(inputs["judged"]), choice) if inputs.get("judged") else {}
-    candidates: dict[Key, list[Row]] = {}
-    only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
-    for row in read_tables(_files(inputs["descriptions"]), DESCRIPTIONS, only).to_pylist():
-        candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
+    candidates = by_side(read_tables(_files(inputs["descriptions"]), DESCRIPTIONS, [("neuron", "in", neurons)]))
     rows: list[Row] = []
     for neuron, sign in ((neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates):
         texts = {c["candidate"]: c["description"] for c in candidates[neuron, sign] if c["status"] == "ok"}

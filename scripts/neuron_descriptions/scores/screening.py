@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -67,9 +68,7 @@ def screen_chunk(
     tables: valid (the corpus), exemplars and statistics (lists of files that hold the neurons), descriptions; job: of
     the smaller simulator; settings: of the config's `scores`, with its `screen`; kept: see kept_predictions.
     """
-    candidates: dict[tuple[int, str], list[dict]] = {}
-    for row in read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]).to_pylist():
-        candidates.setdefault((row["neuron"], row["sign"]), []).append(row)
+    candidates = by_side(read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]))
     evidence = Evidence(tables["exemplars"], tables["statistics"], {"valid": tables["valid"]}, neurons)
     loaded = load_simulator(job)
     predictions = kept_predictions(kept, job)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.scores.classification import detected, precision_interval
@@ -35,19 +36,16 @@ class SimulatedDetectionScorer:
     )  # fmt: skip
     details: ClassVar[Details] = ()
 
-    def __init__(self, job: Job, rows: list[Row]):
-        """rows: of SIMULATIONS, of the test split."""
-        self.job = job
-        self.rows: dict[tuple[int, str], list[Row]] = {}
-        for row in rows:
-            self.rows.setdefault((row["neuron"], row["sign"]), []).append(row)
+    def __init__(self, job: Job, simulations: pa.Table):
+        """simulations: SIMULATIONS, of the test split."""
+        self.job, self.rows = job, by_side(simulations)
 
     @classmethod
     @contextmanager
     def open(cls, job: Job) -> Iterator["SimulatedDetectionScorer"]:
         """See Scorer."""
         only: list[tuple[str, str, object]] = [("neuron", "in", list(job.neurons)), ("split", "=", "test")]
-        yield cls(job, read_table(job.inputs["simulations"], SIMULATIONS, only).to_pylist())
+        yield cls(job, read_table(job.inputs["simulations"], SIMULATIONS, only))
 
     def score(self, described: Described) -> Row:
         """See Scorer."""

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_table, read_tables, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
@@ -298,14 +299,9 @@ def score_chunk(
     job, and `made_by`, what they depend on beyond the simulator.
     """
     others = Nulls(tables.get("pool") or None, tables["nulls"], settings["nulls"], seed)
-    candidates: dict[tuple[int, str], list[dict]] = {}
-    screened: dict[tuple[int, str], list[dict]] = {}
-    read = [(candidates, tables["descriptions"], DESCRIPTIONS)]
-    if tables.get("screened"):
-        read.append((screened, tables["screened"], SCREENED))
-    for found_rows, path, schema in read:
-        for row in read_table(path, schema, [("neuron", "in", neurons)]).to_pylist():
-            found_rows.setdefault((row["neuron"], row["sign"]), []).append(row)
+    only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
+    candidates = by_side(read_table(tables["descriptions"], DESCRIPTIONS, only))
+    screened = by_side(read_table(tables["screened"], SCREENED, only)) if tables.get("screened") else {}
     corpus: Tables = {str(split): tables[split] for split in SPLITS}
     evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
     loaded, predictions = load_simulator(simulator), kept_predictions(kept, simulator)
