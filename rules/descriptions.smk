@@ -44,6 +44,7 @@ rule describe:
         explainer=ASKED,
         settings=DESCRIBING,
         access=untracked(ACCESS),
+        requests=untracked(REQUESTS),
         seed=CFG.seed,
         weights=weights(CFG.subject.model, EXPLAINER_MODEL),
     message:
@@ -71,7 +72,7 @@ rule account:
         runtime=minutes("account"),
     params:
         code=digest("account.py"),
-        prices=ACCESS["prices"],
+        prices=ACCESS.get("prices"),
     message:
         "Adding up what the descriptions took"
     script:

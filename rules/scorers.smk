@@ -39,6 +39,7 @@ rule run_scorer:
         section=of_scorer,
         numbers=SCORER_NUMBERS,
         access=scorer_access,
+        requests=untracked(REQUESTS),
         seed=CFG.seed,
         weights=lambda wildcards: weights(
             CFG.subject.model, judge_model(wildcards.scorer)

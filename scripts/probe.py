@@ -9,7 +9,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         corpus=given.corpus,
         rules=given.rules,
         models={"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
-        simulator=restored(Simulator, wanted.simulator).model_dump(exclude={"prompt"}),
+        simulator=restored(Simulator, wanted.simulator),
         setting=wanted.setting,
         seed=wanted.seed,
         threads=snakemake.threads,

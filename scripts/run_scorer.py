@@ -5,14 +5,16 @@ from neuron_descriptions.scores.opening import Job, run_scorer
 
 wanted, wildcards = snakemake.params, snakemake.wildcards
 with job_log(snakemake.log[0], snakemake.rule):
+    judge = {"judge": {**wanted.section["judge"], **wanted.access}} if "judge" in wanted.section else {}
     job = Job(
         name=wildcards.scorer,
-        section=restored(Scorer, wanted.section),
+        section=restored(Scorer, {**wanted.section, **judge}),
         numbers=wanted.numbers,
         neurons=wanted.neurons,
         layer=int(wildcards.layer),
         inputs=dict(snakemake.input.items()),
-        access=wanted.access,
+        requests=wanted.requests,
+        part=f"scorers/{wildcards.scorer}/layer-{wildcards.layer}/{wildcards.part}",
         code=wanted.code,
         seed=wanted.seed,
         threads=snakemake.threads,

@@ -7,12 +7,11 @@ from neuron_descriptions.simulators.opening import Job
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     settings = restored(Scores, wanted.settings, simulator=wanted.simulator)
-    simulator = settings.simulator.model_dump(exclude={"prompt"})
     score_natural(
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         inputs=dict(given.items()),
-        simulator=Job(simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
+        simulator=Job(settings.simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
         settings=settings,
         seed=wanted.seed,
         outputs=dict(snakemake.output.items()),

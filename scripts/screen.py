@@ -8,13 +8,12 @@ given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     # The large simulator is none of this job's.
     settings = restored(Scores, wanted.settings, simulator=wanted.settings["screen"]["simulator"])
-    simulator = settings.screen.simulator.model_dump(exclude={"prompt"})
     screen_chunk(
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         tables={name: given[name] for name in ("valid", "exemplars", "statistics", "descriptions")},
-        job=Job(simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
-        settings=settings.model_dump(exclude={"simulator"}),
+        job=Job(settings.screen.simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
+        settings=settings,
         kept=wanted.kept,
         output=snakemake.output.screened,
     )

@@ -33,7 +33,7 @@ def explainer_prompts():
         kind: project_file(file, f"descriptions.prompts_by_type.{kind}")
         for kind, file in CFG.descriptions.prompts_by_type.items()
     }
-    few_shot = CFG.descriptions.few_shot.model_dump()
+    few_shot = CFG.descriptions.few_shot
     begins = EXPLAINER is None or bool(explainer_folder())  # or nobody is asked
     try:
         usual = read_explainer_template(path, few_shot, begins)
@@ -84,12 +84,9 @@ DESCRIBING = tracked(
     CFG.descriptions,
     exclude=["explainer", "prompt", "draws", "rivals", "concept_rules"],
 )
-# What no description depends on.
-ACCESS = {
-    "requests": f"results/{CFG.run}/requests",
-    "prices": None,
-    **(EXPLAINER.model_dump(include=set(ACCESS_KEYS)) if EXPLAINER else {}),
-}
+# What no description depends on: keys of the explainer's section, and where what was asked is kept.
+ACCESS = EXPLAINER.model_dump(include=set(ACCESS_KEYS)) if EXPLAINER else {}
+REQUESTS = f"results/{CFG.run}/requests"
 ASKED = tracked(EXPLAINER, exclude=ACCESS_KEYS) if EXPLAINER else None
 
 # Candidates of this run's explainer; with rivals, these and theirs make up the descriptions.

@@ -57,15 +57,9 @@ def modules_apart(wildcards):
 
 
 def scorer_access(wildcards, threads):
-    """What no score depends on: made from `threads`, Snakemake does not compare it."""
-    judge, name = judge_of(wildcards.scorer), wildcards.scorer
-    access = judge.model_dump(include=set(ACCESS_KEYS)) if judge else {}
-    return {
-        "requests": f"results/{CFG.run}/requests",
-        "part": f"scorers/{name}/layer-{wildcards.layer}/{wildcards.part}",
-        "prices": None,
-        **access,
-    }
+    """Of the judge's section what no score depends on: made from `threads`, Snakemake does not compare it."""
+    judge = judge_of(wildcards.scorer)
+    return judge.model_dump(include=set(ACCESS_KEYS)) if judge else {}
 
 
 def scorer_environment(wildcards):

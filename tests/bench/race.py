@@ -11,12 +11,14 @@ import torch
 from conftest import ROOT, Project, changed, demo_config
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.chance import Nulls
-from neuron_descriptions.scores.simulation import Evidence, Scorer
+from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.simulators.simulating import FinetunedSimulator
 
 LAYERS, CANDIDATES = (15, 25), 32
@@ -77,7 +79,7 @@ def measure(scratch: Path) -> dict[str, float]:
             mine = [row for row in rows if (row["neuron"], row["sign"]) == (neuron, sign)]
             chosen = {}
             for race_from in seen:
-                settings = {**SEQUENCES, "race_from": race_from and 2, "bootstrap": 10, "confidence": 0.95}
+                settings = Scores(simulator=None, **SEQUENCES, race_from=race_from and 2, bootstrap=10)
                 scorer = Scorer(simulator, name, evidence, nulls, settings, SIZES, 0)
                 found, _ = scorer.score(layer, neuron, sign, mine)
                 valid = [r for r in found if r["kind"] == "candidate" and r["split"] == "valid"]

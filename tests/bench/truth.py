@@ -238,8 +238,8 @@ def corrupted(planting: Planting, steps: Steps) -> dict[str, list[float]]:
     description (see `fall`)."""
     from neuron_descriptions.concepts.predicates import Reader
     from neuron_descriptions.concepts.vocabulary import read_vocabulary
+    from neuron_descriptions.scores.evidence import Evidence
     from neuron_descriptions.scores.passages import Passages
-    from neuron_descriptions.scores.simulation import Evidence
 
     paths = planting.paths
     corpus = {split: paths[split] for split in ("train", "valid", "test")}
@@ -260,9 +260,9 @@ def _scores(
     planting: Planting, number: int, description: Any, held: list, evidence: Any, passages: Any
 ) -> dict[str, float]:
     """Every score of a list of concepts, by its own predictions."""
+    from neuron_descriptions.common.signs import one_side
     from neuron_descriptions.scores.classification import detected
     from neuron_descriptions.scores.concepts import direct_score
-    from neuron_descriptions.scores.simulation import one_side
 
     predicted = [description.predict_held(of_sequence) for of_sequence in held]
     true_N = one_side(np.concatenate(planting.acts["test"][number]), "positive")
@@ -273,7 +273,7 @@ def _scores(
     return {
         "direct_score": direct_score(np.concatenate(predicted), true_N),
         "direct_score_contrast": direct_score(
-            contrast, one_side(np.concatenate([q.activations for q in shown]), "positive")
+            contrast, np.concatenate([q.one_side("positive") for q in shown])
         ),
         "detection_average_precision": answers["average_precision"],
         "detection_balanced_accuracy": answers["balanced_accuracy"],

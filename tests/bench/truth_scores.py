@@ -53,11 +53,11 @@ def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str) -> 
     """How often the interval of a score on text as it comes holds the exact one over the whole test split: each
     description, executed, is scored DRAWS times by the workflow's own default sample. said: feature -> list of
     concepts. Left out: lists that never fire on that split, which have no score."""
+    from neuron_descriptions.common.signs import one_side
     from neuron_descriptions.config.scores import Scores
     from neuron_descriptions.panel.reading import Panel
     from neuron_descriptions.scores.concepts import direct_score
     from neuron_descriptions.scores.natural import NaturalScorer
-    from neuron_descriptions.scores.simulation import one_side
 
     panels = tuple(Panel(planting.paths[p], [planting.paths[f"{p}_acts"]], subject) for p in ("panel", "panel_test"))
     strings = {tuple(text.evidence): tokens for text, tokens in zip(panels[1].sequences, panels[1].strings)}

@@ -18,7 +18,7 @@ from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.clients.vllm import VllmClient
-from neuron_descriptions.config.explainers import Limits
+from neuron_descriptions.config.explainers import Limits, OpenaiExplainer, VllmExplainer
 from neuron_descriptions.descriptions.asking import Tally, ask
 from neuron_descriptions.descriptions.candidates import Candidate
 from neuron_descriptions.descriptions.excerpts import Excerpt
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.vllm
 KEY = "a-key-of-the-test"
 MAX_TOKENS, MAX_MODEL_LEN = 16, 2048
 STOP = ("\n",)
-ENGINE = {"dtype": "bfloat16", "build": "cpu", "max_model_len": MAX_MODEL_LEN, "devices": 1, "eager": True}
+ENGINE = VllmExplainer(client="vllm", model="smol", build="cpu", max_model_len=MAX_MODEL_LEN, eager=True)
 MARGIN = 0.375  # in logits, three steps of bfloat16 here: by how much the best token must lead for these not to decide
 
 WORDS = (
@@ -106,9 +106,10 @@ def address(smollm2, tmp_path_factory):
 
 def openai_client(address, monkeypatch, tokenizer=None, temperature=0.0, key=KEY, **body):
     monkeypatch.setenv("VLLM_KEY", key)
-    explainer = {"model": "smol", "base_url": address, "body": body}
-    limits = Limits(timeout=60.0, concurrency=8).model_dump()
-    return OpenaiClient(explainer, "VLLM_KEY", limits, None, temperature, MAX_TOKENS, tokenizer=tokenizer, stop=STOP)
+    limits = Limits(timeout=60.0, concurrency=8)
+    explainer = OpenaiExplainer(client="openai", model="smol", base_url=address, body=body, key_variable="VLLM_KEY",
+                                limits=limits)  # fmt: skip
+    return OpenaiClient(explainer, temperature, MAX_TOKENS, tokenizer=tokenizer, stop=STOP)
 
 
 def answers(client, requests):

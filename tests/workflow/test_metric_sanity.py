@@ -5,9 +5,10 @@ import pytest
 
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.reading import corpus_facts
+from neuron_descriptions.harvest.exemplars import KINDS
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import correlation, linear_fit, match
 from neuron_descriptions.scores.sampling import Bootstrap
-from neuron_descriptions.scores.simulation import KINDS, Evidence, one_side
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
 
@@ -33,7 +34,7 @@ def cases(evidence):
         sequences = evidence[layer].scored("test", neuron, sign, top=5, middle=4, random=3)
         assert {s.kind for s in sequences} == set(KINDS)
         assert len({s.seq_id for s in sequences}) == len(sequences)
-        truth = [one_side(s.activations, sign) for s in sequences]
+        truth = [s.one_side(sign) for s in sequences]
         found[layer, neuron, sign] = sequences, truth, evidence[layer].active(neuron, sign)
     return found
 

@@ -50,7 +50,7 @@ ENTRY = """@contextmanager
 def _counting(job: Job) -> Iterator[Client]:
     from neuron_descriptions.clients.counting import CountingClient
 
-    yield CountingClient(job.explainer["words"])
+    yield CountingClient(job.explainer.words)
 
 
 # The key `client` of the section -> how it is opened."""
@@ -66,7 +66,7 @@ from neuron_descriptions.config.sections import load_config
 
 assert set(CLIENTS) == set(clients())
 section = restored(Explainer, tracked(load_config(yaml.safe_load(open(sys.argv[1]))).descriptions.explainer))
-job = Job(section.model_dump(), None, (), 1.0, 20, {}, "layer-0/chunk-0", 1)
+job = Job(section, None, (), 1.0, 20, "requests", "layer-0/chunk-0", 1)
 prompts = ["an elephant in the room", "one more"]
 requests = [Request(Prompt([{"role": "user", "content": text}]), 0, n) for n, text in enumerate(prompts)]
 with open_client(job) as client:
@@ -159,7 +159,7 @@ from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Task
 
 section = restored(Simulator, tracked(load_config(yaml.safe_load(open(sys.argv[1]))).scores.simulator))
-simulator = load_simulator(Job(section.model_dump(), sys.argv[2], None, sys.argv[2], 1))
+simulator = load_simulator(Job(section, sys.argv[2], None, sys.argv[2], 1))
 ids = load_tokenizer(sys.argv[2])(" the moon and the sun")["input_ids"]
 print(json.dumps(simulator.simulate([Task("names the moon", Text("", ids, 0)), Task("none", Text("", ids, 1))])))
 """
@@ -269,7 +269,7 @@ rows.append({**who, "sign": "negative", "candidate": 0, "status": "unparsed", "e
 write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), "d.parquet")
 write_table(SCORES.empty_table(), "s.parquet")
 write_table(pa.Table.from_pylist([{"split": "train", **who, "min": -1.0, "max": 1.0}], schema=STATISTICS), "t.parquet")
-run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, {}, "", 0, 1), "l.parquet")
+run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, "requests", "", "", 0, 1), "l.parquet")
 tables = {"descriptions": "d", "scores": "s", "statistics": "t", "scorers": "l"}
 build_atlas({name: [f"{one}.parquet"] for name, one in tables.items()}, "a.parquet")
 atlas, added = read_atlas("a.parquet")

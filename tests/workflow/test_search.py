@@ -5,11 +5,13 @@ import pytest
 
 from conftest import ROOT
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.scores.chance import Nulls
-from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side
+from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.simulation import Scorer
 
 PLACES = [(layer, neuron, sign) for layer in (1, 3) for neuron in (5, 699) for sign in SIGNS]
-SETTINGS = {"top": 10, "middle": 8, "random": 3, "bootstrap": 10, "confidence": 0.95}
+SETTINGS = {"top": 10, "middle": 8, "random": 3, "bootstrap": 10, "simulator": None}
 SIZES = dict.fromkeys(("train", "valid", "test"), 72)
 
 
@@ -45,7 +47,7 @@ def candidates(evidence, place, n):
     _, neuron, sign = place
     totals = {}
     for sequence in evidence.get("train", neuron, sign, "top"):
-        for token, value in zip(sequence.text.evidence, one_side(sequence.activations, sign)):
+        for token, value in zip(sequence.text.evidence, sequence.one_side(sign)):
             totals.setdefault(token, []).append(value)
     ranked = sorted(totals, key=lambda token: -np.mean(totals[token]))
     random = np.random.default_rng([place[0], neuron, len(sign)])
@@ -62,8 +64,9 @@ def score(evidence, place, rows, **settings):
     """(rows of SCORES, tokens simulated)."""
     simulator = Literal()
     nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), settings.pop("nulls", 0), 0)
-    scorer = Scorer(simulator, "literal", evidence, nulls, SETTINGS | {"race_from": None} | settings, SIZES, 0)
-    return scorer.score(*place, rows)[0], simulator.tokens
+    every, wanted = settings.pop("every", False), Scores(**SETTINGS | {"race_from": None} | settings)
+    scorer = Scorer(simulator, "literal", evidence, nulls, wanted, SIZES, 0)
+    return scorer.score(*place, rows, every=every)[0], simulator.tokens
 
 
 def on_valid(rows):
@@ -131,7 +134,7 @@ def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence
     (tmp_path / "nulls.yaml").write_text(f"descriptions: ['{text}']")
     scorer = Scorer(
         Literal(), "literal", evidence[1], Nulls(None, str(tmp_path / "nulls.yaml"), 1, 0),
-        SETTINGS | {"race_from": 2}, SIZES, 0,
+        Scores(**SETTINGS, race_from=2), SIZES, 0,
     )  # fmt: skip
     nulls = [r for r in scorer.score(*place, rows)[0] if r["kind"] == "null"]
     assert [(r["split"], r["n_sequences"]) for r in nulls] == list(whole.items())

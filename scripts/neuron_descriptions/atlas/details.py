@@ -17,15 +17,16 @@ from neuron_descriptions.atlas.building import (
 )
 from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
+from neuron_descriptions.common.signs import turned
 from neuron_descriptions.common.storage import read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import Reader
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.concepts.wording import sentence
-from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
+from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEURON_TYPES
@@ -50,14 +51,19 @@ class Details:
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
-        shown = [*only, ("rank", "<", n_exemplars)]
         self.statistics = read_tables(tables["statistics"], STATISTICS, only).to_pylist()
         descriptions = read_table(tables["descriptions"], DESCRIPTIONS, only)
         scores = read_table(tables["scores"], SCORES, only)
         self.candidates, self.scores = by_sign(descriptions), by_sign(scores)
-        self.exemplars = by_sign(read_tables(tables["exemplars"], EXEMPLARS, shown))
-        predicted = tables.get("simulations")
-        self.simulations = by_sign(read_table(predicted, SIMULATIONS, only)) if predicted else {}
+        path = tables.get("simulations")
+        predicted = read_table(path, SIMULATIONS, only) if path else SIMULATIONS.empty_table()
+        self.exemplars = ExemplarStore(
+            tables["exemplars"], corpus, [*only, ("rank", "<", n_exemplars)], beside=predicted
+        )
+        self.simulations: dict[Key, list[tuple[Exemplar, list[float]]]] = {}
+        for exemplar, values in zip(self.exemplars.join(predicted), predicted["simulated"].to_pylist()):
+            key = exemplar.layer, exemplar.neuron, exemplar.sign
+            self.simulations.setdefault(key, []).append((exemplar, values))
         natural = read_natural([tables["natural"]] if tables.get("natural") else [], only)
         direct, types = (
             read_table(tables[name], schema, only) if tables.get(name) else None
@@ -71,16 +77,10 @@ class Details:
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
         written = read_table(tables["output_side"], OUTPUT_SIDE, only).to_pylist() if tables.get("output_side") else []
         self.written = {r["neuron"]: r for r in written}
-        self.texts = {split: self._texts(split, path) for split, path in corpus.items()}
-
-    def _texts(self, split: str, path: str) -> dict[int, tuple[str, list[str]]]:
-        """Source and token strings of the sequences shown."""
-        groups = [*self.exemplars.values(), *self.simulations.values()]
-        texts = read_texts(
-            path,
-            {r["seq_id"] for group in groups for r in group if r["split"] == split},
-        )
-        return {i: (text.source, token_strings(self.tokenizer, text.evidence)) for i, text in texts.items()}
+        self.tokens = {
+            split: {i: token_strings(self.tokenizer, text.evidence) for i, text in texts.items()}
+            for split, texts in self.exemplars.texts.items()
+        }
 
     def neuron(self, layer: int, neuron: int) -> dict[str, Any]:
         """A neuron's object as pages/atlas.js reads it."""
@@ -131,17 +131,14 @@ class Details:
                 for c in self.candidates.get(key, [])
             ],
             "exemplars": [
-                {**self._sequence(r, parts), "peak": rounded(r["peak"])}
-                for r in self.exemplars[key]
-                if r["rank"] < (self.n_exemplars if (r["split"], r["kind"]) == ("train", "top") else half)
+                {**self._sequence(e, parts), "peak": rounded(e.peak)}
+                for e in self.exemplars.of(*key)
+                if e.rank < (self.n_exemplars if (e.split, e.kind) == ("train", "top") else half)
             ],
             "simulated": [
-                {
-                    **self._sequence(r, parts),
-                    "simulated": [rounded(v) for v in r["simulated"]],
-                }
-                for r in self.simulations.get(key, [])
-                if r["split"] == "test"
+                {**self._sequence(e, parts), "simulated": [rounded(v) for v in simulated]}
+                for e, simulated in self.simulations.get(key, [])
+                if e.split == "test"
             ],
         }
 
@@ -153,14 +150,14 @@ class Details:
         shown = {name: rounded(value) if isinstance(value, float) else value for name, value in values.items()}
         return {"further": [[column.heading, shown[name]] for name, column in self.added.columns.items()]}
 
-    def _sequence(self, row: dict, parts: ConceptList | None) -> dict[str, Any]:
-        source, tokens = self.texts[row["split"]][row["seq_id"]]
-        shown = {name: row[name] for name in ("split", "kind", "rank", "seq_id")}
-        activations = [rounded(v) for v in row["activations"]]
+    def _sequence(self, exemplar: Exemplar, parts: ConceptList | None) -> dict[str, Any]:
+        tokens = self.tokens[exemplar.split][exemplar.seq_id]
+        shown = {name: getattr(exemplar, name) for name in ("split", "kind", "rank", "seq_id")}
+        activations = [rounded(v) for v in exemplar.activations.tolist()]
         fires = [] if parts is None or self.reader is None else parts.deciding(self.reader.held(tokens))
         return {
             **shown,
-            "source": source,
+            "source": exemplar.text.source,
             "tokens": tokens,
             "activations": activations,
             # Only where one predicts: [token, part], so that pages stay small.
@@ -170,9 +167,8 @@ class Details:
 
 def _said(text: str, found: ConceptList, sign: str) -> dict[str, Any]:
     """A list of concepts as a page shows it: its parts in words, each with the activation that it predicts, signed."""
-    direction = 1 if sign == "positive" else -1
-    parts = [{"words": sentence([part]), "weight": rounded(direction * part.weight)} for part in found.parts]
-    return {"sentence": text, "parts": parts, "base": rounded(direction * found.base)}
+    parts = [{"words": sentence([part]), "weight": rounded(turned(part.weight, sign))} for part in found.parts]
+    return {"sentence": text, "parts": parts, "base": rounded(turned(found.base, sign))}
 
 
 def rounded(value: float | None) -> float | None:

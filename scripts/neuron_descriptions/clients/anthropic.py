@@ -16,7 +16,7 @@ class AnthropicClient(EndpointClient):
 
     def open(self) -> anthropic.AsyncAnthropic:
         return anthropic.AsyncAnthropic(
-            api_key=self.key, base_url=self.base_url, max_retries=0, timeout=self.limits["timeout"]
+            api_key=self.key, base_url=self.base_url, max_retries=0, timeout=self.limits.timeout
         )
 
     def fields(self, request: Request) -> dict[str, Any]:

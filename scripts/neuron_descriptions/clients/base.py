@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Protocol
 
 from neuron_descriptions.common.vocabulary import Message
+from neuron_descriptions.config.explainers import Prices
 
 
 @dataclass(slots=True, frozen=True)
@@ -79,8 +80,8 @@ def parts(total: int, weights: Sequence[int]) -> list[int]:
     return [total * last // ends[-1] - total * first // ends[-1] for first, last in pairwise(ends)]
 
 
-def cost(prompt_tokens: int, completion_tokens: int, prices: dict[str, float] | None) -> float | None:
-    """Dollars; prices: for a million tokens."""
+def cost(prompt_tokens: int, completion_tokens: int, prices: Prices | None) -> float | None:
+    """Dollars; None where nothing is known of prices."""
     if prices is None:
         return None
-    return (prompt_tokens * prices["prompt"] + completion_tokens * prices["completion"]) / 1e6
+    return (prompt_tokens * prices.prompt + completion_tokens * prices.completion) / 1e6

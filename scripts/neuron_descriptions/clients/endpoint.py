@@ -14,6 +14,7 @@ from neuron_descriptions.clients.base import Answer, Done, Request, cost, parts
 from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed
 from neuron_descriptions.clients.journal import Ledger, OverBudget
 from neuron_descriptions.common.logs import logger
+from neuron_descriptions.config.explainers import AnthropicExplainer, OpenaiExplainer
 
 LONGEST_BACKOFF = 60.0  # seconds
 LONGEST_RETRY_AFTER = 900.0
@@ -65,21 +66,19 @@ class EndpointClient:
 
     def __init__(
         self,
-        explainer: dict[str, Any],
-        key_variable: str | None,
-        limits: dict[str, Any],
-        prices: dict[str, float] | None,
+        explainer: OpenaiExplainer | AnthropicExplainer,
         temperature: float,
         max_tokens: int,
         ledger: Ledger | None = None,
     ):
-        """explainer: model, base_url, body; limits, prices: of the config; ledger: with prices.
+        """ledger: where the section has prices.
 
         Raises ValueError where the key is not in the environment.
         """
-        self.model, self.base_url, self.body = explainer["model"], explainer["base_url"], explainer["body"]
-        self.limits, self.prices, self.ledger = limits, prices, ledger
+        self.model, self.base_url, self.body = explainer.model, explainer.base_url, explainer.body
+        self.limits, self.prices, self.ledger = explainer.limits, explainer.prices, ledger
         self.temperature, self.max_tokens = temperature, max_tokens
+        key_variable = explainer.key_variable
         self.key = os.environ.get(key_variable, "").strip() if key_variable else "none"
         if not self.key:
             raise ValueError(
@@ -130,9 +129,9 @@ class EndpointClient:
         asyncio.run(self._answer(requests, done))
 
     async def _answer(self, requests: list[Request], done: Done) -> None:
-        gate, self.halt = asyncio.Semaphore(self.limits["concurrency"]), asyncio.Event()
+        gate, self.halt = asyncio.Semaphore(self.limits.concurrency), asyncio.Event()
         failures: list[ValueError] = []
-        self.pace = _Pace(self.limits["requests_per_minute"], self.limits["tokens_per_minute"])
+        self.pace = _Pace(self.limits.requests_per_minute, self.limits.tokens_per_minute)
 
         async def some(numbers: list[int], sdk: Any) -> None:
             async with gate:
@@ -159,13 +158,13 @@ class EndpointClient:
         cannot be."""
         tokens, cost = self._most(payload)
         trouble = ""
-        for attempt in range(self.limits["tries"]):
+        for attempt in range(self.limits.tries):
             await self._until(self.pace.turn(tokens))
             while self.pace.resume > time.monotonic():
                 await self._until(self.pace.resume)
             await self._reserve(cost)
             try:
-                async with asyncio.timeout(self.limits["timeout"]):
+                async with asyncio.timeout(self.limits.timeout):
                     content = await self.send(sdk, payload)
                 answers, counted = self._checked(content, payload)
             except (self.errors, TimeoutError, ValueError, Unreadable, Failure) as error:
@@ -188,7 +187,7 @@ class EndpointClient:
                 self._settle(cost, self._price(*counts) if counted else cost)
                 return answers[: payload.get("n", 1)]
         raise ValueError(
-            f"descriptions.explainer: no answer from {self.base_url} in {self.limits['tries']} tries; the last:"
+            f"descriptions.explainer: no answer from {self.base_url} in {self.limits.tries} tries; the last:"
             f" {trouble}; run again to go on: finished answers are kept"
         )
 
@@ -251,7 +250,7 @@ class EndpointClient:
         return asked + backoff * 0.1
 
     async def _reserve(self, cost: float) -> None:
-        deadline = time.monotonic() + 2 * self.limits["timeout"]
+        deadline = time.monotonic() + 2 * self.limits.timeout
         while self.ledger is not None and not self.ledger.reserve(cost):
             if time.monotonic() > deadline:
                 raise OverBudget(

@@ -18,6 +18,7 @@ from neuron_descriptions.clients.dialects import (
 )
 from neuron_descriptions.clients.endpoint import EndpointClient
 from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.config.explainers import OpenaiExplainer
 
 
 class OpenaiClient(EndpointClient):
@@ -26,19 +27,18 @@ class OpenaiClient(EndpointClient):
 
     errors = openai.OpenAIError
 
-    def __init__(self, *args: Any, tokenizer: Any = None, stop: tuple[str, ...] = (), **kwargs: Any):
-        """tokenizer: of the model that the endpoint serves, or None; stop: ends of an answer that is begun; the first
-        of args has `several`, as the config's section."""
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, explainer: OpenaiExplainer, *args: Any, tokenizer: Any = None, stop: tuple[str, ...] = (), **kwargs: Any
+    ):
+        """tokenizer: of the model that the endpoint serves, or None; stop: ends of an answer that is begun."""
+        super().__init__(explainer, *args, **kwargs)
         self.ids = TokenIds(tokenizer) if tokenizer is not None else None
         self.stop = stop
-        self.several = args[0].get("several", True)
+        self.several = explainer.several
         self.begins = tokenizer is not None
 
     def open(self) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(
-            api_key=self.key, base_url=self.base_url, max_retries=0, timeout=self.limits["timeout"]
-        )
+        return openai.AsyncOpenAI(api_key=self.key, base_url=self.base_url, max_retries=0, timeout=self.limits.timeout)
 
     def fields(self, request: Request) -> dict[str, Any]:
         fields: dict[str, Any] = {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuron_descriptions.clients.base import Client
+from neuron_descriptions.config.explainers import Endpoint, Explainer, TransformersExplainer, VllmExplainer
 from neuron_descriptions.models.loading import load_tokenizer
 
 
@@ -17,8 +18,8 @@ from neuron_descriptions.models.loading import load_tokenizer
 class Job:
     """What a client is opened for."""
 
-    explainer: dict[str, Any]
-    """The config's `descriptions.explainer`, but for what no answer depends on."""
+    explainer: Explainer
+    """The config's `descriptions.explainer`, or a scorer's `judge`."""
     folder: str | None
     """Of its weights or its tokenizer, if it has one."""
     stop: tuple[str, ...]
@@ -26,8 +27,8 @@ class Job:
     temperature: float
     max_tokens: int
     """Of an answer."""
-    access: dict[str, Any]
-    """What no answer depends on: key_variable, limits, prices, memory, and the folder `requests`."""
+    requests: str
+    """Folder of what was asked and what it cost."""
     part: str
     """Whose requests these are, such as layer-3/chunk-0."""
     threads: int
@@ -38,9 +39,9 @@ def _transformers(job: Job) -> Iterator[Client]:
     from neuron_descriptions.clients.transformers import TransformersClient
     from neuron_descriptions.models.loading import load_model
 
-    assert job.folder
-    model = load_model(job.folder, job.explainer["dtype"], head=True, threads=job.threads)
-    tokenizer, batch_tokens = load_tokenizer(job.folder), job.explainer["batch_tokens"]
+    assert job.folder and isinstance(job.explainer, TransformersExplainer)
+    model = load_model(job.folder, job.explainer.dtype, head=True, threads=job.threads)
+    tokenizer, batch_tokens = load_tokenizer(job.folder), job.explainer.batch_tokens
     yield TransformersClient(model, tokenizer, job.temperature, job.max_tokens, job.stop, batch_tokens)
 
 
@@ -48,9 +49,9 @@ def _transformers(job: Job) -> Iterator[Client]:
 def _vllm(job: Job) -> Iterator[Client]:
     from neuron_descriptions.clients.vllm import VllmClient
 
-    assert job.folder
-    tokenizer, memory = load_tokenizer(job.folder), job.access["memory"]
-    yield VllmClient(job.folder, tokenizer, job.explainer, job.temperature, job.max_tokens, job.stop, memory)
+    assert job.folder and isinstance(job.explainer, VllmExplainer)
+    tokenizer = load_tokenizer(job.folder)
+    yield VllmClient(job.folder, tokenizer, job.explainer, job.temperature, job.max_tokens, job.stop)
 
 
 @contextmanager
@@ -75,11 +76,10 @@ def _asked(job: Job) -> Iterator[tuple[Any, ...]]:
     """What every client of an endpoint is made of; what its requests cost is counted, if they cost anything."""
     from neuron_descriptions.clients.journal import open_ledger
 
-    limits, prices = job.access["limits"], job.access["prices"]
-    ledger = open_ledger(f"{job.access['requests']}/spending.sqlite", job.part, limits["budget"])
-    with ledger if prices else nullcontext() as counted:
-        variable = job.access["key_variable"]
-        yield job.explainer, variable, limits, prices, job.temperature, job.max_tokens, counted
+    assert isinstance(job.explainer, Endpoint)
+    ledger = open_ledger(f"{job.requests}/spending.sqlite", job.part, job.explainer.limits.budget)
+    with ledger if job.explainer.prices else nullcontext() as counted:
+        yield job.explainer, job.temperature, job.max_tokens, counted
 
 
 # The key `client` of the section -> how it is opened.
@@ -93,4 +93,4 @@ CLIENTS: dict[str, Callable[[Job], AbstractContextManager[Client]]] = {
 
 def open_client(job: Job) -> AbstractContextManager[Client]:
     """The client that a job's section names."""
-    return CLIENTS[job.explainer["client"]](job)
+    return CLIENTS[job.explainer.client](job)

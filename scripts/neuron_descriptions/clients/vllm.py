@@ -6,6 +6,7 @@ from typing import Any
 
 from neuron_descriptions.clients.base import Answer, Done, Request
 from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.config.explainers import VllmExplainer, answering
 from neuron_descriptions.models.loading import check_folder
 
 
@@ -20,21 +21,17 @@ class VllmClient:
         self,
         folder: str,
         tokenizer: Any,
-        explainer: dict[str, Any],
+        explainer: VllmExplainer,
         temperature: float,
         max_tokens: int,
         stop: tuple[str, ...],
-        memory: float = 0.9,
     ):
-        """explainer: dtype, build, max_model_len, devices, eager; memory: share of the GPU that it takes.
-
-        Raises ValueError where vLLM is not installed.
-        """
+        """Raises ValueError where vLLM is not installed."""
         check_folder(folder)
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # the engine in this process: nothing imports the job anew
         os.environ["VLLM_NO_USAGE_STATS"] = os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-        if explainer["build"] == "cpu":
+        if explainer.build == "cpu":
             os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")  # GiB
         try:
             from vllm import EngineArgs, LLMEngine
@@ -44,19 +41,24 @@ class VllmClient:
                 " conda, or start a vLLM server and use the client openai"
             ) from None
         self.ids = TokenIds(tokenizer)
-        self.settings = {**explainer, "temperature": temperature, "max_tokens": max_tokens, "stop": list(stop)}
+        self.settings = {
+            **answering(explainer),
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "stop": list(stop),
+        }
         self.engine = LLMEngine.from_engine_args(
             EngineArgs(
                 model=folder,
                 trust_remote_code=False,
-                dtype=explainer["dtype"],
-                max_model_len=explainer["max_model_len"],
-                tensor_parallel_size=explainer["devices"],
-                enforce_eager=explainer["eager"],
-                gpu_memory_utilization=memory,
+                dtype=explainer.dtype,
+                max_model_len=explainer.max_model_len,
+                tensor_parallel_size=explainer.devices,
+                enforce_eager=explainer.eager,
+                gpu_memory_utilization=explainer.memory,
                 enable_prefix_caching=True,
                 # A prompt read in parts turns its generator back, which one on a processor cannot do.
-                enable_chunked_prefill=explainer["build"] != "cpu",
+                enable_chunked_prefill=explainer.build != "cpu",
                 disable_log_stats=True,
                 seed=0,
             )

@@ -183,6 +183,11 @@ Explainer = Annotated[
 ]
 
 
+def answering(section: ExplainerSection) -> dict[str, Any]:
+    """The keys of an explainer's section that answers depend on, with their values."""
+    return section.model_dump(exclude=set(ACCESS_KEYS))
+
+
 def clients() -> dict[str, type[ExplainerSection]]:
     """Every client: the value of its key `client` -> its section."""
     sections = get_args(get_args(Explainer)[0])

@@ -53,13 +53,40 @@ class Text:
         return self.input_ids[self.prefix_len :]
 
 
+class CorpusTexts:
+    """A corpus table in memory, for those who ask for some of its rows again and again."""
+
+    def __init__(self, path: str):
+        """Raises ValueError where it is none."""
+        self.path, self.table = path, read_table(path, CORPUS)
+        seq_ids = self.table["seq_id"].to_numpy()
+        self.order = np.argsort(seq_ids, kind="stable")
+        self.seq_ids = seq_ids[self.order]
+
+    def __call__(self, seq_ids: set[int]) -> dict[int, Text]:
+        """The rows with these ids, as `read_texts` reads them."""
+        wanted = np.array(sorted(seq_ids), np.int64)
+        places = np.searchsorted(self.seq_ids, wanted)
+        if (places == len(self.seq_ids)).any() or (self.seq_ids[places] != wanted).any():
+            raise _lacking([self.path])
+        return _rows(self.table.take(self.order[places]))
+
+
 def read_texts(corpus: str | list[str], seq_ids: set[int]) -> dict[int, Text]:
     """The given rows of a corpus table, or of those of several imported parts, by seq_id. Raises ValueError where they
     lack one."""
     paths = [corpus] if isinstance(corpus, str) else corpus
     wanted = pc.field("seq_id").isin(pa.array(sorted(seq_ids), pa.int64()))
-    rows = read_tables(paths, CORPUS, wanted).to_pylist()
-    found = {row["seq_id"]: Text(row["source"], row["input_ids"], row["prefix_len"]) for row in rows}
+    found = _rows(read_tables(paths, CORPUS, wanted))
     if len(found) < len(seq_ids):
-        raise ValueError(f"{', '.join(paths)}: sequences that exemplars name are missing; delete both and run again")
+        raise _lacking(paths)
     return found
+
+
+def _rows(table: pa.Table) -> dict[int, Text]:
+    columns = (table[name].to_pylist() for name in ("seq_id", "source", "input_ids", "prefix_len"))
+    return {seq_id: Text(source, input_ids, prefix) for seq_id, source, input_ids, prefix in zip(*columns)}
+
+
+def _lacking(paths: list[str]) -> ValueError:
+    return ValueError(f"{', '.join(paths)}: sequences that exemplars name are missing; delete both and run again")

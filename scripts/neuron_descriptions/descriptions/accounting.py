@@ -6,12 +6,13 @@ import pyarrow as pa
 
 from neuron_descriptions.clients.base import cost
 from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.config.explainers import Prices
 from neuron_descriptions.descriptions.tables import ACCOUNTING, ACCOUNTS
 
 _COUNTS = [field.name for field in ACCOUNTING if field.name not in ("layer", "explainer")]
 
 
-def accounts(rows: list[dict[str, Any]], prices: dict[str, float] | None) -> list[dict[str, Any]]:
+def accounts(rows: list[dict[str, Any]], prices: Prices | None) -> list[dict[str, Any]]:
     """Rows of ACCOUNTS: a layer's parts summed up, then the run. rows: of ACCOUNTING."""
     layers = sorted({row["layer"] for row in rows})
     return [_account([r for r in rows if r["layer"] == layer], layer, prices) for layer in layers] + [
@@ -19,7 +20,7 @@ def accounts(rows: list[dict[str, Any]], prices: dict[str, float] | None) -> lis
     ]
 
 
-def _account(rows: list[dict[str, Any]], layer: int | None, prices: dict[str, float] | None) -> dict[str, Any]:
+def _account(rows: list[dict[str, Any]], layer: int | None, prices: Prices | None) -> dict[str, Any]:
     sums = {name: sum(row[name] for row in rows) for name in _COUNTS}
     seconds = sums["seconds"]
     return {
@@ -32,7 +33,7 @@ def _account(rows: list[dict[str, Any]], layer: int | None, prices: dict[str, fl
     }
 
 
-def write_accounts(parts: list[str], prices: dict[str, float] | None, output: str) -> None:
+def write_accounts(parts: list[str], prices: Prices | None, output: str) -> None:
     """Write the accounts of a run. parts: its tables of ACCOUNTING."""
     rows = [row for part in parts for row in read_table(part, ACCOUNTING).to_pylist()]
     write_table(pa.Table.from_pylist(accounts(rows, prices), schema=ACCOUNTS), output)

@@ -14,6 +14,8 @@ from neuron_descriptions.clients.opening import Job, open_client
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.streams import key
+from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.explainers import Prices, answering
 from neuron_descriptions.descriptions.answers import answered
 from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
@@ -29,9 +31,9 @@ _ENOUGH = 5
 
 @dataclass(slots=True)
 class Tally:
-    """What asking took so far; prices: of the config, or None."""
+    """What asking took so far."""
 
-    prices: dict[str, float] | None = None
+    prices: Prices | None = None
     answers: int = 0
     refused: int = 0
     unparsed: int = 0
@@ -133,54 +135,56 @@ class Part:
     neurons: list[int]
     seed: int
     threads: int = 1
+    min_firings: int = 0
+    """Of the config's `features`: one that fires in fewer train tokens is not described."""
 
 
 def describe(
     part: Part,
     inputs: Mapping[str, Any],
-    explainer: dict[str, Any] | None,
-    settings: dict[str, Any],
-    access: dict[str, Any],
+    settings: Descriptions,
+    requests: str,
     code: str,
     outputs: dict[str, str],
 ) -> None:
     """Describe a part's neurons and write the tables `descriptions` and `accounting` of `outputs`.
 
     inputs: corpus, exemplars, statistics, subject, prompt, and, where there are such, concepts, explainer, its folder,
-    prompt_<type> of each type that has one, types, panel and panel_acts; explainer: None where no model is asked;
-    settings: the config's `descriptions`, the rest of it; access: see clients.opening.Job; code: stands for the code
-    that makes the answers.
+    prompt_<type> of each type that has one, types, panel and panel_acts; requests: folder of what was asked and what
+    it cost; code: stands for the code that makes the answers.
     """
+    explainer = settings.explainer
     begins = explainer is None or "explainer" in inputs
-    template = read_explainer_template(inputs["prompt"], settings["few_shot"], begins)
-    max_tokens = settings["max_tokens"] or template.max_tokens
+    template = read_explainer_template(inputs["prompt"], settings.few_shot, begins)
+    max_tokens = settings.max_tokens or template.max_tokens
     concepts = [inputs["concepts"]] if "concepts" in inputs else None
     # A neuron that the panel has not has no type: its prompt is the usual one.
     panel = (inputs["panel"], inputs["panel_acts"]) if inputs.get("panel") else None
     files = EvidenceFiles(
-        inputs["corpus"], inputs["exemplars"], inputs["statistics"], concepts, inputs.get("types") or None, panel
-    )
-    paths = {kind: inputs[f"prompt_{kind}"] for kind in settings["prompts_by_type"]}
-    by_type = read_templates_of_types(paths, settings["few_shot"], begins, template)
+        inputs["corpus"], inputs["exemplars"], inputs["statistics"], concepts, inputs.get("types") or None, panel,
+        part.min_firings,
+    )  # fmt: skip
+    paths = {str(kind): inputs[f"prompt_{kind}"] for kind in settings.prompts_by_type}
+    by_type = read_templates_of_types(paths, settings.few_shot, begins, template)
     tokenizer = load_tokenizer(inputs["subject"])
     candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed, by_type)
-    tally, written_by, finished = Tally(access["prices"]), NOBODY, lambda: None
+    tally, written_by, finished = Tally(getattr(explainer, "prices", None)), NOBODY, lambda: None
     if explainer is not None:
-        written_by, where = explainer["model"], f"layer-{part.layer}/{part.name}"
+        written_by, where = explainer.model, f"layer-{part.layer}/{part.name}"
         job = Job(
-            explainer, inputs.get("explainer"), template.stop, settings["temperature"], max_tokens, access, where,
+            explainer, inputs.get("explainer"), template.stop, settings.temperature, max_tokens, requests, where,
             part.threads,
         )  # fmt: skip
         with open_client(job) as client:
             # An endpoint's answers are paid for: they outlive the code and the job.
-            made_by = "" if client.keeps else f"{code} {explainer} {inputs['explainer']}"
-            journal = Journal(f"{access['requests']}/{where}.jsonl", set(part.neurons), made_by)
+            made_by = "" if client.keeps else f"{code} {answering(explainer)} {inputs['explainer']}"
+            journal = Journal(f"{requests}/{where}.jsonl", set(part.neurons), made_by)
 
-            def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
-                journal.answer(client, requests, done)
+            def answer(asked: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
+                journal.answer(client, asked, done)
 
             begun = template.answer if client.begins else ""
-            ask(candidates, answering, begun, part.seed, settings["attempts"], tally)
+            ask(candidates, answer, begun, part.seed, settings.attempts, tally)
         if not client.keeps:
             finished = journal.remove
         logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)

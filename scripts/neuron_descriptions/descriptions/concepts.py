@@ -9,16 +9,16 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.storage import read_tables, write_table
+from neuron_descriptions.common.signs import turned
+from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.evidence import Exemplars, TextTable, exemplars_of
 from neuron_descriptions.concepts.execution import ConceptList
 from neuron_descriptions.concepts.predicates import Reader
 from neuron_descriptions.concepts.search import find_list
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
-from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
-from neuron_descriptions.harvest.tables import EXEMPLARS
+from neuron_descriptions.harvest.exemplars import ExemplarStore
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.panel.reading import Panel
 
@@ -46,14 +46,12 @@ class ConceptFinder:
         self.offset = {"train": 0, "valid": _STRIDE}
         self.acts: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
         texts: dict[int, list[str]] = {}
-        for split, path in corpus.items():
-            filters = [("split", "=", split), ("neuron", "in", neurons)]
-            rows = read_tables(exemplars, EXEMPLARS, filters).to_pylist()  # type: ignore[arg-type]
-            for row in rows:
-                direction = 1 if row["sign"] == "positive" else -1
-                held = self.acts.setdefault((split, row["neuron"], row["sign"]), {})
-                held[self.offset[split] + row["seq_id"]] = direction * np.array(row["activations"])
-            for seq_id, text in read_texts(path, {row["seq_id"] for row in rows}).items():
+        store = ExemplarStore(exemplars, corpus, [("neuron", "in", neurons)])
+        for e in store:
+            held = self.acts.setdefault((e.split, e.neuron, e.sign), {})
+            held[self.offset[e.split] + e.seq_id] = e.turned()
+        for split, found in store.texts.items():
+            for seq_id, text in found.items():
                 texts[self.offset[split] + seq_id] = token_strings(tokenizer, text.evidence)
         if panel is not None:
             self._add_panel(*panel, neurons, texts)
@@ -64,9 +62,9 @@ class ConceptFinder:
         texts |= dict(zip(ids, panel.strings))
         ends = np.cumsum(panel.lengths)[:-1]
         for neuron, acts_N in zip(neurons, panel.acts(layer, neurons)):
-            for sign, direction in zip(SIGNS, (1, -1)):
+            for sign in SIGNS:
                 held = self.acts.setdefault(("train", neuron, sign), {})
-                held |= dict(zip(ids, np.split(direction * acts_N, ends)))
+                held |= dict(zip(ids, np.split(turned(acts_N, sign), ends)))
 
     def find(self, neuron: int, sign: str) -> ConceptList:
         """The list of a feature; without a part where no concept fits."""

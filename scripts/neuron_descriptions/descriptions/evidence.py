@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 
 from neuron_descriptions.clients.base import Prompt
-from neuron_descriptions.common.sides import by_side
+from neuron_descriptions.common.signs import turned
 from neuron_descriptions.common.storage import read_tables
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column
-from neuron_descriptions.corpus.reading import Text, read_texts
+from neuron_descriptions.config.descriptions import Descriptions, FewShot
 from neuron_descriptions.descriptions.candidates import FEW_FIRINGS, NO_ACTIVATION, TOKENS, Candidate
 from neuron_descriptions.descriptions.excerpts import Beside, Excerpt, Highlights, Window, excerpts
 from neuron_descriptions.descriptions.found import CONCEPTS, read_sentences
 from neuron_descriptions.descriptions.occurrences import OccurrenceReader, Occurrences
 from neuron_descriptions.descriptions.prompts import NOTHING, Example, ExplainerTemplate
 from neuron_descriptions.descriptions.tokens import Peak, peak_of
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
+from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import NEURON_TYPES
@@ -32,14 +33,14 @@ def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: obj
     return random.permutation(n_available)[:count].tolist()
 
 
-def draw_examples(examples: tuple[Example, ...], few_shot: dict[str, Any], seed: int, *what: object) -> list[Example]:
-    """Solved examples of one draw's prompt, in their order; few_shot: the config's `descriptions.few_shot`."""
-    if few_shot["place"] == "none":
+def draw_examples(examples: tuple[Example, ...], few_shot: FewShot, seed: int, *what: object) -> list[Example]:
+    """Solved examples of one draw's prompt, in their order."""
+    if few_shot.place == "none":
         return []
     order = list(range(len(examples)))
-    if few_shot["order"] == "permuted":
+    if few_shot.order == "permuted":
         order = generator(seed, "examples", *what).permutation(len(examples)).tolist()
-    return [examples[i] for i in order[: few_shot["count"]]]
+    return [examples[i] for i in order[: few_shot.count]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class EvidenceFiles:
     """Types of the layer's neurons; without it, every neuron has the usual prompt."""
     panel: tuple[str, str] | None = None
     """The panel's text and the layer's activations on it: read where a prompt shows more than exemplars."""
+    min_firings: int = 0
+    """A feature that fires in fewer train tokens is not described, where that is known."""
 
 
 def prepare(
@@ -64,52 +67,48 @@ def prepare(
     files: EvidenceFiles,
     tokenizer: Any,
     template: ExplainerTemplate,
-    settings: dict[str, Any],
+    settings: Descriptions,
     seed: int,
     by_type: Mapping[str, ExplainerTemplate] | None = None,
 ) -> list[Candidate]:
-    """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token
-    drives has candidates without a prompt, and so has a feature that fires in fewer train tokens than the settings'
-    min_firings. tokenizer: the subject's; settings: of the config's `descriptions`; by_type:
+    """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token drives has
+    candidates without a prompt, and so has a feature that fires too seldom. tokenizer: the subject's; by_type:
     templates of some types of neurons, instead of the usual one."""
     chosen = _Templates(neurons, layer, files, tokenizer, template, by_type or {})
-    rows, texts, ladders, few = _read(neurons, files, settings["pool"], settings.get("min_firings", 0))
-    sentences = read_sentences(files.concepts) if files.concepts and settings["concept_candidates"] else {}
+    pool, ladders, few = _read(neurons, files, settings.pool)
+    sentences = read_sentences(files.concepts) if files.concepts and settings.concept_candidates else {}
     found = []
     for neuron in neurons:
         beside = chosen.occurrences(neuron)
         for sign in SIGNS:
             template = chosen.of(neuron, sign)
-            direction = 1 if sign == "positive" else -1
-            shown = [r for r in rows.get((neuron, sign), []) if direction * r["peak"] > 0]
+            shown = [e for e in pool.of(layer, neuron, sign) if turned(e.peak, sign) > 0]
             rare = bool(shown) and neuron in few
             status = FEW_FIRINGS if rare else NO_ACTIVATION
             shown = [] if rare else shown
-            highlights = Highlights(ladders[neuron, sign], settings["min_highlights"], settings["near_misses"])
-            for number in range(settings["candidates"] + settings["token_candidates"]):
+            highlights = Highlights(ladders[neuron, sign], settings.min_highlights, settings.near_misses)
+            for number in range(settings.candidates + settings.token_candidates):
                 candidate = Candidate(layer, neuron, sign, number, status=status)
                 found.append(candidate)
                 if not shown:
                     continue
-                named = number - settings["candidates"]  # of those that name tokens
-                draw = number // settings["samples"] if named < 0 else f"{TOKENS} {named}"
+                named = number - settings.candidates  # of those that name tokens
+                draw = number // settings.samples if named < 0 else f"{TOKENS} {named}"
                 who = layer, neuron, sign, draw
-                if named < 0 and number % settings["samples"]:  # another sample of the draw before
+                if named < 0 and number % settings.samples:  # another sample of the draw before
                     candidate.ranks, candidate.prompt = found[-2].ranks, found[-2].prompt
                     continue
-                candidate.ranks = draw_evidence(
-                    len(shown), settings["evidence_min"], settings["evidence_max"], seed, *who
-                )
-                rows_shown = [shown[rank] for rank in candidate.ranks]
+                candidate.ranks = draw_evidence(len(shown), settings.evidence_min, settings.evidence_max, seed, *who)
+                drawn = [shown[rank] for rank in candidate.ranks]
                 if named >= 0:
-                    candidate.name_tokens(peaks_of(tokenizer, rows_shown, texts), generator(seed, TOKENS, *who))
+                    candidate.name_tokens(peaks_of(tokenizer, drawn), generator(seed, TOKENS, *who))
                     continue
-                evidence = _excerpts(tokenizer, template, rows_shown, texts, highlights, direction)
+                evidence = _excerpts(tokenizer, template, drawn, highlights)
                 more = _beside(template, beside[sign], generator(seed, "beside", *who)) if template.wanted else NOTHING
-                candidate.prompt = _prompt(template, (evidence, more), sign, settings["few_shot"], (seed, *who))
-            first = settings["candidates"] + settings["token_candidates"]
+                candidate.prompt = _prompt(template, (evidence, more), sign, settings.few_shot, (seed, *who))
+            first = settings.candidates + settings.token_candidates
             said = sentences.get((neuron, sign), [])
-            for number in range(settings["concept_candidates"]):
+            for number in range(settings.concept_candidates):
                 candidate = Candidate(layer, neuron, sign, first + number, explainer=CONCEPTS, status=status)
                 if shown:
                     candidate.description = said[number] if number < len(said) else None
@@ -118,39 +117,31 @@ def prepare(
     return found
 
 
-Rows = dict[tuple[int, str], list[dict[str, Any]]]  # neuron, sign -> rows of EXEMPLARS
 Ladders = dict[tuple[int, str], list[float]]  # neuron, sign -> thresholds, this sign upwards, the strictest first
 
 
-def _read(
-    neurons: list[int], files: EvidenceFiles, pool: int, min_firings: int
-) -> tuple[Rows, dict[int, Text], Ladders, set[int]]:
-    """The first `pool` top train exemplars, their texts, thresholds of highlights, and which neurons fire in fewer
-    tokens than `min_firings`, where that is known: of features that are never negative."""
-    filters = [("split", "=", "train"), ("kind", "=", "top"), ("rank", "<", pool), ("neuron", "in", neurons)]
-    rows: Rows = by_side(read_tables(files.exemplars, EXEMPLARS, filters))
-    texts = read_texts(files.corpus, {row["seq_id"] for group in rows.values() for row in group})
+def _read(neurons: list[int], files: EvidenceFiles, pool: int) -> tuple[ExemplarStore, Ladders, set[int]]:
+    """The first `pool` top train exemplars, thresholds of highlights, and which neurons fire too seldom: known of
+    features that are never negative."""
+    found = ExemplarStore(
+        files.exemplars, {"train": files.corpus}, [("kind", "=", "top"), ("rank", "<", pool), ("neuron", "in", neurons)]
+    )
     train = [("split", "=", "train"), ("neuron", "in", neurons)]
     ladders: Ladders = {}
     few = set()
     for row in read_tables(files.statistics, STATISTICS, train).to_pylist():
-        if row["firings"] is not None and row["firings"] < min_firings:
+        if row["firings"] is not None and row["firings"] < files.min_firings:
             few.add(row["neuron"])
         for sign in SIGNS:
-            direction = 1 if sign == "positive" else -1
             quantiles = [row[quantile_column(tail, sign)] for tail in TAILS]
-            ladders[row["neuron"], sign] = [direction * q for q in quantiles if q is not None]
-    return rows, texts, ladders, few
+            ladders[row["neuron"], sign] = [turned(q, sign) for q in quantiles if q is not None]
+    return found, ladders, few
 
 
-def peaks_of(tokenizer: Any, rows: list[dict[str, Any]], texts: dict[int, Text]) -> list[Peak]:
-    """Where exemplars of one sign (rows of EXEMPLARS) are strongest, by rank."""
-    found = []
-    for row in sorted(rows, key=lambda row: row["rank"]):
-        direction = 1 if row["sign"] == "positive" else -1
-        strings = token_strings(tokenizer, texts[row["seq_id"]].evidence)
-        found.append(peak_of(strings, direction * np.array(row["activations"])))
-    return found
+def peaks_of(tokenizer: Any, exemplars: list[Exemplar]) -> list[Peak]:
+    """Where exemplars of one sign are strongest, by rank."""
+    ranked = sorted(exemplars, key=lambda e: e.rank)
+    return [peak_of(token_strings(tokenizer, e.text.evidence), e.turned()) for e in ranked]
 
 
 class _Templates:
@@ -192,32 +183,26 @@ def _beside(template: ExplainerTemplate, occurrences: Occurrences, random: np.ra
 
 
 def _prompt(
-    template: ExplainerTemplate, shown: tuple[list[Excerpt], Beside], sign: Sign, few_shot: dict[str, Any],
+    template: ExplainerTemplate, shown: tuple[list[Excerpt], Beside], sign: Sign, few_shot: FewShot,
     who: tuple[Any, ...],
 ) -> Prompt:  # fmt: skip
-    """The prompt of a draw. few_shot: the config's `descriptions.few_shot`; who: the seed, and which draw it is."""
-    permuted = few_shot["order"] == "permuted" and few_shot["place"] != "none"
+    """The prompt of a draw. who: the seed, and which draw it is."""
+    permuted = few_shot.order == "permuted" and few_shot.place != "none"
     examples = draw_examples(template.examples, few_shot, *who)
-    messages = template.messages(shown[0], sign, examples, few_shot["place"], shown[1])
+    messages = template.messages(shown[0], sign, examples, few_shot.place, shown[1])
     # Permuted turns share the system prompt, permuted examples within it nothing.
-    shared = (few_shot["place"] == "turns") if permuted else len(messages) - 1
+    shared = (few_shot.place == "turns") if permuted else len(messages) - 1
     return Prompt(messages, template.answer, int(shared))
 
 
 def _excerpts(
-    tokenizer: Any,
-    template: ExplainerTemplate,
-    rows: list[dict],
-    texts: dict[int, Text],
-    highlights: Highlights,
-    direction: int,
+    tokenizer: Any, template: ExplainerTemplate, drawn: list[Exemplar], highlights: Highlights
 ) -> list[Excerpt]:
-    """Exemplars (rows of EXEMPLARS) as the template wants them."""
-    shown = [texts[row["seq_id"]] for row in rows]
-    ids, activations = [t.evidence for t in shown], [direction * np.array(row["activations"]) for row in rows]
+    """Exemplars as the template wants them."""
+    ids, activations = [e.text.evidence for e in drawn], [e.turned() for e in drawn]
     if template.form == "published":  # nothing is known of the prefix: it is never marked
-        ids = [t.input_ids for t in shown]
-        activations = [np.concatenate([np.zeros(t.prefix_len), a]) for t, a in zip(shown, activations)]
+        ids = [e.text.input_ids for e in drawn]
+        activations = [np.concatenate([np.zeros(e.text.prefix_len), a]) for e, a in zip(drawn, activations)]
     return excerpts(
         tokenizer,
         ids,

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.common.storage import read_tables
+from neuron_descriptions.common.signs import turned
 from neuron_descriptions.common.vocabulary import SIGNS, Sign
 from neuron_descriptions.concepts.vocabulary import is_debris
-from neuron_descriptions.corpus.reading import corpus_facts, read_texts
+from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.descriptions.excerpts import Contribution, Excerpt, Window
-from neuron_descriptions.harvest.tables import EXEMPLARS
+from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore, Filters
 from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.panel.reading import Panel
 
@@ -105,37 +105,34 @@ class OccurrenceReader:
         panel: tuple[Panel, int] | None = None,
     ):  # fmt: skip
         """corpus: train sequences; tokenizer: the subject's; panel: with the layer of the neurons."""
-        filters: list[tuple[str, str, object]] = [
-            ("split", "=", "train"), ("neuron", "in", neurons), ("kind", "in", ["top", "random"])
-        ]  # fmt: skip
-        self.rows: dict[int, list[dict[str, Any]]] = {}
-        for row in read_tables(exemplars, EXEMPLARS, filters).to_pylist():
-            self.rows.setdefault(row["neuron"], []).append(row)
-        texts = read_texts(corpus, {row["seq_id"] for rows in self.rows.values() for row in rows})
-        self.strings = {seq_id: token_strings(tokenizer, text.evidence) for seq_id, text in texts.items()}
+        only: Filters = [("neuron", "in", neurons), ("kind", "in", ["top", "random"])]
+        store = ExemplarStore(exemplars, {"train": corpus}, only)
+        self.exemplars: dict[int, list[Exemplar]] = {}
+        for found in store:
+            self.exemplars.setdefault(found.neuron, []).append(found)
+        self.strings = {i: token_strings(tokenizer, text.evidence) for i, text in store.texts["train"].items()}
         self.train = corpus_facts(corpus if isinstance(corpus, str) else corpus[0]).sequences
         self.panel = panel
         self.panel_strings = [token_strings(tokenizer, t.evidence) for t in panel[0].sequences] if panel else []
 
     def of(self, neuron: int) -> Iterator[tuple[Sign, Occurrences]]:
         """Those of each sign."""
-        rows = self.rows.get(neuron, [])
-        drawn = {row["seq_id"]: row["activations"] for row in rows if row["kind"] == "random"}
-        others = [(seq_id, self.strings[seq_id], np.array(acts, float)) for seq_id, acts in drawn.items()]
+        stored = self.exemplars.get(neuron, [])
+        drawn = {e.seq_id: e.turned(SIGNS[0]) for e in stored if e.kind == "random"}  # of both signs the same ones
+        others = [(seq_id, self.strings[seq_id], acts) for seq_id, acts in drawn.items()]
         if self.panel is not None:
             panel, layer = self.panel
             acts_N = panel.acts(layer, [neuron])[0].astype(float)
             parts = np.split(acts_N, np.cumsum(panel.lengths)[:-1])
             others += [(-1, strings, acts) for strings, acts in zip(self.panel_strings, parts)]  # none of train
         for sign in SIGNS:
-            direction = 1 if sign == "positive" else -1
-            top = {r["seq_id"]: r["activations"] for r in rows if r["kind"] == "top" and r["sign"] == sign}
+            top = {e.seq_id: e.turned() for e in stored if e.kind == "top" and e.sign == sign}
             rest = [(strings, acts) for seq_id, strings, acts in others if seq_id not in top]
             weight = max(self.train - len(top), 0) / len(rest) if rest else 0.0
             yield (
                 sign,
                 Occurrences(
-                    [Read(self.strings[i], direction * np.array(acts, float), 1.0) for i, acts in top.items()]
-                    + [Read(strings, direction * acts, weight) for strings, acts in rest]
+                    [Read(self.strings[i], acts, 1.0) for i, acts in top.items()]
+                    + [Read(strings, turned(acts, sign), weight) for strings, acts in rest]
                 ),
             )

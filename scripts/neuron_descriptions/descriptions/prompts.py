@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.common.vocabulary import Message, Sign
+from neuron_descriptions.config.descriptions import FewShot
 from neuron_descriptions.descriptions.excerpts import Beside, Contribution, Excerpt, Form, highlight
 
 T = TypeVar("T")
@@ -172,7 +173,7 @@ def read_template(path: str, kind: type[T], key: str = "") -> T:
 
 
 def read_templates_of_types(
-    paths: dict[str, str], few_shot: dict[str, Any], begins: bool, usual: ExplainerTemplate
+    paths: dict[str, str], few_shot: FewShot, begins: bool, usual: ExplainerTemplate
 ) -> dict[str, ExplainerTemplate]:
     """Read and try the prompt files of types of neurons; usual: the one of all others. Raises ValueError where one is
     none, or its answers are not asked for as the usual one's."""
@@ -190,18 +191,18 @@ def read_templates_of_types(
 
 
 def read_explainer_template(
-    path: str, few_shot: dict[str, Any], begins: bool, key: str = "descriptions.prompt"
+    path: str, few_shot: FewShot, begins: bool, key: str = "descriptions.prompt"
 ) -> ExplainerTemplate:
-    """Read an explainer's prompt file and try it; few_shot: the config's `descriptions.few_shot`; begins: whether the
-    client writes `answer` for the model; key: names the file. Raises ValueError that names the file and the key."""
+    """Read an explainer's prompt file and try it; begins: whether the client writes `answer` for the model; key: names
+    the file. Raises ValueError that names the file and the key."""
     template = read_template(path, ExplainerTemplate, key)
-    examples, place = list(template.examples), few_shot["place"]
-    if place != "none" and (few_shot["count"] or 0) > len(examples):
-        raise ValueError(f"descriptions.few_shot.count is {few_shot['count']}, but {path} has {len(examples)} examples")
+    examples, place = list(template.examples), few_shot.place
+    if place != "none" and (few_shot.count or 0) > len(examples):
+        raise ValueError(f"descriptions.few_shot.count is {few_shot.count}, but {path} has {len(examples)} examples")
     excerpt = Excerpt("a {{b}}", (("a", "0"), (" b", "1")))
     try:
         beside = Beside((Contribution("b", 100.0, 1, 2),), (excerpt,), (excerpt,))
-        messages = template.messages([excerpt], "positive", examples[: few_shot["count"]], place, beside)
+        messages = template.messages([excerpt], "positive", examples[: few_shot.count], place, beside)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     asked = [message["content"] for message in messages] + ([template.answer] if begins else [])

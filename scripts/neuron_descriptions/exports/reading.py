@@ -13,11 +13,13 @@ from neuron_descriptions.atlas.building import Key, by_sign
 from neuron_descriptions.atlas.further import read_atlas, with_all_columns
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import progress
+from neuron_descriptions.common.signs import turned
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.vocabulary import TAILS, quantile_column
-from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.corpus.reading import CorpusTexts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.exemplars import KINDS, Exemplar, ExemplarStore
+from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.scores.tables import SCORES
@@ -97,12 +99,9 @@ class Described:
 
 
 @lru_cache(maxsize=3)
-def _sequences(path: str) -> tuple[np.ndarray, np.ndarray, pa.Table]:
-    """A corpus table: its seq_ids in ascending order, the rows that they stand in, and it."""
-    table = read_table(path, CORPUS)
-    seq_ids = table["seq_id"].to_numpy()
-    order = np.argsort(seq_ids, kind="stable")
-    return seq_ids[order], order, table
+def _corpus(path: str) -> CorpusTexts:
+    """A corpus table that stays in memory: every chunk asks for some of its rows."""
+    return CorpusTexts(path)
 
 
 @dataclass(slots=True, frozen=True)
@@ -166,12 +165,10 @@ class FinishedRun:
                 " run is not finished; run `snakemake` and export again"
             )
 
-    def _evidence(
-        self, keys: dict[Key, list[dict[str, Any]]]
-    ) -> dict[Key, tuple[dict[str, Any], list[dict[str, Any]], str]]:
-        """Train statistics, exemplars and text of a chunk's neurons; keys: their candidates. Raises ValueError where
+    def _evidence(self, keys: dict[Key, list[dict[str, Any]]]) -> dict[Key, tuple[dict[str, Any], list[Exemplar]]]:
+        """Train statistics and exemplars of a chunk's neurons; keys: their candidates. Raises ValueError where
         there are none of a neuron that has something to describe."""
-        found: dict[Key, tuple[dict[str, Any], list[dict[str, Any]], str]] = {}
+        found: dict[Key, tuple[dict[str, Any], list[Exemplar]]] = {}
         for layer in {key[0] for key in keys}:
             wanted = {key[1] for key in keys if key[0] == layer}
             for part in self.parts.get(layer, []):
@@ -180,10 +177,10 @@ class FinishedRun:
                 only: list[tuple[str, str, object]] = [
                     ("layer", "=", layer), ("neuron", "in", sorted(wanted & part.neurons)), ("split", "=", "train"),
                 ]  # fmt: skip
-                exemplars = by_sign(read_table(part.exemplars, EXEMPLARS, only))
+                exemplars = ExemplarStore([part.exemplars], {"train": _corpus(part.corpus)}, only)
                 statistics = {r["neuron"]: r for r in read_table(part.statistics, STATISTICS, only).to_pylist()}
                 for key in (key for key in keys if key[0] == layer and key[1] in statistics):
-                    found[key] = statistics[key[1]], exemplars.get(key, []), part.corpus
+                    found[key] = statistics[key[1]], exemplars.of(*key)
         for key, candidates in keys.items():
             silent = all(candidate["status"] == "no_activation" for candidate in candidates)
             if key not in found or not (found[key][1] or silent):
@@ -194,16 +191,14 @@ class FinishedRun:
         return found
 
     def _described(
-        self, row: dict, candidates: list[dict], scores: list[dict], train: dict, exemplars: list[dict], corpus: str
+        self, row: dict, candidates: list[dict], scores: list[dict], train: dict, exemplars: list[Exemplar]
     ) -> Described:
-        turn = 1.0 if row["sign"] == "positive" else -1.0
-        by_kind = {kind: [e for e in exemplars if e["kind"] == kind] for kind in ("top", "middle", "random")}
+        by_kind = {kind: [e for e in exemplars if e.kind == kind] for kind in KINDS}
         half = max(1, self.n_exemplars // 2)
-        shown = [e for e in by_kind["top"] if e["rank"] < self.n_exemplars]
-        shown += [e for kind in ("middle", "random") for e in by_kind[kind] if e["rank"] < half]
-        peak = max(0.0, turn * (row["peak"] or 0.0)) + 0.0
-        random = [np.asarray(e["activations"], np.float32) * np.float32(turn) for e in by_kind["random"]]
-        ordinary = np.concatenate(random) if random else np.empty(0, np.float32)
+        shown = [e for e in by_kind["top"] if e.rank < self.n_exemplars]
+        shown += [e for kind in ("middle", "random") for e in by_kind[kind] if e.rank < half]
+        peak = max(0.0, turned(row["peak"] or 0.0, row["sign"])) + 0.0
+        ordinary = np.concatenate([np.empty(0), *(e.turned() for e in by_kind["random"])]).astype(np.float32)
         active = ordinary[ordinary > 0]
         quantiles = [train[quantile_column(tail, row["sign"])] for tail in TAILS]
         promoted, suppressed = self._ends(row)
@@ -212,8 +207,8 @@ class FinishedRun:
             neuron=row["neuron"],
             sign=row["sign"],
             row=self._row(row, candidates, scores),
-            examples=[self._example(e, turn, corpus) for e in shown],
-            quantiles=sorted(turn * value + 0.0 for value in quantiles if value is not None),
+            examples=[self._example(e) for e in shown],
+            quantiles=sorted(turned(value, row["sign"]) + 0.0 for value in quantiles if value is not None),
             peak=peak,
             density=len(active) / len(ordinary) if len(ordinary) else None,
             histogram=np.histogram(active, BINS, (0, peak))[0].tolist() if len(active) and peak else [],
@@ -249,21 +244,14 @@ class FinishedRun:
         }
         return {name: facts[name] for name in ROW.names}
 
-    def _example(self, exemplar: dict, turn: float, corpus: str) -> Example:
-        seq_ids, order, table = _sequences(corpus)
-        place = int(np.searchsorted(seq_ids, exemplar["seq_id"]))
-        if place == len(seq_ids) or seq_ids[place] != exemplar["seq_id"]:
-            raise ValueError(f"{corpus} lacks the sequence {exemplar['seq_id']}, which exemplars name; delete both")
-        at = int(order[place])
-        evidence = table["input_ids"][at].as_py()[table["prefix_len"][at].as_py() :]
-        activations = np.asarray(exemplar["activations"], np.float32) * np.float32(turn)
+    def _example(self, exemplar: Exemplar) -> Example:
         return Example(
-            kind=exemplar["kind"],
-            rank=exemplar["rank"],
-            seq_id=exemplar["seq_id"],
-            source=table["source"][at].as_py(),
-            tokens=token_strings(self.tokenizer, evidence),
-            activations=activations + np.float32(0),  # +0 for -0
+            kind=exemplar.kind,
+            rank=exemplar.rank,
+            seq_id=exemplar.seq_id,
+            source=exemplar.text.source,
+            tokens=token_strings(self.tokenizer, exemplar.text.evidence),
+            activations=exemplar.turned().astype(np.float32) + np.float32(0),  # +0 for -0
         )
 
 

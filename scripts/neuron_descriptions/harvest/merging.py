@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neuron_descriptions.common.checksums import SUFFIX, row_checksums, tail_checksums
 from neuron_descriptions.common.logs import logger
+from neuron_descriptions.common.signs import direction
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
@@ -182,14 +183,14 @@ def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[
         rate_I = firings_I2[:, 0] / facts.tokens
         columns |= {"firings": firings_I2[:, 0], "firing_sequences": firings_I2[:, 1], "firing_rate": rate_I}
         columns["log_density"] = pa.array(np.log10(np.maximum(rate_I, 1e-300)), mask=rate_I == 0)
-    for side, direction, extreme_I in ((0, 1, high_I), (1, -1, -low_I)):
+    for side, up, extreme_I in ((0, 1, high_I), (1, -1, -low_I)):
         if side < shards[0].n_sides:
             count_IH = np.sum([shard.tail(side) for shard in shards], axis=0)
         else:
             count_IH = np.zeros((len(neurons), N_BINS), np.int64)
         if one_sided:
             count_IH = highest_octaves(count_IH, FIRING_OCTAVES)
-        quantiles = direction * tail_quantiles(count_IH, extreme_I, facts.tokens)
+        quantiles = up * tail_quantiles(count_IH, extreme_I, facts.tokens)
         for column, tail in enumerate(TAILS):
             columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]  # type: ignore[arg-type]
     nothing = pa.nulls(len(neurons))
@@ -218,7 +219,7 @@ def merge(
         opened = [Shard(file, layer, rows) for file in files]
         statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
         for side, sign in enumerate(SIGNS[: opened[0].n_sides]):
-            direction = 1 if sign == "positive" else -1
+            up = direction(sign)
             ids_IR = torch.from_numpy(
                 random_sequences(
                     np.array(neurons),
@@ -236,7 +237,7 @@ def merge(
             random_IRE = merge_random(opened, side, ids_IR)
             # Rank random sequences like the top ones.
             valid_IRE = torch.arange(random_IRE.shape[2]) < torch.from_numpy(lengths[ids_IR.numpy()])[:, :, None]
-            peak_IR = (direction * random_IRE.float()).masked_fill(~valid_IRE, -torch.inf).amax(2)
+            peak_IR = (up * random_IRE.float()).masked_fill(~valid_IRE, -torch.inf).amax(2)
             order_IR = encode_keys(peak_IR, ids_IR).argsort(1, descending=True)
             random_IRE = random_IRE.gather(1, order_IR[:, :, None].expand_as(random_IRE))
             for kind, value_IN, ids_IN, window_INE in (
@@ -256,7 +257,7 @@ def merge(
                         neurons,
                         sign,
                         kind,
-                        direction * value_IN + 0.0,
+                        up * value_IN + 0.0,
                         ids_IN,
                         window_INE,
                         lengths,

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger
+from neuron_descriptions.common.signs import direction, turned
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.stores import Changed, open_store
 from neuron_descriptions.common.streams import key
@@ -137,8 +138,8 @@ class Reader:
         begin_R = start_R + prefix_lengths(ids_RT, start_R, self.prefixes)
         seq_id_R = sequence_ids(ids_RT, start_R, self.salts[source_IN.reshape(-1)])
         begin_IN = begin_R.reshape(shape)
-        direction = 1 if sign == "positive" else -1
-        peak_IN, opposite_IN = (peaks(acts_INT, begin_IN, side) for side in (direction, -direction))
+        up = direction(sign)
+        peak_IN, opposite_IN = (peaks(acts_INT, begin_IN, side) for side in (up, -up))
         if not (np.isfinite(peak_IN) & np.isfinite(opposite_IN)).all():
             raise ValueError(
                 f"{names[0]} has activations that are not finite where tokens are. If the sequences' padding is another"
@@ -147,7 +148,7 @@ class Reader:
         found = Windows(
             acts_INT, ids_INT, source_IN, start_R.reshape(shape), begin_IN, seq_id_R.reshape(shape), peak_IN
         )
-        return _ranked(found, direction)
+        return _ranked(found, up)
 
     def check_prefix(self, windows: Iterable[Windows]) -> None:
         """Raises ValueError where all windows begin alike beyond what the template accounts for."""
@@ -260,8 +261,7 @@ def exact_quantiles(windows: Windows, sign: Sign, tokens: int) -> np.ndarray:
     A token beyond the least of the kept sequences' own extremes (over the prefix too, as they were chosen) stands in
     one of these sequences: so the sequences tell every quantile that lies beyond it, exactly, and no other.
     """
-    direction = 1 if sign == "positive" else -1
-    up_INT = windows.acts_INT if direction > 0 else -windows.acts_INT
+    up_INT = turned(windows.acts_INT, sign)
     least_I = peaks(up_INT, windows.start_IN, 1).min(1)
     known_INT = up_INT >= least_I[:, None, None]
     known_INT &= np.arange(up_INT.shape[2]) >= windows.begin_IN[:, :, None]
@@ -275,7 +275,7 @@ def exact_quantiles(windows: Windows, sign: Sign, tokens: int) -> np.ndarray:
         quantiles[has_I, column] = value_P[order_P[first_I[has_I] + rank - 1]]
         if rank > 1:  # as the harvest has it: 0 where fewer tokens than that are on this side
             quantiles[:, column] = np.minimum(np.maximum(quantiles[:, column], 0), quantiles[:, 0])
-    return direction * quantiles + np.float32(0)
+    return turned(quantiles, sign) + np.float32(0)
 
 
 def statistics_table(top: dict[Sign, Windows], split: str, layer: int, neurons: list[int], tokens: int) -> pa.Table:

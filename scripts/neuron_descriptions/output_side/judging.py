@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.signs import direction, turned
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS
@@ -145,7 +146,7 @@ class Judge:
 
     def score(self, sign: str, means_FD: Tensor) -> list[dict[str, Any]]:
         """Of each neuron's sign: auc and what it is set against. means_FD: of the unembedding's rows of its tokens."""
-        turned_FN = self.acts_FN if sign == "positive" else -self.acts_FN
+        turned_FN = turned(self.acts_FN, sign)
         logp_FN = (self.readout.scale * (means_FD @ self.readout.stream_ND.T) - self.readout.total_N).double().numpy()
         return [self._row(number, turned_FN[number], logp_FN, sign) for number in range(len(turned_FN))]
 
@@ -233,10 +234,10 @@ def judge_output_side(
         effects_FU = (columns_FD @ effects_VD[distinct_U].T).double().numpy()
         reads = agreement_rows(acts_FN, effects_FU[:, place_N])
         judge = Judge(acts_FN, readout, documents[panel.sequence_N], seed, layer)
-        for sign, end, turn in zip(SIGNS, ("top", "bottom"), (1, -1)):
+        for sign, end in zip(SIGNS, ("top", "bottom")):
             means_FD = torch.stack([head_VD[row[f"{end}_token_ids"]].mean(0) for row in rows])
             for number, score in enumerate(judge.score(sign, means_FD)):
-                named, r = namer.name(turn * (effects_VD @ columns_FD[number]))
+                named, r = namer.name(direction(sign) * (effects_VD @ columns_FD[number]))
                 place = {"layer": layer, "neuron": neurons[layer][number], "sign": sign}
                 found.append({**place, "description": named.sentence, "description_r": r, **score, **reads[number]})
     found.sort(key=lambda row: (row["layer"], row["neuron"], SIGNS.index(row["sign"])))

@@ -18,12 +18,15 @@ from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import Predicate, Reader
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.concepts.wording import NO_PATTERN
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS, FOUND_CONCEPTS
+from neuron_descriptions.harvest.exemplars import KINDS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.concepts import direct_score
+from neuron_descriptions.scores.evidence import Evidence, split_sizes
 from neuron_descriptions.scores.formulas import choose
-from neuron_descriptions.scores.simulation import Evidence, Scorer, one_side, split_sizes
+from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.scores.tables import SCORES
 from neuron_descriptions.simulators.simulating import Task
 
@@ -61,7 +64,7 @@ class _ByConcepts:
         for sequence in sequences:
             if sequence.seq_id not in self.held:
                 self.held[sequence.seq_id] = self.reader.held(token_strings(self.tokenizer, sequence.text.evidence))
-        true = np.concatenate([np.zeros(0), *(one_side(q.activations, sign) for q in sequences)])
+        true = np.concatenate([np.zeros(0), *(q.one_side(sign) for q in sequences)])
         scores = {}
         for number, text in texts.items():
             if (found := self.lists.get((neuron, sign), {}).get(text)) is not None:
@@ -94,21 +97,21 @@ def chosen_rows(
     layer: int,
     inputs: Mapping[str, Any],
     choice: str,
-    settings: dict[str, Any],
+    settings: Scores,
     seed: int,
 ) -> list[Row]:
     """Rows of SCORES: candidates without a number, the chosen one on test too, and the token baseline.
 
     inputs, each a file or several: descriptions, exemplars, statistics, the splits of the corpus, nulls (a file), and
     for "concepts" also concepts (FOUND_CONCEPTS), rules and subject; for a scorer `judged`, its table. choice: see
-    Config.choice; settings: of the config's `scores`. Raises ValueError where the scorer has no word on a described
+    Config.choice. Raises ValueError where the scorer has no word on a described
     feature.
     """
     corpus: dict[str, Any] = {split: inputs[split] for split in SPLITS}
     evidence = Evidence(list(inputs["exemplars"]), list(inputs["statistics"]), corpus, neurons)
     nulls = Nulls(None, inputs["nulls"], 0, seed)
     scorer = Scorer(NoSimulator(), "", evidence, nulls, settings, split_sizes(corpus), seed)
-    numbers = {name: settings[name] for name in ("top", "middle", "random")}
+    numbers = {kind: getattr(settings, kind) for kind in KINDS}
     concepts = _ByConcepts(inputs, evidence, numbers) if choice == "concepts" else None
     judged = _by_scorer(_files(inputs["judged"]), choice) if inputs.get("judged") else {}
     candidates = by_side(read_tables(_files(inputs["descriptions"]), DESCRIPTIONS, [("neuron", "in", neurons)]))
@@ -142,7 +145,7 @@ def choose_descriptions(
     layer: int,
     inputs: Mapping[str, Any],
     choice: str,
-    settings: dict[str, Any],
+    settings: Scores,
     seed: int,
     output: str,
 ) -> None:

@@ -6,6 +6,7 @@ T tokens of a sequence, N tokens of the panel.
 import numpy as np
 import pyarrow as pa
 
+from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.concepts.execution import ConceptList, read_list
@@ -14,8 +15,8 @@ from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import Array, correlation
-from neuron_descriptions.scores.simulation import Evidence, one_side
 from neuron_descriptions.scores.tables import CONCEPT_SCORES
 
 
@@ -52,7 +53,7 @@ def score_concepts(
             if sequence.seq_id not in held:
                 held[sequence.seq_id] = reader.held(token_strings(tokenizer, sequence.text.evidence))
             predicted.append(found.predict_held(held[sequence.seq_id]))
-            true.append(one_side(sequence.activations, sign))
+            true.append(sequence.one_side(sign))
         return direct_score(np.concatenate(predicted), np.concatenate(true))
 
     natural = _Natural(inputs, layer, reader) if "panel_test" in inputs else None

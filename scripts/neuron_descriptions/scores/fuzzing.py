@@ -20,7 +20,6 @@ from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.formulas import Array
 from neuron_descriptions.scores.judged import METRICS, JudgedScorer
 from neuron_descriptions.scores.passages import Passage
-from neuron_descriptions.scores.simulation import one_side
 
 OPENS, CLOSES = "<<", ">>"
 _WORDS = {
@@ -90,7 +89,7 @@ class FuzzingScorer(JudgedScorer):
         for kind in ("top", "middle"):
             for q in self.passages.evidence.get(passage.split, neuron, sign, kind):
                 if q.seq_id == passage.seq_id:
-                    return active_tokens(one_side(q.activations, sign), self.job.section.threshold)
+                    return active_tokens(q.one_side(sign), self.job.section.threshold)
         raise AssertionError("an active passage is an exemplar")
 
 

@@ -18,12 +18,12 @@ from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import Column
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import Array, average_precision, choose, share_below
 from neuron_descriptions.scores.judging import REFUSED, UNPARSED, Judge, Verdict, open_judge
 from neuron_descriptions.scores.opening import Described, Details, Job, Row
 from neuron_descriptions.scores.passages import Passage, Passages
 from neuron_descriptions.scores.questions import Question
-from neuron_descriptions.scores.simulation import Evidence
 
 NAN = float("nan")
 
@@ -88,9 +88,7 @@ class JudgedScorer:
         if given.get("panel_test"):
             panel = Panel(given["panel_test"], [given["panel_test_acts"]], given["subject"])
         nulls = Nulls(given.get("pool") or None, given["nulls"], section.nulls, job.seed)
-        inputs = {"prompt": given["prompt"], "folder": given.get("judge") or None}
-        access = job.access | {"code": job.code}
-        with open_judge(section, inputs, access, set(job.neurons), job.seed, job.threads) as judge:
+        with open_judge(job) as judge:
             passages = Passages(evidence, counts, job.seed, job.layer, panel)
             yield cls(job, judge, passages, nulls, load_tokenizer(given["subject"]))
 

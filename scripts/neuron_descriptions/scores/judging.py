@@ -15,9 +15,10 @@ from neuron_descriptions.clients.journal import Journal
 from neuron_descriptions.clients.opening import Job, open_client
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.config.explainers import ACCESS_KEYS, TransformersExplainer
+from neuron_descriptions.config.explainers import TransformersExplainer, answering
 from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.scores.opening import Job as ScorerJob
 from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
 from neuron_descriptions.simulators.simulating import _Expectation, _Row
 
@@ -95,21 +96,19 @@ class LogitJudge:
 
 
 @contextmanager
-def open_judge(
-    section: Any, inputs: dict[str, Any], access: dict[str, Any], groups: set[int], seed: int, threads: int
-) -> Iterator[Judge]:
-    """The judge of a scorer's section (`judge`, `passages_per_request`). inputs: prompt, and folder where the judge has
-    one; access: see scores.opening.Job, with `code`."""
-    template, judge = read_judge_template(inputs["prompt"]), section.judge
+def open_judge(job: ScorerJob) -> Iterator[Judge]:
+    """The judge of a scorer's section (`judge`, `passages_per_request`). inputs of the job: prompt, and judge, its
+    folder, where it has one."""
+    section, folder = job.section, job.inputs.get("judge") or ""
+    template, judge = read_judge_template(job.inputs["prompt"]), section.judge
     if isinstance(judge, TransformersExplainer):
-        model = load_model(inputs["folder"], judge.dtype, head=True, threads=threads)
-        yield LogitJudge(model, load_tokenizer(inputs["folder"]), template, judge.batch_tokens)
+        model = load_model(folder, judge.dtype, head=True, threads=job.threads)
+        yield LogitJudge(model, load_tokenizer(folder), template, judge.batch_tokens)
         return
-    at_once, explainer = section.passages_per_request, judge.model_dump(exclude=set(ACCESS_KEYS))
+    at_once = section.passages_per_request
     most = _LIST_TOKENS + _ANSWER_TOKENS * at_once
-    job = Job(explainer, inputs.get("folder"), (), 0.0, most, access, access["part"], threads)
-    with open_client(job) as client:
+    with open_client(Job(judge, folder or None, (), 0.0, most, job.requests, job.part, job.threads)) as client:
         # An endpoint's answers are paid for: they outlive the code and the job.
-        made_by = "" if client.keeps else f"{access['code']} {explainer} {inputs.get('folder')}"
-        yield ListJudge(client, Journal(f"{access['requests']}/{access['part']}.jsonl", groups, made_by), template,
-                        at_once, seed)  # fmt: skip
+        made_by = "" if client.keeps else f"{job.code} {answering(judge)} {folder or None}"
+        journal = Journal(f"{job.requests}/{job.part}.jsonl", set(job.neurons), made_by)
+        yield ListJudge(client, journal, template, at_once, job.seed)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.logs import logger, progress
+from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS
@@ -24,7 +25,6 @@ from neuron_descriptions.scores import sampling
 from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import WIDER, Bootstrap, Estimate, Sample, estimate, moments, weighted_auc
-from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
@@ -173,7 +173,7 @@ def score_natural(
     settings: Scores,
     seed: int,
     outputs: dict[str, str],
-    kept: dict[str, Any],
+    kept: dict[str, str],
 ) -> None:
     """Score a chunk's chosen descriptions on the panel and write two tables: NATURAL, and SHARED predictions.
 
@@ -194,7 +194,7 @@ def score_natural(
         row = chosen[neuron, sign]
         who = {name: row[name] for name in ("layer", "neuron", "sign")}
         figures, predicted = scorer.score(layer, neuron, sign, row["description"])
-        about = {"description": row["description"], "simulator": simulator.settings["model"]}
+        about = {"description": row["description"], "simulator": simulator.settings.model}
         found.append(who | about | {"n_tried": len(tried[neuron, sign])} | figures)
         shared.append(who | {"description": row["description"], "simulated": predicted})
     logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)

@@ -38,8 +38,10 @@ class Job:
     layer: int
     inputs: Mapping[str, Any]
     """Files by name: those of the rule."""
-    access: dict[str, Any]
-    """What no result depends on: of the client that it asks, `requests` (a folder) and `part`; see clients/opening."""
+    requests: str
+    """Folder of what clients were asked."""
+    part: str
+    """Whose requests these are, such as scorers/detection/layer-3/chunk-0."""
     code: str
     """Stands for the code that makes the answers."""
     seed: int

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_tables, write_table
 from neuron_descriptions.common.streams import uniforms
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.formulas import Array, best_of_weights, finite, share_below
 from neuron_descriptions.scores.natural import shared_order
-from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
 
 OTHERS = 99  # features that a description's own is told from

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuron_descriptions.common.signs import one_side, other_side
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import Array
-from neuron_descriptions.scores.simulation import Evidence, one_side
 
 SILENT = 0.5  # share of the weakest active passage's peak below which a passage counts as silent
 _BLOCK = 512  # neurons of the panel that are compared at a time
@@ -56,7 +56,7 @@ class Passages:
         """Active passages from the strongest on, then silent ones. No activation of a passage is guessed: all are of
         sequences whose activations are stored, or of the panel. On another split than test the panel is left out."""
         scored = self.evidence.scored(split, neuron, sign, self.counts["top"], self.counts["middle"], 0)
-        held = [_of(split, "active", q.seq_id, q.text, q.activations, sign) for q in scored]
+        held = [_of(split, "active", q.seq_id, q.text, q.one_side(sign)) for q in scored]
         held = sorted((p for p in held if p.peak > 0), key=lambda p: (-p.peak, p.seq_id))
         active = spread(held, self.counts["positives"])
         if not active:
@@ -76,9 +76,9 @@ class Passages:
         """Silent ones of the stored sequences, each once: random ones by chance, then those of other kinds."""
         found: dict[int, Passage] = {}
         for kind in ("random", "middle", "top"):
-            for side in (sign, *(other for other in SIGNS if other != sign)):
+            for side in (sign, other_side(sign)):
                 for q in sorted(self.evidence.get(split, neuron, side, kind), key=lambda q: q.seq_id):
-                    found.setdefault(q.seq_id, _of(split, kind, q.seq_id, q.text, q.activations, sign))
+                    found.setdefault(q.seq_id, _of(split, kind, q.seq_id, q.text, q.one_side(sign)))
         return [p for p in found.values() if wanted(p)]
 
     def _panel(self, neuron: int, sign: str, wanted: Callable[[Passage], bool]) -> list[Passage]:
@@ -87,7 +87,7 @@ class Passages:
             return []
         acts = np.split(self.panel.acts(self.layer, [neuron])[0], np.cumsum(self.panel.lengths)[:-1])
         found = [
-            _of("panel", "panel", i, text, np.asarray(a, float), sign)
+            _of("panel", "panel", i, text, one_side(np.asarray(a, float), sign))
             for i, (text, a) in enumerate(zip(self.panel.sequences, acts))
         ]
         return self._shuffled(neuron, sign, [p for p in found if wanted(p)])
@@ -115,7 +115,7 @@ class Passages:
         for kind in ("top", "middle"):
             for q in self.evidence.get(passage.split, neuron, sign, kind):
                 if q.seq_id == passage.seq_id:
-                    return q.text.evidence[int(np.argmax(one_side(q.activations, sign)))]
+                    return q.text.evidence[int(np.argmax(q.one_side(sign)))]
         raise AssertionError("an active passage is an exemplar")
 
     def _strongest_of_neighbour(self, neuron: int, sign: str) -> list[int]:
@@ -133,14 +133,14 @@ class Passages:
                 best, similar = block[place], float(r_I[place])
         if best == neuron:
             return []
-        side = sign if similar > 0 else next(other for other in SIGNS if other != sign)
+        side = sign if similar > 0 else other_side(sign)
         acts = np.split(self.panel.acts(self.layer, [best])[0], np.cumsum(self.panel.lengths)[:-1])
         peaks = [one_side(np.asarray(a, float), side).max(initial=0.0) for a in acts]
         return sorted(range(len(peaks)), key=lambda i: (-peaks[i], i))
 
 
-def _of(split: str, kind: str, seq_id: int, text: Text, activations: Array, sign: str) -> Passage:
-    return Passage(kind, split, seq_id, text, float(one_side(activations, sign).max(initial=0.0)))
+def _of(split: str, kind: str, seq_id: int, text: Text, acts_T: Array) -> Passage:
+    return Passage(kind, split, seq_id, text, float(acts_T.max(initial=0.0)))
 
 
 def _standard(acts_IN: NDArray[np.float32]) -> Array:

@@ -91,11 +91,12 @@ class Predictions:
                 place += _HEAD.size + len(packed)
 
 
-def kept_predictions(kept: dict[str, Any], simulator: Job) -> Predictions:
+def kept_predictions(kept: dict[str, str], simulator: Job) -> Predictions:
     """Predictions that outlive a job. kept: `path`, and `made_by`, what they depend on beyond the simulator."""
     folders = [Path(model).name for model in (simulator.subject_folder, simulator.folder)]
     prompted = file_digest(simulator.prompt) if simulator.prompt else None
-    return Predictions(kept["path"], repr((kept["made_by"], sorted(simulator.settings.items()), folders, prompted)))
+    settings = sorted(simulator.settings.model_dump(exclude={"prompt"}).items())
+    return Predictions(kept["path"], repr((kept["made_by"], settings, folders, prompted)))
 
 
 def _key(description: str, text: Text, where: Sequence[Any]) -> bytes:

@@ -16,6 +16,7 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.concepts.rules_of_text import Rule, read_rules, table
+from neuron_descriptions.config.scores import Simulator as Section
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
@@ -103,7 +104,7 @@ def probe(
     corpus: str | list[str],
     rules: str,
     models: dict[str, Any],
-    simulator: dict[str, Any],
+    simulator: Section,
     setting: str,
     seed: int,
     threads: int,
@@ -123,7 +124,7 @@ def probe(
         else:
             loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
             rows = run_trials(loaded, trials)
-            found |= {"simulator": simulator["model"], "kind": simulator["kind"], **judge(rows), "rules": rows}
+            found |= {"simulator": simulator.model, "kind": simulator.kind, **judge(rows), "rules": rows}
             _say(found, setting)
     with whole(output) as part:
         part.write_text(json.dumps(found, indent=1) + "\n")

@@ -9,10 +9,12 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
+from neuron_descriptions.harvest.exemplars import KINDS
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
-from neuron_descriptions.scores.simulation import KINDS, Evidence, one_side
 from neuron_descriptions.scores.tables import SCREENED
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
@@ -26,10 +28,10 @@ class Screener:
         simulator: Simulator,
         name: str,
         evidence: Evidence,
-        settings: dict[str, Any],
+        settings: Scores,
         kept: Predictions | NoPredictions | None = None,
     ):
-        """name: of the simulator; settings: of the config's `scores`, with its `screen`; kept: predictions of an
+        """name: of the simulator; settings: with a `screen`; kept: predictions of an
         earlier run of the same part."""
         self.simulator, self.name, self.evidence, self.settings = simulator, name, evidence, settings
         self.kept = kept or NoPredictions()
@@ -39,12 +41,13 @@ class Screener:
         are kept. candidates: rows of DESCRIPTIONS. What is undefined comes last, of equals the first candidate wins."""
         described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
         texts = list(dict.fromkeys(described[number] for number in sorted(described)))
-        keep = self.settings["screen"]["keep"]
+        assert self.settings.screen
+        keep = self.settings.screen.keep
         if len(texts) <= keep:
             return []
-        counts = {kind: self.settings[kind] for kind in KINDS}
+        counts = {kind: getattr(self.settings, kind) for kind in KINDS}
         sequences = self.evidence.scored("valid", neuron, sign, **counts)
-        true = np.concatenate([[], *(one_side(q.activations, sign) for q in sequences)])
+        true = np.concatenate([[], *(q.one_side(sign) for q in sequences)])
         tasks = [Task(text, q.text) for text in texts for q in sequences]
         predicted = self.kept.simulate(self.simulator, tasks, (neuron, sign, "screen"))
         n = len(sequences)
@@ -60,19 +63,19 @@ class Screener:
 
 
 def screen_chunk(
-    neurons: list[int], layer: int, tables: dict[str, Any], job: Job, settings: dict[str, Any], kept: dict[str, Any],
+    neurons: list[int], layer: int, tables: dict[str, Any], job: Job, settings: Scores, kept: dict[str, str],
     output: str,
 ) -> None:  # fmt: skip
     """Screen a chunk's candidates and write a table of SCREENED.
 
     tables: valid (the corpus), exemplars and statistics (lists of files that hold the neurons), descriptions; job: of
-    the smaller simulator; settings: of the config's `scores`, with its `screen`; kept: see kept_predictions.
+    the smaller simulator; settings: with a `screen`; kept: see kept_predictions.
     """
     candidates = by_side(read_table(tables["descriptions"], DESCRIPTIONS, [("neuron", "in", neurons)]))
     evidence = Evidence(tables["exemplars"], tables["statistics"], {"valid": tables["valid"]}, neurons)
     loaded = load_simulator(job)
     predictions = kept_predictions(kept, job)
-    screener = Screener(loaded, job.settings["model"], evidence, settings, predictions)
+    screener = Screener(loaded, job.settings.model, evidence, settings, predictions)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
     rows: list[dict] = []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):

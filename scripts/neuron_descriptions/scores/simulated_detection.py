@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.sides import by_side
+from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.opening import Described, Details, Job, Row
 from neuron_descriptions.scores.passages import SILENT
-from neuron_descriptions.scores.simulation import one_side
 from neuron_descriptions.scores.tables import SIMULATIONS
 
 

@@ -10,20 +10,19 @@ import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.sides import by_side
-from neuron_descriptions.common.storage import read_table, read_tables, write_table
+from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator
-from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
-from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.exemplars import KINDS, Exemplar
 from neuron_descriptions.scores.chance import Nulls
+from neuron_descriptions.scores.evidence import Corpus, Evidence, split_sizes
 from neuron_descriptions.scores.formulas import (
     FIRST,
     GROWTH,
-    Array,
     Match,
     Sequences,
-    TokenBaseline,
     choose,
     finite,
     linear_fit,
@@ -36,85 +35,6 @@ from neuron_descriptions.scores.tables import SCORES, SCREENED, SIMULATIONS
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
 
-KINDS = ("top", "middle", "random")
-Tables = Mapping[str, str | list[str]]  # split -> corpus table, or those of several imported parts
-
-
-@dataclass(slots=True, frozen=True)
-class Sequence:
-    """A stored sequence of a neuron and sign."""
-
-    kind: str
-    rank: int
-    seq_id: int
-    text: Text
-    activations: Array  # signed, of the evidence tokens
-
-
-class Evidence:
-    """Exemplars of some neurons of a layer, joined with their corpus rows, and their statistics."""
-
-    def __init__(self, exemplars: list[str], statistics: list[str], corpus: Tables, neurons: list[int]):
-        """corpus: of the splits that are asked for."""
-        only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
-        rows = read_tables(exemplars, EXEMPLARS, [*only, ("split", "in", [*corpus])]).to_pylist()
-        texts = {
-            split: read_texts(path, {r["seq_id"] for r in rows if r["split"] == split})
-            for split, path in corpus.items()
-        }
-        self._sequences: dict[tuple[str, int, str, str], list[Sequence]] = {}
-        for row in rows:
-            text = texts[row["split"]][row["seq_id"]]
-            activations = np.array(row["activations"], float)
-            sequence = Sequence(row["kind"], row["rank"], row["seq_id"], text, activations)
-            place = row["split"], row["neuron"], row["sign"], row["kind"]
-            self._sequences.setdefault(place, []).append(sequence)
-        train = [*only, ("split", "=", "train")]
-        self._train = {row["neuron"]: row for row in read_tables(statistics, STATISTICS, train).to_pylist()}
-
-    def get(self, split: str, neuron: int, sign: str, kind: str) -> list[Sequence]:
-        """Sequences by rank."""
-        return sorted(self._sequences.get((split, neuron, sign, kind), []), key=lambda s: s.rank)
-
-    def scored(self, split: str, neuron: int, sign: str, top: int, middle: int, random: int) -> list[Sequence]:
-        """The sequences that a score is made on, each once: the first of the top ones, as many of the middle, spread
-        over its range, and of the random ones."""
-        chosen = self.get(split, neuron, sign, "top")[:top]
-        for kind, count in (("middle", middle), ("random", random)):
-            seen = {sequence.seq_id for sequence in chosen}
-            others = [s for s in self.get(split, neuron, sign, kind) if s.seq_id not in seen]
-            if kind == "random":
-                others.sort(key=lambda s: s.seq_id)  # ranks are by peak: by seq_id is by chance
-            elif len(others) > count:
-                others = [others[int((i + 0.5) * len(others) / count)] for i in range(count)]
-            chosen += others[:count]
-        return chosen
-
-    def active(self, neuron: int, sign: str) -> float:
-        """Activation on this side from which a token counts as active: beyond it lies the loosest tail of the train
-        tokens whose quantile is kept, 1 in 10,000; infinite where that is not on this side of zero, or not known, as of
-        imported exemplars."""
-        bound = self._train[neuron][quantile_column(TAILS[-1], sign)]  # type: ignore[arg-type]
-        size = 0.0 if bound is None else bound if sign == "positive" else -bound
-        return size if size > 0 else float("inf")
-
-    def token_baseline(self, neuron: int, sign: str, n_train: int) -> TokenBaseline:
-        """The baseline from what train holds of a neuron and sign. Sequences of the middle are left out: they stand
-        for no known number of others."""
-        top = self.get("train", neuron, sign, "top")
-        seen = {sequence.seq_id for sequence in top}
-        others = {s.seq_id: s for either in SIGNS for s in self.get("train", neuron, either, "random")}
-        side = [
-            [(s.text.evidence, one_side(s.activations, sign)) for s in sequences]
-            for sequences in (top, [s for s in others.values() if s.seq_id not in seen])
-        ]
-        return TokenBaseline(side[0], side[1], n_train)
-
-
-def one_side(activations: Array, sign: str) -> Array:
-    """The positive part, or the negative part's size."""
-    return np.maximum(activations if sign == "positive" else -activations, 0)
-
 
 class Scorer:
     """Scores the candidates of one neuron and sign after another; nothing carries over between them."""
@@ -125,35 +45,41 @@ class Scorer:
         name: str,
         evidence: Evidence,
         nulls: Nulls,
-        settings: dict[str, Any],
+        settings: Scores,
         sizes: Mapping[str, int],
         seed: int,
         kept: Predictions | None = None,
     ):
-        """name: of the simulator; settings: the config's `scores`; sizes: sequences of each split; kept: predictions of
+        """name: of the simulator; sizes: sequences of each split; kept: predictions of
         an earlier run of the same part."""
         self.simulator, self.name, self.evidence, self.nulls = simulator, name, evidence, nulls
         self.settings, self.sizes, self.seed = settings, sizes, seed
         self.kept = kept or NoPredictions()
 
     def score(
-        self, layer: int, neuron: int, sign: str, candidates: list[dict], screened: Iterable[dict] = ()
+        self,
+        layer: int,
+        neuron: int,
+        sign: str,
+        candidates: list[dict],
+        screened: Iterable[dict] = (),
+        every: bool = False,
     ) -> tuple[list[dict], list[dict]]:
-        """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS; screened: of SCREENED."""
+        """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS; screened: of SCREENED; every: score
+        all of them on test, after a full search."""
         who = {"layer": layer, "neuron": neuron, "sign": sign}
-        counts = {kind: self.settings[kind] for kind in KINDS}
+        counts = {kind: getattr(self.settings, kind) for kind in KINDS}
         sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
-        every = self.settings.get("every", False)
         out = {row["candidate"]: row for row in screened if not row["kept"]}
         described = {
             c["candidate"]: c["description"] for c in candidates if c["status"] == "ok" and c["candidate"] not in out
         }
         texts = list(dict.fromkeys(described.values()))
-        race_from = self.settings["race_from"]
+        race_from = self.settings.race_from
         race = race_from is not None and len(texts) >= race_from and not every
         if race:  # the most telling first
-            sequences["valid"].sort(key=lambda q: -float((one_side(q.activations, sign) ** 2).sum()))
-        truth = {s: [one_side(q.activations, sign) for q in found] for s, found in sequences.items()}
+            sequences["valid"].sort(key=lambda q: -float((q.one_side(sign) ** 2).sum()))
+        truth = {s: [q.one_side(sign) for q in found] for s, found in sequences.items()}
         active = self.evidence.active(neuron, sign)
         rows: list[dict] = []
 
@@ -163,7 +89,7 @@ class Scorer:
             shown = sequences[split][: len(predicted)]
             result = match(
                 predicted, truth[split][: len(predicted)],
-                Bootstrap(self.settings["bootstrap"], self.settings["confidence"], random),
+                Bootstrap(self.settings.bootstrap, self.settings.confidence, random),
                 more.pop("fit", None), active, [s.kind != "middle" for s in shown],
                 [KINDS.index(s.kind) for s in shown], whole_of(shown, self.sizes[split]),
             )  # fmt: skip
@@ -223,7 +149,7 @@ class Scorer:
         return rows, simulations
 
     def _search(
-        self, texts: list[str], sequences: list[Sequence], truth: Sequences, race: bool, where: tuple
+        self, texts: list[str], sequences: list[Exemplar], truth: Sequences, race: bool, where: tuple
     ) -> dict[str, Sequences]:
         """Description -> predictions of the first sequences: of all of them for those that could still be best.
 
@@ -239,7 +165,7 @@ class Scorer:
             kept = [text for text, stays in zip(kept, racing) if stays]
             done, upto = upto, min(ceil(GROWTH * upto), len(sequences))
 
-    def _simulate(self, descriptions: list[str], sequences: list[Sequence], where: tuple) -> dict[str, Sequences]:
+    def _simulate(self, descriptions: list[str], sequences: list[Exemplar], where: tuple) -> dict[str, Sequences]:
         """Description -> predictions; each one simulated once, however many candidates say the same. where: neuron,
         sign and purpose, for those that are kept."""
         distinct = list(dict.fromkeys(descriptions))
@@ -249,18 +175,12 @@ class Scorer:
         return {d: predicted[i * n : (i + 1) * n] for i, d in enumerate(distinct)}
 
 
-def whole_of(shown: list[Sequence], size: int) -> Sample:
+def whole_of(shown: list[Exemplar], size: int) -> Sample:
     """What scored sequences stand for in a split of `size` sequences: the first of the top ones for themselves, random
     ones for all the others, those of the middle for no known number, so for none."""
     kinds = [KINDS.index(sequence.kind) for sequence in shown]
     top = kinds.count(KINDS.index("top"))
     return Sample(np.array(kinds, np.int64), np.array([top, 0.0, size - top]))
-
-
-def split_sizes(corpus: Tables) -> dict[str, int]:
-    """Sequences of each split."""
-    first = {split: path if isinstance(path, str) else path[0] for split, path in corpus.items()}
-    return {split: corpus_facts(path).sequences for split, path in first.items()}
 
 
 def _columns(result: Match) -> dict[str, Any]:
@@ -281,37 +201,41 @@ def _columns(result: Match) -> dict[str, Any]:
     return numbers | {"n_sequences": result.n_sequences, "n_tokens": result.n_tokens}
 
 
+@dataclass(slots=True, frozen=True)
+class Chunk:
+    """Neurons of a layer that a job scores."""
+
+    layer: int
+    neurons: list[int]
+    seed: int
+    every: bool = False
+    """Whether all candidates are scored on test, as descriptions from elsewhere are."""
+
+
 def score_chunk(
-    neurons: list[int],
-    layer: int,
-    tables: dict[str, Any],
-    simulator: Job,
-    settings: dict[str, Any],
-    seed: int,
-    outputs: dict[str, str],
-    kept: dict[str, Any],
-) -> None:
+    chunk: Chunk, tables: dict[str, Any], simulator: Job, settings: Scores, outputs: dict[str, str],
+    kept: dict[str, str],
+) -> None:  # fmt: skip
     """Score a chunk's descriptions and write its two tables.
 
     tables: train, valid and test (the corpus, or that of the parts), exemplars and statistics (lists of files that hold
-    the neurons), descriptions, screened, where they were, nulls (file), and pool, where there is one; settings: the
-    config's `scores`, the rest of it; outputs: scores and simulations; kept: `path` of predictions that outlive the
-    job, and `made_by`, what they depend on beyond the simulator.
+    the neurons), descriptions, screened, where they were, nulls (file), and pool, where there is one; outputs: scores
+    and simulations; kept: `path` of predictions that outlive the job, and `made_by`, what they depend on beyond the
+    simulator.
     """
-    others = Nulls(tables.get("pool") or None, tables["nulls"], settings["nulls"], seed)
-    only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
+    others = Nulls(tables.get("pool") or None, tables["nulls"], settings.nulls, chunk.seed)
+    only: list[tuple[str, str, object]] = [("neuron", "in", chunk.neurons)]
     candidates = by_side(read_table(tables["descriptions"], DESCRIPTIONS, only))
     screened = by_side(read_table(tables["screened"], SCREENED, only)) if tables.get("screened") else {}
-    corpus: Tables = {str(split): tables[split] for split in SPLITS}
-    evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, neurons)
+    corpus: Corpus = {str(split): tables[split] for split in SPLITS}
+    evidence = Evidence(tables["exemplars"], tables["statistics"], corpus, chunk.neurons)
     loaded, predictions = load_simulator(simulator), kept_predictions(kept, simulator)
-    scorer = Scorer(
-        loaded, simulator.settings["model"], evidence, others, settings, split_sizes(corpus), seed, predictions
-    )
-    places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
+    name, sizes = simulator.settings.model, split_sizes(corpus)
+    scorer = Scorer(loaded, name, evidence, others, settings, sizes, chunk.seed, predictions)
+    places = [(neuron, sign) for neuron in chunk.neurons for sign in SIGNS if (neuron, sign) in candidates]
     score_rows, simulation_rows = [], []
-    for neuron, sign in progress(iter(places), len(places), "neuron signs"):
-        found = scorer.score(layer, neuron, sign, candidates[neuron, sign], screened.get((neuron, sign), ()))
+    for place in progress(iter(places), len(places), "neuron signs"):
+        found = scorer.score(chunk.layer, *place, candidates[place], screened.get(place, ()), chunk.every)
         score_rows += found[0]
         simulation_rows += found[1]
     logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from neuron_descriptions.config.scores import Simulator as Section
 from neuron_descriptions.descriptions.prompts import read_template
 from neuron_descriptions.models.loading import load_model, load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
@@ -23,8 +24,8 @@ from neuron_descriptions.simulators.simulating import (
 class Job:
     """What a simulator is made of."""
 
-    settings: dict[str, Any]
-    """The config's `scores.simulator`."""
+    settings: Section
+    """The config's `scores.simulator`; its file `prompt` is the one below."""
     folder: str
     """Of its model."""
     prompt: str | None
@@ -41,20 +42,20 @@ class Job:
 
     def model(self) -> Any:
         """Its model, with a head."""
-        return load_model(self.folder, self.settings["dtype"], head=True, threads=self.threads)
+        return load_model(self.folder, self.settings.dtype, head=True, threads=self.threads)
 
 
 def _prompted(job: Job) -> Simulator:
     assert job.prompt
     tokenizer = load_tokenizer(job.folder)
     template = read_template(job.prompt, SimulatorTemplate, "scores.simulator.prompt")
-    texts, batch_tokens = job.texts(tokenizer), job.settings["batch_tokens"]
+    texts, batch_tokens = job.texts(tokenizer), job.settings.batch_tokens
     return PromptedSimulator(job.model(), tokenizer, template, batch_tokens, texts)
 
 
 def _finetuned(job: Job) -> Simulator:
     tokenizer = load_tokenizer(job.folder)
-    return FinetunedSimulator(job.model(), tokenizer, job.settings["batch_tokens"], job.texts(tokenizer))
+    return FinetunedSimulator(job.model(), tokenizer, job.settings.batch_tokens, job.texts(tokenizer))
 
 
 # The key `kind` of the section -> how it is made.
@@ -66,4 +67,4 @@ SIMULATORS: dict[str, Callable[[Job], Simulator]] = {
 
 def load_simulator(job: Job) -> Simulator:
     """The simulator that a job's section names."""
-    return SIMULATORS[job.settings["kind"]](job)
+    return SIMULATORS[job.settings.kind](job)

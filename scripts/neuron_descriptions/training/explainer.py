@@ -95,12 +95,12 @@ def read_lessons(
     best: dict[Place, str],
     inputs: Mapping[str, Any],
     template: ExplainerTemplate,
-    settings: dict[str, Any],
+    settings: Descriptions,
     tokenizer: Any,
     seed: int,
 ) -> list[Lesson]:
     """The prompts of all candidates of each place, and its best description as their answer. inputs: see
-    train_explainer; settings: the config's `descriptions`; tokenizer: the explainer's."""
+    train_explainer; settings: how prompts are made; tokenizer: the explainer's."""
     ids, subject = TokenIds(tokenizer), load_tokenizer(inputs["subject"])
     lessons = []
     for layer, places in groupby(sorted(best), key=lambda place: place[0]):
@@ -111,7 +111,8 @@ def read_lessons(
         }
         neurons = sorted({neuron for _, neuron, _ in here})
         files = EvidenceFiles(inputs["corpus"], tables["exemplars"], tables["statistics"])
-        candidates = prepare(neurons, layer, files, subject, template, settings | {"concept_candidates": 0}, seed)
+        asked = settings.model_copy(update={"concept_candidates": 0})
+        candidates = prepare(neurons, layer, files, subject, template, asked, seed)
         for place, group in groupby(candidates, key=lambda c: (c.layer, c.neuron, c.sign)):
             if place not in here:
                 continue
@@ -178,7 +179,7 @@ def train_explainer(
     """
     if descriptions.explainer is None:
         raise ValueError("descriptions.explainer: none is named, so that there is nobody to train")
-    template = read_explainer_template(inputs["prompt"], descriptions.few_shot.model_dump(), begins=True)
+    template = read_explainer_template(inputs["prompt"], descriptions.few_shot, begins=True)
     asked = descriptions.model_dump(exclude={"explainer"})
     tokenizer = load_tokenizer(inputs["base"])
     readings = inputs.get("readings")
@@ -186,7 +187,7 @@ def train_explainer(
         best = written(readings)
     else:
         best = winners(inputs["descriptions"], inputs["scores"], descriptions.explainer.model, settings.least_score)
-    lessons = read_lessons(best, inputs, template, asked, tokenizer, seed)
+    lessons = read_lessons(best, inputs, template, descriptions, tokenizer, seed)
     learnt, held_out = _parted(lessons, bool(readings))
     logger.info("%d neurons and signs to learn from, %d held out", len(learnt), len(held_out))
     files = [str(path) for path in sorted(Path(inputs["base"]).iterdir()) if path.is_file()]

@@ -6,21 +6,19 @@ of its strongest train exemplar.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby, zip_longest
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator, key
-from neuron_descriptions.common.vocabulary import Sign
 from neuron_descriptions.concepts.rules_of_text import Rule, table
 from neuron_descriptions.config.training import Training
-from neuron_descriptions.corpus.reading import Text, corpus_facts, read_texts
+from neuron_descriptions.corpus.reading import Text, corpus_facts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.descriptions.tokens import Peak, describe_tokens, peak_of
-from neuron_descriptions.harvest.tables import EXEMPLARS
+from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
 from neuron_descriptions.models.loading import token_strings, tokenizer_fingerprint
 from neuron_descriptions.training.fine_tuning import is_held_out
 
@@ -30,12 +28,12 @@ SEEN = 10  # the most exemplars that a description is made from, and validation 
 
 @dataclass(slots=True)
 class Feature:
-    """A neuron's sign: its exemplars in one split. Activations are turned, so that strong is large."""
+    """A neuron's sign: its exemplars in one split."""
 
     layer: int
     neuron: int
-    sign: Sign
-    rows: dict[str, list[tuple[int, np.ndarray]]] = field(default_factory=dict)  # kind -> (seq_id, activations)
+    sign: str
+    rows: dict[str, list[Exemplar]] = field(default_factory=dict)  # by kind
     peaks: list[Peak] = field(default_factory=list)  # of the top ones
     candidates: list[str] = field(default_factory=list)  # the run's descriptions of it
 
@@ -47,7 +45,7 @@ class Feature:
     @property
     def largest(self) -> float:
         """The strongest activation of its exemplars; 0 where none fires."""
-        return float(self.rows["top"][0][1].max()) if "top" in self.rows else 0.0
+        return float(self.rows["top"][0].turned().max()) if "top" in self.rows else 0.0
 
     @property
     def held_out(self) -> bool:
@@ -60,7 +58,11 @@ class Feature:
         others = (describe_tokens(self.peaks[:SEEN], draw) for draw in draws)
         return list(dict.fromkeys([*self.candidates, *filter(None, others)]))[:count]
 
-    def spread(self, count: int) -> list[tuple[int, np.ndarray]]:
+    def strengths(self, exemplar: Exemplar) -> np.ndarray:
+        """Those at each evidence token of one of its sequences."""
+        return strengths_of(exemplar.turned().astype(np.float32), self.largest)
+
+    def spread(self, count: int) -> list[Exemplar]:
         """So many of its sequences: best ones of each kind in turn."""
         turns = zip_longest(*self.rows.values())
         return [row for turn in turns for row in turn if row is not None][:count]
@@ -86,31 +88,21 @@ def read_material(
             "training.base: its tokenizer is not the subject's, whose tokens it would learn; name another model"
         )
     features = []
-    for path in exemplars:
-        found = read_table(path, EXEMPLARS, [("split", "==", split)])
-        if held_out:
-            found = found.filter(
-                pa.array([is_held_out(*p) for p in zip(found["layer"].to_pylist(), found["neuron"].to_pylist())])
-            )
-        lists = found["activations"].combine_chunks()
-        acts, offsets = lists.values.to_numpy(), lists.offsets.to_numpy()
-        columns = zip(*(found[name].to_pylist() for name in ("layer", "neuron", "sign", "kind", "seq_id")))
-        for (layer, neuron, sign), rows in groupby(enumerate(columns), lambda row: row[1][:3]):
-            feature = Feature(layer, neuron, sign)
-            turn = 1 if sign == "positive" else -1
-            for at, (*_, kind, seq_id) in rows:
-                row = turn * acts[offsets[at] : offsets[at + 1]]
-                feature.rows.setdefault(kind, []).append((seq_id, row))
-            if feature.largest > 0:
-                features.append(feature)
+    store = ExemplarStore(exemplars, {split: corpus}, wanted=is_held_out if held_out else None)
+    for place in store.places():
+        feature = Feature(*place)
+        for exemplar in store.of(*place):
+            feature.rows.setdefault(exemplar.kind, []).append(exemplar)
+        if feature.largest > 0:
+            features.append(feature)
     said: dict[tuple[int, int, str], list[str]] = {}
     for path in descriptions:
         for row in read_table(path, DESCRIPTIONS, [("status", "==", "ok")]).to_pylist():
             said.setdefault((row["layer"], row["neuron"], row["sign"]), []).append(row["description"])
-    texts = read_texts(corpus, {seq_id for f in features for rows in f.rows.values() for seq_id, _ in rows})
+    texts = {e.seq_id: e.text for f in features for rows in f.rows.values() for e in rows}
     tokens = {seq_id: token_strings(tokenizer, text.evidence) for seq_id, text in texts.items()}
     for feature in features:
-        feature.peaks = [peak_of(tokens[seq_id], acts) for seq_id, acts in feature.rows["top"]]
+        feature.peaks = [peak_of(tokens[e.seq_id], e.turned()) for e in feature.rows["top"]]
         feature.candidates = said.get(feature.place, [])
     return Material([f for f in features if describe_tokens(f.peaks[:SEEN])], texts, tokens)
 
@@ -160,9 +152,8 @@ class Examples:
         rows = feature.rows[kind]
         if kind == "top":  # not those that the description was made from
             rows = [row for i, row in enumerate(rows) if i not in seen] or rows
-        seq_id, acts = rows[int(draw.integers(len(rows)))]
-        strengths = strengths_of(acts, feature.largest)
-        return Example(description, self.material.texts[seq_id], strengths) if description else None
+        exemplar = rows[int(draw.integers(len(rows)))]
+        return Example(description, exemplar.text, feature.strengths(exemplar)) if description else None
 
     def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str | None:
         share = self.settings.candidates_share
@@ -174,14 +165,13 @@ class Examples:
         """A description of a feature, and another one's sequence, without any of the words that the first peaks at: no
         token is strong. None where the sequence drawn has one."""
         other = self.features[int(draw.integers(len(self.features)))]
-        seq_id, _ = other.rows["top"][int(draw.integers(len(other.rows["top"])))]
-        tokens = self.material.tokens[seq_id]
+        exemplar = other.rows["top"][int(draw.integers(len(other.rows["top"])))]
+        tokens = self.material.tokens[exemplar.seq_id]
         words = {word.strip().lower() for word in (*tokens, *"".join(tokens).split())}
         description = self._describe(feature, np.arange(min(len(feature.peaks), SEEN)), draw)
         if description is None or words & {peak.token.strip().lower() for peak in feature.peaks}:
             return None
-        text = self.material.texts[seq_id]
-        return Example(description, text, np.zeros(len(text.evidence), int))
+        return Example(description, exemplar.text, np.zeros(len(exemplar.text.evidence), int))
 
 
 class Ranked(Examples):
@@ -197,9 +187,8 @@ class Ranked(Examples):
 
     def _right(self, feature: Feature, draw: np.random.Generator) -> Example:
         rows = feature.spread(self.sequences)
-        seq_id, acts = rows[int(draw.integers(len(rows)))]
-        strengths = strengths_of(acts, feature.largest)
-        return Example(self.best[feature.place], self.material.texts[seq_id], strengths)
+        exemplar = rows[int(draw.integers(len(rows)))]
+        return Example(self.best[feature.place], exemplar.text, feature.strengths(exemplar))
 
     def _describe(self, feature: Feature, seen: np.ndarray, draw: np.random.Generator) -> str:
         return self.best[feature.place]

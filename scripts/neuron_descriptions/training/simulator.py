@@ -24,7 +24,6 @@ from neuron_descriptions.common.streams import key
 from neuron_descriptions.concepts.rules_of_text import read_rules
 from neuron_descriptions.config import training as config
 from neuron_descriptions.config.training import Training
-from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.tokens import describe_tokens
 from neuron_descriptions.models.adapters import BINS, adapter_sha256, with_bins
 from neuron_descriptions.models.loading import load_model, load_tokenizer
@@ -47,7 +46,6 @@ from neuron_descriptions.training.material import (
     Material,
     Ranked,
     read_material,
-    strengths_of,
 )
 
 NOT_LEARNT = {"base", "rules", "devices"}  # keys of the config that are files, or say where
@@ -109,7 +107,6 @@ def rank(
     model: Any,
     form: FinetunedFormat,
     features: list[Feature],
-    texts: dict[int, Text],
     second: config.Ranked,
     seed: int,
 ) -> dict[tuple[int, int, str], str]:
@@ -118,9 +115,7 @@ def rank(
     best = {}
     shown = Progress(len(features), "features", 20.0)
     for feature in features:
-        rows = [
-            (texts[seq_id], strengths_of(acts, feature.largest)) for seq_id, acts in feature.spread(second.sequences)
-        ]
+        rows = [(e.text, feature.strengths(e)) for e in feature.spread(second.sequences)]
         found = {
             said: predict(model, form, [Example(said, text, strengths) for text, strengths in rows])[1]
             for said in feature.descriptions(seed, second.candidates)
@@ -150,9 +145,7 @@ class Validation:
             same, other = (learnt[f.place] for f in (feature, features[(i + 1) % len(features)]))
             rows = [r for kind in feature.rows for r in feature.rows[kind][: SEEN // 2 if kind == "top" else 2]]
             texts = (describe_tokens(f.peaks[:SEEN]) for f in (same, other))
-            tasks.append(
-                tuple([Example(t, valid.texts[s], strengths_of(a, same.largest)) for s, a in rows] for t in texts if t)
-            )
+            tasks.append(tuple([Example(t, e.text, same.strengths(e)) for e in rows] for t in texts if t))
         return cls(tasks)  # type: ignore[arg-type]
 
     def measure(self, model: Any, form: FinetunedFormat) -> dict[str, float]:
@@ -233,7 +226,7 @@ def train_simulator(
         ranked = Path(f"{kept}-best.json")
         if not ranked.is_file():
             logger.info("ranking descriptions of %d neurons and signs", len(chosen))
-            best = rank(model, form, chosen, train.texts, second, seed)
+            best = rank(model, form, chosen, second, seed)
             with whole(ranked) as part:
                 part.write_text(json.dumps([[*place, said] for place, said in best.items()]))
         best = {tuple(place): said for *place, said in json.loads(ranked.read_text())}

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from gpu.shapes import Calls, Shape, bare_rate, free, most_memory, random_llama, requests, seconds_of, tokenizer
 from neuron_descriptions.clients.base import Answer, Client
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.clients.vllm import VllmClient
+from neuron_descriptions.config.explainers import VllmExplainer
 
 STOP: tuple[str, ...] = ()
 TEMPERATURE = 1.0
@@ -41,9 +41,7 @@ def with_vllm(shape: Shape, scratch: Path) -> Iterator[dict[str, float | str]]:
         thing.save_pretrained(folder)
     del model, thing
     free()
-    settings: dict[str, Any] = {
-        "dtype": "bfloat16", "build": "cuda", "max_model_len": 8_192, "devices": 1, "eager": True
-    }  # fmt: skip
+    settings = VllmExplainer(client="vllm", model="", max_model_len=8_192, eager=True)
     client = VllmClient(folder, tokenizer(), settings, TEMPERATURE, shape.max_tokens, STOP)
     found = answered(client, shape, bare) | {"layers": float(shape.spread_layers)}
     yield {f"vllm_{name}": value for name, value in found.items()}

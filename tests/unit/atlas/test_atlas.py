@@ -28,6 +28,8 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile
 from neuron_descriptions.concepts.execution import ConceptList
 from neuron_descriptions.concepts.predicates import Predicate
 from neuron_descriptions.concepts.wording import NO_PATTERN, Part
+from neuron_descriptions.config.explainers import Prices
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
@@ -36,7 +38,8 @@ from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
-from neuron_descriptions.scores.simulation import Evidence, Scorer
+from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
 # --- rows by hand ------------------------------------------------------------------------------------
@@ -501,7 +504,7 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
         "fresh_prompt_tokens": 600_000,
     }
     row |= {"fresh_completion_tokens": 20_000, "seconds": 100.0}
-    spent = accounts([row, row | {"layer": 3}], {"prompt": 1.0, "completion": 10.0})
+    spent = accounts([row, row | {"layer": 3}], Prices(prompt=1.0, completion=10.0))
     write_table(pa.Table.from_pylist(spent, schema=ACCOUNTS), folder / "accounting.parquet")
     details = [str(folder / f"details/layer-{layer}/{part}") for layer in LAYERS for part in parts[layer]]
     probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
@@ -542,7 +545,7 @@ def test_neuron_with_one_unscored_sign_keeps_the_other(texts, tables):
     """From the scorer to the atlas: a positive side without a number, a perfect negative one."""
     paths = tables[3, 9]
     evidence = Evidence([paths["exemplars"]], [paths["statistics"]], texts, [9])
-    settings = {"top": 3, "middle": 0, "random": 1, "race_from": 1, "bootstrap": 20, "confidence": 0.9}
+    settings = Scores(simulator=None, top=3, middle=0, random=1, race_from=1, bootstrap=20, confidence=0.9)
     others = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 1, 0)
     described, scored = [], []
     for sign, text in (("positive", "flat"), ("negative", "true")):

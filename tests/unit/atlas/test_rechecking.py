@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT, changed, tiny_config
-from neuron_descriptions.atlas import rechecking
+from neuron_descriptions.atlas import reharvesting
 from neuron_descriptions.atlas.agreement import draw_neurons, pass_or_fail
 from neuron_descriptions.atlas.building import build_atlas
+from neuron_descriptions.atlas.rechecking import Describing, Scoring, recheck_rows
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.sections import load_config
@@ -26,7 +27,7 @@ from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.run.memory import Keep
-from neuron_descriptions.scores.simulation import score_chunk
+from neuron_descriptions.scores.simulation import Chunk, score_chunk
 from neuron_descriptions.simulators.opening import Job
 from word_neurons import WORDS, tiny_base
 
@@ -38,19 +39,7 @@ CONFIG = load_config(
         scores__nulls=2, scores__simulator__kind="finetuned", scores__simulator__dtype="float32",
     )
 )  # fmt: skip
-DESCRIBING = {
-    "settings": CONFIG.descriptions.model_dump(exclude={"explainer", "prompt", "rivals", "concept_rules"}),
-    "prompt": str(ROOT / "config/prompts/words.yaml"),
-    "begins": True,
-    "seed": 0,
-}
-SCORING = {
-    "settings": CONFIG.scores.model_dump(exclude={"simulator", "null_neurons", "null_descriptions", "descriptions"}),
-    "simulator": CONFIG.scores.simulator.model_dump(exclude={"prompt"}),
-    "nulls": str(ROOT / "config/null-descriptions.yaml"),
-    "seed": 0,
-    "threads": 1,
-}
+PROMPT, NULLS = (str(ROOT / f"config/{name}.yaml") for name in ("prompts/words", "null-descriptions"))
 NAMES = ("exemplars", "statistics", "concepts", "descriptions", "scores", "simulations")
 
 
@@ -88,7 +77,7 @@ def run(smollm2, tmp_path_factory) -> Path:
             Subject(base, 2, 64, None, "float32"), str(folder / f"{split}.parquet"), Shard(split, 0, 1, 8, 0), NEURONS,
             Keep(6, 2, 4), 1, str(folder / f"{split}.safetensors"),
         )  # fmt: skip
-    template = read_explainer_template(DESCRIBING["prompt"], DESCRIBING["settings"]["few_shot"], begins=True)
+    template = read_explainer_template(PROMPT, CONFIG.descriptions.few_shot, begins=True)
     for layer, neurons in NEURONS.items():
         paths = files(folder)[layer]
         merge(
@@ -101,16 +90,16 @@ def run(smollm2, tmp_path_factory) -> Path:
             {"subject": smollm2, "rules": rules}, {}, paths["concepts"][0],
         )  # fmt: skip
         shown = EvidenceFiles(paths["train"], paths["exemplars"], paths["statistics"], paths["concepts"])
-        candidates = prepare(neurons, layer, shown, tokenizer, template, DESCRIBING["settings"], 0)
+        candidates = prepare(neurons, layer, shown, tokenizer, template, CONFIG.descriptions, 0)
         for candidate in candidates:
             if candidate.prompt:
                 candidate.description, candidate.status = "the word peace", "ok"
         write_table(descriptions_table(candidates, "a model"), paths["descriptions"][0])
         score_chunk(
-            neurons, layer,
+            Chunk(layer, neurons, 0),
             {s: paths[s] for s in (*SPLITS, "exemplars", "statistics")}
-            | {"descriptions": paths["descriptions"][0], "nulls": SCORING["nulls"]},
-            Job(SCORING["simulator"], base, None, base, 1), SCORING["settings"], 0,
+            | {"descriptions": paths["descriptions"][0], "nulls": NULLS},
+            Job(CONFIG.scores.simulator, base, None, base, 1), CONFIG.scores,
             {name: paths[name][0] for name in ("scores", "simulations")},
             {"path": str(folder / f"kept-{layer}.bin"), "made_by": ""},
         )  # fmt: skip
@@ -123,11 +112,10 @@ def recheck(folder: Path, tmp_path: Path) -> dict:
     """What a recheck of the run in a folder finds."""
     base = str(folder / "model")
     outputs = {"json": str(tmp_path / "recheck.json"), "text": str(tmp_path / "recheck.txt")}
-    subject = {"folder": base, "n_layers": 2, "n_neurons": 64, "module": None, "dtype": "float32", "device_map": None}
-    subject |= {"features": {"kind": "mlp_neurons"}, "dictionaries": {}}
-    rechecking.recheck_rows(
-        NEURONS, files(folder), str(folder / "atlas.parquet"), subject | {"threads": 1},
-        DESCRIBING | {"subject": base}, SCORING | {"models": {"subject": base, "simulator": base, "prompt": None}},
+    models = {"subject": base, "simulator": base, "prompt": None}
+    recheck_rows(
+        NEURONS, files(folder), str(folder / "atlas.parquet"), Subject(base, 2, 64, None, "float32"),
+        Describing(CONFIG.descriptions, base, PROMPT, True, 0), Scoring(CONFIG.scores, models, NULLS, 0, 1),
         {"run": "small", "seed": 0}, outputs,
     )  # fmt: skip
     return json.loads((tmp_path / "recheck.json").read_text())
@@ -190,8 +178,8 @@ def test_what_is_planted_is_found_and_named(run, tmp_path, monkeypatch, file, co
     shutil.copytree(run, folder)
     # Every stored sequence, so that the changed one is among them.
     if file == "exemplars":
-        drawn = rechecking._drawn_exemplars
-        monkeypatch.setattr(rechecking, "_drawn_exemplars", lambda *a: _all_of(drawn, *a))
+        drawn = reharvesting._drawn_exemplars
+        monkeypatch.setattr(reharvesting, "_drawn_exemplars", lambda *a: _all_of(drawn, *a))
     path = folder / ("atlas.parquet" if file == "atlas" else f"{file}-0.parquet")
     row = plant(str(path), column, change, where)
     found = recheck(folder, tmp_path)

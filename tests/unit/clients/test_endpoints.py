@@ -22,13 +22,13 @@ from neuron_descriptions.clients.endpoint import retry_after
 from neuron_descriptions.clients.journal import Journal, Ledger, OverBudget
 from neuron_descriptions.clients.openai import OpenaiClient
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.config.explainers import Limits
+from neuron_descriptions.config.explainers import Limits, Prices, clients
 from neuron_descriptions.descriptions.asking import Tally, ask
 from neuron_descriptions.descriptions.candidates import Candidate
 
 KEY = "sk-very-secret-0123456789"
 CLIENTS = {"openai": (OpenaiClient, "/v1"), "anthropic": (AnthropicClient, "")}
-PRICES = {"prompt": 10.0, "completion": 100.0}
+PRICES = Prices(prompt=10.0, completion=100.0)
 COST = (PROMPT_TOKENS * 10 + COMPLETION_TOKENS * 100) / 1e6  # of an answer
 
 
@@ -45,15 +45,14 @@ def kind(request):
 
 
 def explainer(kind, server, **more):
-    base = {"model": "some-model", "base_url": server.base_url + CLIENTS[kind][1], "body": {}}
-    return base | more
+    base = {"client": kind, "model": "some-model", "base_url": server.base_url + CLIENTS[kind][1]}
+    return clients()[kind](**base | {"key_variable": "TEST_KEY", "limits": Limits(timeout=5.0)} | more)
 
 
 def client(kind, server, prices=None, ledger=None, body=None, max_tokens=20, **limits):
-    settings = Limits(**{"timeout": 5.0, "concurrency": 200, **limits}).model_dump()
-    return CLIENTS[kind][0](
-        explainer(kind, server, body=body or {}), "TEST_KEY", settings, prices, 0.7, max_tokens, ledger
-    )
+    wanted = Limits(**{"timeout": 5.0, "concurrency": 200, **limits})
+    section = explainer(kind, server, body=body or {}, limits=wanted, prices=prices)
+    return CLIENTS[kind][0](section, 0.7, max_tokens, ledger)
 
 
 def request(text, seed=0, group=0):
@@ -110,10 +109,7 @@ def test_body_adds_and_removes_fields(kind):
 
 def test_token_ids_go_to_a_completions_endpoint(tokenizer):
     with endpoint(lambda number, body: Reply(" months\nand")) as server:
-        settings = Limits(timeout=5.0).model_dump()
-        asked = OpenaiClient(
-            explainer("openai", server), "TEST_KEY", settings, None, 0.7, 20, tokenizer=tokenizer, stop=("\n",)
-        )  # fmt: skip
+        asked = OpenaiClient(explainer("openai", server), 0.7, 20, tokenizer=tokenizer, stop=("\n",))
         assert asked.begins
         answers(asked, [request("q")])
         body = server.seen[0][1]
@@ -661,9 +657,8 @@ def test_an_endpoint_that_gives_fewer_answers_is_asked_for_the_rest():
 
 def test_samples_are_asked_for_one_by_one_where_the_interface_or_the_section_says_so(kind):
     with endpoint(echo) as server:
-        asked = CLIENTS[kind][0](
-            explainer(kind, server, several=False), "TEST_KEY", Limits(timeout=5.0).model_dump(), None, 0.7, 20
-        )
+        single = {"several": False} if kind == "openai" else {}
+        asked = CLIENTS[kind][0](explainer(kind, server, **single), 0.7, 20)
         found = answers(asked, samples(3))
         assert not any("n" in body for _, body in server.seen) and len(server.seen) == 3
     assert [a.prompt_tokens for a in found] == [PROMPT_TOKENS] * 3  # each has paid for it

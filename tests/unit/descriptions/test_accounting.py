@@ -5,12 +5,13 @@ import pytest
 
 from neuron_descriptions.clients.base import Answer, cost
 from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.config.explainers import Prices
 from neuron_descriptions.descriptions.accounting import write_accounts
 from neuron_descriptions.descriptions.asking import Tally
 from neuron_descriptions.descriptions.candidates import Candidate
 from neuron_descriptions.descriptions.tables import ACCOUNTING, ACCOUNTS
 
-PRICES = {"prompt": 0.5, "completion": 2.0}
+PRICES = Prices(prompt=0.5, completion=2.0)
 
 
 def part(layer, fresh, seconds):

@@ -13,7 +13,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.concepts.vocabulary import is_debris
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.config.base import tracked
-from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.descriptions import Descriptions, FewShot
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import Part, Tally, ask, describe
@@ -331,7 +331,7 @@ def tables(corpus, tmp_path_factory):
     return exemplars, stats, texts
 
 
-FEW_SHOT = {"place": "none", "count": None, "order": "fixed"}
+FEW_SHOT = {"place": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -353,20 +353,17 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
         neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, n_concepts=0, samples=1,
         **few_shot,
     ):  # fmt: skip
-        settings = {
-            "candidates": n_candidates,
-            "samples": samples,
-            "pool": POOL,
-            "evidence_min": 3,
-            "evidence_max": most,
-        }
-        settings |= {
-            "min_highlights": 3,
-            "near_misses": 1.0,
-            "few_shot": FEW_SHOT | few_shot,
-            "token_candidates": n_tokens,
-            "concept_candidates": n_concepts,
-        }
+        settings = Descriptions(
+            explainer={"client": "transformers", "model": "m"},
+            candidates=n_candidates,
+            samples=samples,
+            pool=POOL,
+            evidence_min=3,
+            evidence_max=most,
+            few_shot=FewShot(**FEW_SHOT | few_shot),
+            token_candidates=n_tokens,
+            concept_candidates=n_concepts,
+        )
         files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], [found])
         return prepare(neurons, 1, files, tokenizer, template, settings, seed)
 
@@ -393,8 +390,8 @@ def test_without_an_explainer_no_client_is_opened(tables, corpus, smollm2, tmp_p
     output, accounting = str(tmp_path / "found.parquet"), str(tmp_path / "accounting.parquet")
     inputs = {"corpus": corpus["train"], "exemplars": [tables[0]], "statistics": [tables[1]], "subject": smollm2}
     describe(
-        Part(1, "chunk-0", NEURONS, 0), inputs | {"prompt": str(ROOT / settings.prompt)}, None,
-        settings.model_dump(exclude={"explainer"}), {"requests": str(tmp_path / "requests"), "prices": None}, "",
+        Part(1, "chunk-0", NEURONS, 0), inputs | {"prompt": str(ROOT / settings.prompt)}, settings,
+        str(tmp_path / "requests"), "",
         {"descriptions": output, "accounting": accounting},
     )  # fmt: skip
     rows = read_table(output, DESCRIPTIONS).to_pylist()
@@ -481,7 +478,7 @@ def test_types_have_prompts_of_their_own(tables, corpus, tokenizer, tmp_path, pr
     listing = "{% for c in contributions %}{{ c.token }}¦{% endfor %}‖{% for s in silent %}{{ s }}¦{% endfor %}"
     by_type = {"token": ExplainerTemplate("T", listing)}
     raw = {"candidates": 3, "pool": POOL, "evidence_min": 3, "evidence_max": 5, "few_shot": FEW_SHOT}
-    settings = Descriptions.model_validate({"explainer": {"model": "m"}, **raw}).model_dump()
+    settings = Descriptions.model_validate({"explainer": {"model": "m"}, **raw})
     files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], None, types)
     found = prepare(NEURONS, 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
     usual = {c.identity(): c for c in prepared()}

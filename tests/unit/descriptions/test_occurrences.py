@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ROOT, changed, tiny_config
 from neuron_descriptions.common.storage import write_table
-from neuron_descriptions.config.descriptions import NeuronType
+from neuron_descriptions.config.descriptions import FewShot, NeuronType
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.excerpts import Beside, Contribution, Excerpt, Window
@@ -25,7 +25,7 @@ from planted_panels import write_panel
 
 LAYER = 2
 
-NO_EXAMPLES = {"place": "none", "count": None, "order": "fixed"}
+NO_EXAMPLES = FewShot(place="none")
 FILES = ("token-list", "left-contexts", "passages", "close-negatives")
 
 

@@ -10,6 +10,7 @@ import yaml
 from conftest import ROOT
 from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.config.descriptions import FewShot
 from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.excerpts import Excerpt, Highlights, excerpts, highlight, n_places
 from neuron_descriptions.descriptions.prompts import ExplainerTemplate, read_explainer_template, read_template
@@ -367,13 +368,13 @@ def test_single_stop_string_is_one_stop_or_an_error(tmp_path):
 
 OTHERS = ("simulator.yaml", "detection.yaml", "fuzzing.yaml")  # what no explainer is asked with
 FAMILIES = sorted(p for p in (ROOT / "config/prompts").glob("*.yaml") if p.name not in OTHERS)
-NO_EXAMPLES = {"place": "none", "count": None, "order": "fixed"}
+NO_EXAMPLES = FewShot(place="none")
 
 
 @pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("place", ["none", "system", "turns"])
 def test_every_family_renders_with_its_examples_at_every_place(tokenizer, path, place):
-    template = read_explainer_template(str(path), NO_EXAMPLES | {"place": place}, begins=True)
+    template = read_explainer_template(str(path), FewShot(place=place), begins=True)
     ids = [tokenizer(t)["input_ids"] for t in (" We paid the tax.", " The cat sat\non a mat.")]
     shown = excerpts(
         tokenizer, ids, [acts(0, 1.2, 0, 9, 0), acts(0, 0, 8, 0, 0, 0, 0, 0)[: len(ids[1])]], Highlights(LADDER, 2),
@@ -552,4 +553,4 @@ def test_template_may_count_and_compute():
 def test_too_few_examples_are_named():
     path = str(ROOT / "config/prompts/bills.yaml")
     with pytest.raises(ValueError, match=r"few_shot\.count is 3, but .*bills\.yaml has 2 examples"):
-        read_explainer_template(path, {"place": "turns", "count": 3, "order": "fixed"}, begins=True)
+        read_explainer_template(path, FewShot(place="turns", count=3), begins=True)

@@ -13,6 +13,7 @@ from test_features import FAMILIES, LAYERS, NEURONS
 from transformers import AutoModel
 
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.features import Features
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
@@ -25,7 +26,7 @@ from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
 from neuron_descriptions.run.memory import Keep
-from neuron_descriptions.scores.simulation import Evidence
+from neuron_descriptions.scores.evidence import Evidence
 
 LATENTS, LAYER, SEQUENCES, K = 24, 1, 60, 8
 KEEP = {"top": K, "middle": 3, "random": 4}
@@ -201,9 +202,7 @@ def test_the_panel_holds_the_same_numbers(folder, latents, tmp_path):
 def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     from types import SimpleNamespace
 
-    settings = {"few_shot": {"order": "fixed", "place": "none", "count": 0}, "pool": K, "candidates": 1,
-                "token_candidates": 0, "concept_candidates": 0, "min_highlights": 1, "samples": 1, "near_misses": 0,
-                "evidence_min": 1, "evidence_max": K}  # fmt: skip
+    settings = Descriptions(token_candidates=1, pool=K, evidence_min=1, evidence_max=K)
     fires = set(pq.read_table(tables[0], filters=[("kind", "=", "top")])["neuron"].to_pylist())
     silent = [latent for latent in range(LATENTS) if latent not in fires]
     assert silent
@@ -213,8 +212,8 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
         (sign, "no_activation", None) for _ in silent for sign in ("positive", "negative")
     ]
     rare = int(pq.read_table(tables[1]).to_pandas().query("firings > 0").sort_values("firings").neuron.iloc[0])
-    said = prepare([rare], LAYER, EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]]), None,
-                   SimpleNamespace(examples=(), wanted=()), settings | {"min_firings": 10_000}, 0)  # fmt: skip
+    files = EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]], min_firings=10_000)
+    said = prepare([rare], LAYER, files, None, SimpleNamespace(examples=(), wanted=()), settings, 0)  # fmt: skip
     assert [(c.sign, c.status, c.prompt) for c in said] == [
         ("positive", "few_firings", None), ("negative", "no_activation", None)
     ]  # fmt: skip

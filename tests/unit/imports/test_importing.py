@@ -26,7 +26,7 @@ from neuron_descriptions.imports import published as importing
 from neuron_descriptions.imports.arrays import ranges
 from neuron_descriptions.imports.listing import Wanted, list_exemplars
 from neuron_descriptions.imports.published import import_exemplars, sequence_ids
-from neuron_descriptions.scores.simulation import Evidence
+from neuron_descriptions.scores.evidence import Evidence
 from published_folder import write_published
 
 LAYER, WIDTH, NEURONS, K, RANDOM, SEQ_LEN = 3, 12, [1, 4, 5, 6, 11], 6, 3, 40
@@ -199,13 +199,13 @@ def test_what_peaks_on_the_prefix_leaves_the_statistics_unknown(published, smoll
     files = [[str(tmp_path / f"out/{name}.parquet")] for name in ("exemplars", "statistics")]
     evidence = Evidence(*files, found.corpus, NEURONS)
     assert evidence.active(1, "positive") == float("inf") > evidence.active(1, "negative")
-    settings = load_config(demo_config()).descriptions.model_dump() | {"concept_candidates": 0}
-    template = read_explainer_template(str(ROOT / "config/prompts/short.yaml"), settings["few_shot"], True)
+    settings = load_config(demo_config()).descriptions.model_copy(update={"concept_candidates": 0})
+    template = read_explainer_template(str(ROOT / "config/prompts/short.yaml"), settings.few_shot, True)
     candidates = prepare(
         NEURONS, LAYER, EvidenceFiles(found.corpus["train"], *files), tokenizer, template, settings, seed=0
     )
     shown = [c.prompt.messages[-1]["content"] for c in candidates if c.sign == "positive" and c.prompt]
-    assert len(shown) == len(NEURONS) * settings["candidates"] and all("{{" in text for text in shown)
+    assert len(shown) == len(NEURONS) * settings.candidates and all("{{" in text for text in shown)
 
 
 def test_tables_of_several_parts_are_read_as_one(published, smollm2, tmp_path, imported):

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from conftest import ROOT
 from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.token_ids import TokenIds
+from neuron_descriptions.config.descriptions import FewShot
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.evidence import _excerpts
 from neuron_descriptions.descriptions.excerpts import Highlights
@@ -20,7 +21,7 @@ NAMES = ("begin_of_text", "start_header_id", "end_header_id", "eot_id")
 PROMPT = ROOT / "config/prompts/published-explainer.yaml"
 # How Llama-3.1's tokenizer cuts text in words, contractions aside: line breaks after a header stay together.
 WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-NO_EXAMPLES = {"place": "none", "count": None, "order": "fixed"}
+NO_EXAMPLES = FewShot(place="none")
 
 
 @pytest.fixture(scope="module")

@@ -28,12 +28,12 @@ from neuron_descriptions.scores import fuzzing, judged
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import scorer_schema
 from neuron_descriptions.scores.detection import DetectionScorer
+from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.judging import LogitJudge
 from neuron_descriptions.scores.opening import SCORERS, Described, Job, documentation, run_scorer
 from neuron_descriptions.scores.passages import Passages
 from neuron_descriptions.scores.questions import Question, parse_list, read_judge_template
 from neuron_descriptions.scores.simulated_detection import SimulatedDetectionScorer
-from neuron_descriptions.scores.simulation import Evidence
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from planted_panels import write_panel
 
@@ -94,9 +94,7 @@ def plain_tokens(monkeypatch):
 def job_of(inputs, section, folder, **changes):
     return replace(
         Job("d", restored(Scorer, section), NUMBERS, [NEURON], 1, inputs,
-            {"requests": str(folder), "part": "scorers/d/layer-1/chunk-0", "prices": None, "key_variable": None,
-             "limits": {"concurrency": 4, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 20.0,
-                        "tries": 2, "budget": None}}, "code", 0, 1), **changes)  # fmt: skip
+            str(folder), "scorers/d/layer-1/chunk-0", "code", 0, 1), **changes)  # fmt: skip
 
 
 def section(**changes):

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from neuron_descriptions.concepts.rules_of_text import FORMS
+from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.scores import probing
 
@@ -86,7 +87,7 @@ def test_a_deaf_simulator_stops_the_run_unless_told_to_go_on(tmp_path, monkeypat
     models = {"subject": "", "simulator": "", "prompt": None}
 
     def run():
-        probing.probe("", "", models, {"model": "mine", "kind": "prompted"}, setting, 0, 1, str(output))
+        probing.probe("", "", models, Simulator(model="mine"), setting, 0, 1, str(output))
 
     if setting == "stop" and not hears:
         with pytest.raises(ValueError, match=r"scores\.simulator: mine .*train-a-simulator.*`scores\.probe: warn`"):

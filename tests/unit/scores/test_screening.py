@@ -6,16 +6,18 @@ import pytest
 
 from conftest import changed, tiny_config
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.config.scores import Scores, Screen, Simulator
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.reading import Text
+from neuron_descriptions.harvest.exemplars import KINDS, Exemplar
 from neuron_descriptions.scores.chance import Null
 from neuron_descriptions.scores.predictions import Predictions
 from neuron_descriptions.scores.screening import Screener
-from neuron_descriptions.scores.simulation import KINDS, Scorer, Sequence
+from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.scores.tables import SCREENED
 
 COUNTS = {"top": 4, "middle": 1, "random": 1}
-SETTINGS = COUNTS | {"bootstrap": 20, "confidence": 0.95, "race_from": None, "screen": {"keep": 3}}
+SETTINGS = Scores(simulator=None, bootstrap=20, confidence=0.95, race_from=None, **COUNTS)
 
 
 class Evidence:
@@ -28,7 +30,8 @@ class Evidence:
         for rank, kind in enumerate(kinds):
             ids = drawn.integers(0, 12, 30).tolist()
             acts = np.where(np.array(ids) == neuron, 5.0, 0.0) + 0.1 * drawn.random(30)
-            found.append(Sequence(kind, rank, rank, Text("s", ids, 0), acts))
+            acts = acts.astype(np.float32)
+            found.append(Exemplar(split, 1, neuron, sign, kind, rank, rank, Text("s", ids, 0), acts, 5.0))
         return found
 
     def active(self, neuron, sign):
@@ -68,7 +71,8 @@ def candidates(*tokens):
 
 def screened(rows, keep=3, noise=3.0, **more):
     simulator = Listening(noise)
-    screener = Screener(simulator, "small", Evidence(), SETTINGS | {"screen": {"keep": keep}}, **more)
+    settings = SETTINGS.model_copy(update={"screen": Screen(simulator=Simulator(model="small"), keep=keep)})
+    screener = Screener(simulator, "small", Evidence(), settings, **more)
     return screener.screen(1, 3, "positive", rows), simulator
 
 

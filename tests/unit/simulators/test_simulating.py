@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from conftest import ROOT
+from neuron_descriptions.config import scores as config
 from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.prompts import read_template
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
@@ -358,7 +359,7 @@ def prompt_file():
 def loaded(folder: str, prompt: str | None, subject: str) -> Simulator:
     """A simulator, as a job makes it; prompt: of the prompted one."""
     kind = "prompted" if prompt else "finetuned"
-    settings = {"kind": kind, "dtype": "float32", "batch_tokens": 4096}
+    settings = config.Simulator(kind=kind, model="m", dtype="float32", batch_tokens=4096)
     return load_simulator(Job(settings, folder, prompt, subject, 2))
 
 

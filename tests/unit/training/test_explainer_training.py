@@ -9,7 +9,7 @@ from neuron_descriptions.clients.base import Request
 from neuron_descriptions.clients.transformers import TransformersClient
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS
-from neuron_descriptions.config.descriptions import Descriptions
+from neuron_descriptions.config.descriptions import Descriptions, FewShot
 from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
@@ -32,12 +32,10 @@ from neuron_descriptions.training.rounds import gain
 from word_neurons import NEURONS, tiny_base, word_neurons
 
 PROMPT = str(ROOT / "config/prompts/words.yaml")
-DESCRIBING = {
-    "few_shot": {"place": "none", "count": None, "order": "fixed"}, "pool": 8, "evidence_min": 2, "evidence_max": 3,
-    "candidates": 2, "token_candidates": 1,
-    "concept_candidates": 0, "min_highlights": 3, "samples": 1, "near_misses": 1.0,
-    "temperature": 0.5, "max_tokens": 8, "attempts": 1,
-}  # fmt: skip
+DESCRIBING = Descriptions(
+    explainer={"client": "transformers", "model": "an explainer"}, few_shot=FewShot(place="none"), pool=8,
+    evidence_min=2, evidence_max=3, candidates=2, token_candidates=1, temperature=0.5, max_tokens=8, attempts=1,
+)  # fmt: skip
 SETTINGS = {
     "least_score": 0.2, "rank": 8, "steps": 30, "batch_size": 4, "batch_tokens": 4096, "device_map": None,
     "learning_rate": 0.02, "validate_every": 10,
@@ -116,7 +114,7 @@ def inputs(tmp_path_factory, tokenizer, base):
 
 
 def test_all_prompts_of_a_neuron_are_answered_by_its_best_candidate(inputs, tokenizer):
-    template = read_explainer_template(PROMPT, DESCRIBING["few_shot"], begins=True)
+    template = read_explainer_template(PROMPT, DESCRIBING.few_shot, begins=True)
     lessons = read_lessons({(0, 3, "negative"): WINNER}, inputs, template, DESCRIBING, tokenizer, 0)
     assert [lesson.place for lesson in lessons] == [(0, 3, "negative")]
     (lesson,) = lessons
@@ -162,7 +160,7 @@ def test_trained_explainer_says_what_scored_best(inputs, tmp_path, tokenizer):
     assert inputs["base"] not in (folder / "README.md").read_text() + (folder / "adapter_config.json").read_text()
     merged = tmp_path / "merged"
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), str(merged))
-    template = read_explainer_template(PROMPT, DESCRIBING["few_shot"], begins=True)
+    template = read_explainer_template(PROMPT, DESCRIBING.few_shot, begins=True)
     held_out = next(n for n in range(NEURONS) if is_held_out(0, n))
     candidate = prepare([held_out], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
     said = {}
@@ -199,7 +197,7 @@ def test_trained_explainer_says_what_a_reader_wrote(inputs, tmp_path, tokenizer)
     )
     merged = str(tmp_path / "merged")
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), merged)
-    template = read_explainer_template(prompt, DESCRIBING["few_shot"], begins=True)
+    template = read_explainer_template(prompt, DESCRIBING.few_shot, begins=True)
     candidate = prepare([held_out[0]], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
     client = TransformersClient(load_model(merged, "bfloat16", True, 1), tokenizer, 0.0, 12, template.stop)
     said = []
