@@ -3,7 +3,7 @@ from neuron_descriptions.common.parents import VARIABLE
 from neuron_descriptions.common.provenance import digest
 from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.common.vocabulary import SPLITS
-from neuron_descriptions.config.base import tracked
+from neuron_descriptions.config.base import names_as_typed, tracked
 from neuron_descriptions.config.corpus import origins
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
@@ -15,6 +15,7 @@ try:
     if workflow.modifier.is_main_snakefile():  # what Snakemake's own reader passes over
         for path in workflow.configfiles:
             read_yaml(str(path))
+    names_as_typed(config, workflow.config_settings.config_args)
     CFG = load_config(config)
     DESCRIBED, KEPT = described_and_kept(CFG, HOME)
     check_plan(CFG, KEPT.neurons)

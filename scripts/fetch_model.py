@@ -4,5 +4,6 @@ from neuron_descriptions.config.models import Model
 from neuron_descriptions.models.fetching import fetch_model
 
 with job_log(snakemake.log[0], snakemake.rule):
-    spec = restored(Model, snakemake.params.spec).model_dump()
+    settings = {key: value for key, value in snakemake.params.spec.items() if key != "content"}
+    spec = restored(Model, settings).model_dump()
     fetch_model(spec=spec, folder=snakemake.output.model)

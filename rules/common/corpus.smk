@@ -1,6 +1,7 @@
 # Texts: their settings and files, and whether the subject can read them. No rules.
 from neuron_descriptions.config.sources import spec_key
-from neuron_descriptions.models.subjects import check_subject
+from neuron_descriptions.models.gguf import described
+from neuron_descriptions.models.subjects import check_described, check_subject
 from neuron_descriptions.run.fingerprints import texts_fingerprint
 
 TEXTS = {
@@ -36,10 +37,16 @@ def check_the_subject_that_is_there():
     while CFG.models[name].source in ("adapter", "random"):
         name = CFG.models[name].base  # of the same shape
     folder = PATHVARS.apply(model_folder(name))
-    if CFG.corpus is None or not Path(folder, "config.json").is_file():
+    there = Path(folder, "config.json").is_file()
+    if CFG.corpus is None or not (there or name in GGUF_HEADERS):
         return
+    longest = max(CFG.corpus.seq_len, getattr(CFG.panel, "seq_len", None) or 0)
+    asked = CFG.subject.layers, longest, CFG.subject.module
     try:
-        longest = max(CFG.corpus.seq_len, getattr(CFG.panel, "seq_len", None) or 0)
-        check_subject(folder, CFG.subject.layers, longest, CFG.subject.module)
+        if name in GGUF_HEADERS:
+            said = described(GGUF_HEADERS[name])
+            check_described(said, CFG.models[name].path, *asked)
+        else:
+            check_subject(folder, *asked)
     except ValueError as error:
         raise WorkflowError(f"models.{name}: {error}") from None

@@ -13,6 +13,9 @@ def revision(name):
         return f"{spec.repo}@{spec.revision}"
     if spec.source == "wheel":
         return f"{spec.package} sha256:{spec.sha256}"
+    if spec.source == "gguf":
+        held = spec.sha256 or file_fingerprint(own_folder(spec))
+        return f"GGUF file {'sha256:' if spec.sha256 else ''}{held}"
     if spec.source == "adapter":
         return f"adapter sha256:{spec.sha256} of {revision(spec.base)}"
     if spec.source == "random":

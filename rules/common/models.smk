@@ -5,7 +5,12 @@
 import re
 
 from neuron_descriptions.config.sources import spec_key
-from neuron_descriptions.run.fingerprints import adapter_fingerprint, model_fingerprint
+from neuron_descriptions.models.gguf import gguf_header
+from neuron_descriptions.run.fingerprints import (
+    adapter_fingerprint,
+    file_fingerprint,
+    model_fingerprint,
+)
 
 # What the subject is said to be made of: what reads it checks that.
 ARCHITECTURE = {
@@ -25,7 +30,7 @@ def models_from(*sources):
     }
 
 
-FETCHED_MODELS = models_from("hub", "wheel")
+FETCHED_MODELS = models_from("hub", "wheel", "gguf")
 ADAPTERS = models_from("adapter")
 RANDOM_MODELS = models_from("random")
 
@@ -47,6 +52,9 @@ def model_folder(name):
     if spec.source != "path":
         return f"<resources>/models/{name}-{spec_key(spec)}"
     folder = own_folder(spec)
+    if Path(folder).is_file():
+        told = "; a GGUF file has `source: gguf`" if folder.endswith(".gguf") else ""
+        raise WorkflowError(f"models.{name}.path: {spec.path} is no folder{told}")
     if not Path(folder, "config.json").is_file():
         raise WorkflowError(
             f"models.{name}.path: {spec.path} holds no model (no config.json)"
@@ -57,6 +65,21 @@ def model_folder(name):
 def own_folder(spec):
     """A user's own model."""
     return find(spec.path, HOME) or spec.path
+
+
+def gguf_file(model):
+    """A user's own GGUF file that a folder is converted from; nothing where it is fetched otherwise."""
+    spec = FETCHED_MODELS[model]
+    return ancient(local(own_folder(spec))) if spec.source == "gguf" else []
+
+
+def model_spec(model):
+    """The settings of what is fetched; of a user's own file where it is, and what it holds."""
+    spec = FETCHED_MODELS[model]
+    if spec.source != "gguf":
+        return tracked(spec)
+    file = own_folder(spec)
+    return tracked(spec) | {"path": file, "content": file_fingerprint(file)}
 
 
 def weights(*names):
@@ -72,6 +95,8 @@ def made_by(name):
     if spec.source == "adapter":
         settings = adapter_fingerprint(adapter_folder(name, spec))
         return [digest("merge_adapter.py"), settings, *weights(spec.base)]
+    if spec.source == "gguf":
+        return [digest("fetch_model.py"), file_fingerprint(own_folder(spec))]
     if spec.source == "random":
         return [digest("randomize_model.py"), *weights(spec.base)]
     return [digest("fetch_model.py")]
@@ -80,3 +105,20 @@ def made_by(name):
 def adapter_folder(name, spec):
     """The folder of an adapter, whose weights have their checksum in the configuration."""
     return ancient(project_file(spec.path, f"models.{name}.path"))
+
+
+# What GGUF files say of themselves: name under `models` -> header.
+GGUF_HEADERS = {}
+for name, spec in CFG.models.items():
+    if spec.source == "gguf":
+        try:
+            GGUF_HEADERS[name] = gguf_header(
+                found(spec.path, f"models.{name}.path", HOME)
+            )
+        except OSError as error:
+            raise WorkflowError(
+                f"models.{name}.path: {spec.path} cannot be read: {error.strerror}"
+            ) from None
+        except ValueError as error:
+            said = str(error).removeprefix(f"models.{name}.path: ")
+            raise WorkflowError(f"models.{name}.path: {said}") from None

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,17 @@ from typing import Any
 
 import yaml
 
+LARGEST_TEXT = 2**32  # bytes, unpacked
 LARGEST_FIELD = 2**30
 LARGEST_YAML = 2**26
 LARGEST_EXPANDED = 10**6  # values of a YAML file with its aliases written out
-# YAML 1.1 reads 010 as 8 and 3:20 as 200 (and 1:30.5 as 90.5).
-OCTAL = re.compile(r"[-+]?0[0-7_]*[0-7][0-7_]*")
-SIXTIES = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+# Numbers that are what they look like. YAML 1.1 reads 010 as 8, 0x10 as 16, 3:20 as 200, 1:30.5 as 90.5, and 2025_01,
+# which may be a run's name, as 202501.
+PLAIN = re.compile(
+    r"[-+]?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(_[0-9]{3})+)?(\.[0-9]*)?(e[-+]?[0-9]+)?|[-+]?\.(inf|nan)", re.IGNORECASE
+)
+
+TYPES = (":int", ":float", ":bool", ":timestamp", ":binary")  # of values that a text may be no good one of
 
 
 def read_text(path: str, key: str) -> str:
@@ -28,19 +34,7 @@ def read_text(path: str, key: str) -> str:
     not there.
     """
     where = _where(path, key)
-    if Path(path).is_dir():
-        raise ValueError(f"{where} is a folder, not a file")
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{where} does not exist") from None
-    except OSError as error:
-        raise ValueError(f"{where} cannot be read: {error.strerror}") from None
-    if path.endswith(".gz"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{where} is no gzipped text ({error}); fetch it again") from None
+    data = _bytes(path, where)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,6 +44,32 @@ def read_text(path: str, key: str) -> str:
         raise ValueError(f"{where}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: not UTF-8 text, it has null"
                          " bytes; save the file as UTF-8")  # fmt: skip
     return text
+
+
+def _bytes(path: str, where: str) -> bytes:
+    """What a file holds, unpacked. Raises as `read_text` does."""
+    try:
+        kind, size = Path(path).stat().st_mode, Path(path).stat().st_size
+        if stat.S_ISDIR(kind):
+            raise ValueError(f"{where} is a folder, not a file")
+        if not stat.S_ISREG(kind):  # it may never end, and each job would read another rest of it
+            raise ValueError(f"{where} is no file but a pipe, a socket or a device; write it to a file")
+        if size > LARGEST_TEXT:
+            raise ValueError(f"{where} has more than {LARGEST_TEXT:,} bytes")
+        if not path.endswith(".gz"):
+            return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{where} does not exist") from None
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error.strerror}") from None
+    try:
+        with gzip.open(path) as file:
+            data = file.read(LARGEST_TEXT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{where} is no gzipped text ({error}); fetch it again") from None
+    if len(data) > LARGEST_TEXT:
+        raise ValueError(f"{where} has more than {LARGEST_TEXT:,} bytes when it is unpacked")
+    return data
 
 
 def parsed_json(text: str, where: str) -> Any:
@@ -89,14 +109,17 @@ def read_yaml(path: str, key: str = "") -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ValueError(f"{where}{line}: no YAML: {error.problem or error.context}") from None
+        said = error.problem or error.context
+        if said == "second occurrence":  # of an anchor, which the context names
+            said = str(error.context).split(";")[0]
+        raise ValueError(f"{where}{line}: no YAML: {said}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"{where}: no YAML: {error}") from None
     except RecursionError:
         raise ValueError(f"{where}: sections stand too deep inside one another") from None
     except _Wrong:
         raise
-    except (ValueError, TypeError, OverflowError) as error:  # such as a 31st of February
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{where}: a value is no YAML: {error}") from None
 
 
@@ -115,10 +138,10 @@ def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: dict[int, 
     values = 1
     above = (*above, id(node))
     if isinstance(node, yaml.ScalarNode):  # in quotes it is text, unless it is tagged as a number
-        if node.tag.endswith((":int", ":float")) and (OCTAL.fullmatch(node.value) or SIXTIES.fullmatch(node.value)):
+        value = _value(node, line) if node.tag.endswith(TYPES) else None
+        if node.tag.endswith((":int", ":float")) and not PLAIN.fullmatch(node.value.strip()):
             raise _Wrong(
-                f"{line}: YAML reads {node.value} as another number: put it in quotes, or write it without the"
-                " zero in front or the colon"
+                f"{line}: YAML reads {node.value} as another number, {value}: put it in quotes, or write {value}"
             )
     elif isinstance(node, yaml.SequenceNode):
         for child in node.value:
@@ -137,6 +160,17 @@ def _check(node: yaml.Node, where: str, above: tuple[int, ...], seen: dict[int, 
         raise _Wrong(f"{line}: with its aliases (*) written out it has more than {LARGEST_EXPANDED:,} values")
     seen[id(node)] = values
     return values
+
+
+def _value(node: yaml.ScalarNode, line: str) -> Any:
+    """What a single value is read as. Raises _Wrong for such as a 31st of February."""
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        short = node.value if len(node.value) <= 40 else f"{node.value[:37]}..."
+        told = f" ({str(error)[:60]})" if isinstance(error, ValueError) else ""
+        kind = node.tag.rpartition(":")[2]
+        raise _Wrong(f"{line}: a value is no YAML: {short} is no {kind}{told}; put text in quotes") from None
 
 
 def read_csv(path: str, key: str, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

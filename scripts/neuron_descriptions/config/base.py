@@ -28,6 +28,21 @@ def _text_of_number(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def names_as_typed(config: dict[str, Any], arguments: Collection[str] | None) -> None:
+    """Put back what `--config run=2025_01` said before Snakemake made a number of it. config: changed in place;
+    arguments: those of --config."""
+    for argument in arguments or ():
+        name, _, typed = (part.strip(" '\"") for part in argument.partition("="))
+        found = config.get(name)
+        if name in ("run", "evidence") and isinstance(found, int | float) and not isinstance(found, bool):
+            try:
+                same = float(typed) == float(found)
+            except ValueError:  # a file of the configuration says otherwise
+                same = False
+            if same:
+                config[name] = typed
+
+
 def plain_path(path: str) -> str:
     """The path of a user's file. Raises ValueError where Snakemake would read it as something else."""
     if not path.strip():

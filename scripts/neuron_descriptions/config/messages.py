@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -90,8 +91,12 @@ def _said(error: ErrorDetails, errors: list[ErrorDetails], config: type[BaseMode
 
 def _remedy(kind: str, value: Any) -> str:
     """What to write instead, where that is known."""
-    if kind == "string_type" and isinstance(value, int | float):
+    if kind == "string_type" and isinstance(value, bool):
+        return ": YAML reads yes, no, on and off as true and false; put it in quotes as it is meant"
+    if kind == "string_type" and isinstance(value, int | float | date):
         return f': put it in quotes, "{value}"'
+    if kind in ("int_type", "int_from_float") and isinstance(value, float) and value.is_integer():
+        return f": write {int(value)}"
     if not isinstance(value, str):
         return f": write [{value}]" if kind in ("list_type", "tuple_type") and isinstance(value, int) else ""
     if kind in ("list_type", "tuple_type") and not value.lstrip().startswith(("[", "{")):
@@ -99,10 +104,12 @@ def _remedy(kind: str, value: Any) -> str:
     if kind in ("int_type", "float_type") and re.fullmatch(r"[-+]?0[0-9]*[89][0-9]*", value):  # no octal number
         return f": YAML reads it as text, for the zero in front; write {int(value)}"
     if kind in ("int_type", "float_type", "bool_type"):
-        if re.fullmatch(r"\s*[-+]?(\d+|\d*\.\d+|\d+\.\d*)\s*|true|false|yes|no", value, re.IGNORECASE):
+        if re.fullmatch(r"\s*[-+]?([0-9]+|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)\s*|true|false|yes|no", value, re.IGNORECASE):
             return f": write it without quotes; {BRACES}"
-        if kind == "float_type" and re.fullmatch(r"[-+]?\d+(\.\d*)?e[-+]?\d+", value, re.IGNORECASE):
-            return f": YAML reads it as a number when written {float(value):f}"
+        if kind != "bool_type" and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?e[-+]?[0-9]{1,2}", value, re.IGNORECASE):
+            number = float(value)
+            if kind == "float_type" or number.is_integer():
+                return f": YAML reads it as a number when written {int(number) if number.is_integer() else number:f}"
     if value.lstrip().startswith(("[", "{")):
         return f"; {BRACES}"
     return ""
@@ -130,6 +137,7 @@ def _kind(value: Any) -> str:
 def _short(value: Any) -> str:
     """A value as a message quotes it."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    text = str(value) if isinstance(value, date) else text
     return text if len(text) <= 60 else text[:57] + "..."
 
 

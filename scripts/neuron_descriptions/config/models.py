@@ -25,6 +25,16 @@ class LocalModel(Local):
     """A folder as written by `save_pretrained`."""
 
 
+class GgufModel(Section):
+    """A GGUF file on disk, converted once to a safetensors folder."""
+
+    source: Literal["gguf"]
+    path: UserPath
+    """The .gguf file."""
+    sha256: Sha256 | None = None
+    """Checksum of that file, tried before it is converted; null: not tried."""
+
+
 class AdapterModel(Section):
     """A low-rank adapter, such as `make train-simulator` makes, merged into its base once."""
 
@@ -49,4 +59,6 @@ class RandomModel(Section):
     """Of the weights."""
 
 
-Model = Annotated[HubModel | WheelModel | LocalModel | AdapterModel | RandomModel, Field(discriminator="source")]
+Model = Annotated[
+    HubModel | WheelModel | LocalModel | GgufModel | AdapterModel | RandomModel, Field(discriminator="source")
+]

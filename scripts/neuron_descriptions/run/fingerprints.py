@@ -34,6 +34,12 @@ def model_fingerprint(folder: str) -> str:
 
 
 @cache
+def file_fingerprint(path: str) -> str:
+    """Of one file of weights, such as GGUF: its size and content, sampled as in a model's folder."""
+    return _fingerprint({"": Path(path)}, None)
+
+
+@cache
 def texts_fingerprint(pattern: str) -> str:
     """Of the files that a text source's `path` matches: names, sizes and content; files above 512 KiB are sampled, as
     weights are."""

@@ -1,9 +1,12 @@
 """What is said about files that a user wrote: key, file and line, and what to do."""
 
 import csv
+import gzip
+import os
 
 import pytest
 
+from neuron_descriptions.common import user_files
 from neuron_descriptions.common.user_files import read_csv, read_yaml, whole_number
 
 DEEP = b"[" * 5000
@@ -19,6 +22,10 @@ DEEP = b"[" * 5000
         (b"a: !!int '010'\n", "line 1: YAML reads 010 as another number"),
         (b"a: [3:20]\n", "line 1: YAML reads 3:20 as another number"),
         (b"a: -1:30.5\n", "line 1: YAML reads -1:30.5 as another number"),
+        (b"a: 2025_01\n", "line 1: YAML reads 2025_01 as another number, 202501: put it in quotes"),
+        (b"a: 0x10\n", "line 1: YAML reads 0x10 as another number, 16"),
+        (b"a: 1\nb: !!bool maybe\n", "line 2: a value is no YAML: maybe is no bool"),
+        (b"a: &x 1\nb: &x 2\n", "line 2: no YAML: found duplicate anchor 'x'"),
         (b"a: &a [1, *a]\n", "line 1: an alias (*) inside of what it stands for"),
         (b"a: &a {b: {c: *a}}\n", "line 1: an alias (*) inside of what it stands for"),
         (b"a: 1\nb: \xe9\n", "line 2: not UTF-8 text; save the file as UTF-8"),
@@ -26,7 +33,7 @@ DEEP = b"[" * 5000
         ("a: 1\n".encode("utf-16-le"), "line 1: not UTF-8 text"),
         (b"a: *b\n", "line 1: no YAML: found undefined alias"),
         (b"a: !!python/name:os.system\n", "line 1: no YAML: could not determine a constructor"),
-        (b"a: 2026-02-31\n", "a value is no YAML"),
+        (b"a: 2026-02-31\n", "line 1: a value is no YAML: 2026-02-31 is no timestamp"),
         (b"a: 1\n---\nb: 2\n", "line 2: no YAML: but found another document"),
         (b"a: \x07\n", "no YAML"),
         (DEEP, "stand too deep inside one another"),
@@ -47,6 +54,8 @@ def test_good_yaml_is_read_as_it_is(tmp_path):
         "\ufeffa: '010'\nb: \"3:20\"\nc: 10\nd: |\n  010\ne: é\nf: &f {x: 1}\ng: {<<: *f, y: 0}\nh: *f\n".encode()
     )
     found = read_yaml(str(path), "k")
+    path.write_bytes(b"a: [1_000, +5, -0, 1.5, .5, 1., 1.0e+3, -.inf]")
+    assert read_yaml(str(path)) == {"a": [1000, 5, 0, 1.5, 0.5, 1.0, 1000.0, float("-inf")]}
     assert found == {"a": "010", "b": "3:20", "c": 10, "d": "010\n", "e": "é"} | {
         "f": {"x": 1},
         "g": {"x": 1, "y": 0},
@@ -62,6 +71,25 @@ def test_folders_and_missing_files_are_named(tmp_path, read):
         read(str(tmp_path), "k")
     with pytest.raises(FileNotFoundError, match=r"^k: .*none does not exist"):
         read(str(tmp_path / "none"), "k")
+
+
+@pytest.mark.parametrize("read", [read_yaml, lambda path, key: [*read_csv(path, key, ("a",))]])
+def test_what_is_no_file_is_named_and_never_waited_for(tmp_path, read, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("pipe", "/dev/zero"):
+        with pytest.raises(ValueError, match=r"^k: .* is no file but a pipe, a socket or a device; write it to a file"):
+            read(str(tmp_path / place), "k")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match=r"^k: .*loop cannot be read: Too many levels"):
+        read(str(tmp_path / "loop"), "k")
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**36)
+    with pytest.raises(ValueError, match=r"^k: .*sparse has more than 4,294,967,296 bytes"):
+        read(str(tmp_path / "sparse"), "k")
+    monkeypatch.setattr(user_files, "LARGEST_TEXT", 1000)
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"a\n" * 1000))
+    with pytest.raises(ValueError, match=r"^k: .*bomb.gz has more than 1,000 bytes when it is unpacked"):
+        read(str(tmp_path / "bomb.gz"), "k")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from conftest import demo_config
+from neuron_descriptions.config.base import names_as_typed
 from neuron_descriptions.config.messages import RENAMED
 from neuron_descriptions.config.sections import load_config
 
@@ -99,6 +100,11 @@ def test_a_body_is_json(value):
         ("neurons.layers", [0, -1], "neurons.layers.1: -1 must be at least 0"),
         ("run", "a b/1", "run: 'a b/1' is not of the form of a name: letters, digits"),
         ("run", 1.5, 'run: 1.5 is a number, not text: put it in quotes, "1.5"'),
+        ("run", yaml.safe_load("2026-01-01"), 'run: 2026-01-01 is a date, not text: put it in quotes, "2026-01-01"'),
+        ("run", True, "run: true is true or false, not text: YAML reads yes, no, on and off as true and false"),
+        ("seed", 1.0, "seed: 1.0 is a number, not a whole number: write 1"),
+        ("seed", "1e3", "seed: '1e3' is text, not a whole number: YAML reads it as a number when written 1000"),
+        ("seed", "\uff11", "seed: '\uff11' is text, not a whole number"),
         ("exemplars.k", "20", "exemplars.k: '20' is text, not a whole number: write it without quotes; values that"),
         ("exemplars.kk", 3, "exemplars.kk: unknown key; did you mean `k`?"),
         ("scores.simulator.batch_token", 3, "scores.simulator.batch_token: unknown key; did you mean `batch_tokens`?"),
@@ -133,6 +139,18 @@ def test_a_key_that_had_another_name_is_refused_by_its_new_one(key):
 def test_a_run_may_be_called_by_a_number():
     assert load_config(demo({"run": 2025})).run == "2025"
     assert load_config(demo({"run": 2025})) == load_config(demo({"run": "2025"}))
+
+
+@pytest.mark.parametrize(
+    ("typed", "read", "name"),
+    [("010", 10, "010"), ("2025_01", 202501, "2025_01"), ("1e5", 1e5, "1e5"), ('"007"', 7, "007"), ("7", 8, 8)],
+)
+def test_a_run_is_called_as_it_was_typed(typed, read, name):
+    """Snakemake makes numbers of what stands after --config."""
+    config = {"run": read, "seed": 10}
+    names_as_typed(config, [f"run={typed}", "seed=010", "evidence=3"])
+    assert config == {"run": name, "seed": 10}
+    names_as_typed(config, None)
 
 
 @pytest.mark.parametrize(
