@@ -9,6 +9,7 @@ rule run_scorer:
     input:
         **CORPUS,
         **panel_of_layer("panel_test"),
+        **generated_inputs(),
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),

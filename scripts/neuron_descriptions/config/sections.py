@@ -23,7 +23,7 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
-from neuron_descriptions.config.scorers import CHOOSING, Detection, Fuzzing, SimulatedDetection
+from neuron_descriptions.config.scorers import ASKED, CHOOSING, Detection, Fuzzing, SimulatedDetection
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
@@ -238,8 +238,8 @@ def _check_passages(config: Config) -> None:
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:
     """Keys of the scorers' models, and what they name."""
-    judges = {name: getattr(section, "judge", None) for name, section in config.scores.scorers.items()}
-    return [(f"scores.scorers.{name}.judge.model", j.local_model()) for name, j in judges.items() if j is not None]
+    found = [(name, key, getattr(s, key, None)) for name, s in config.scores.scorers.items() for key in ASKED]
+    return [(f"scores.scorers.{name}.{key}.model", asked.local_model()) for name, key, asked in found if asked]
 
 
 def _check_counts(config: Config) -> None:
