@@ -15,6 +15,7 @@ rule run_scorer:
         descriptions=part_table(TABLES["descriptions"]),
         scores=what_was_chosen,
         simulations=predictions_of_part,
+        shared=shared_predictions,
         pool=null_pool,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         prompt=lambda wildcards: JUDGE_PROMPTS.get(wildcards.scorer, []),

@@ -92,6 +92,14 @@ def predictions_of_part(wildcards):
     return part_table(TABLES["simulations"])(wildcards) if SIMULATED else []
 
 
+def shared_predictions(wildcards):
+    """Predictions of a layer's descriptions on the text that they share, for the scorer that compares them; nothing for
+    others, and for a neuron alone, before any run."""
+    if SCORERS[wildcards.scorer].kind != "collisions" or wildcards.part[:5] != "chunk":
+        return []
+    return parts_of_layer(NATURAL_SHARED)(wildcards)
+
+
 def scorer_parts(wildcards):
     """Input function: a part's tables of all scorers."""
     paths = (SCORER_TABLE.replace("{scorer}", name) for name in SCORERS)

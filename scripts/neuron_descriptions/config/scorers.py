@@ -69,6 +69,16 @@ class Fuzzing(Section):
     """Passages that a client is asked about at once: several at once may show the same text with other marks."""
 
 
+class Collisions(Section):
+    """Whether descriptions of other features of the layer say the same: by their words, and by what the simulator makes
+    of them on the sequences that all descriptions share. It costs nothing further. Needs a panel and a simulator."""
+
+    kind: Literal["collisions"]
+    """`collisions`: which other descriptions of the layer say the same?"""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Correlation of predictions from which two descriptions say nearly the same."""
+
+
 class Generated(Section):
     """A model writes texts that should drive the feature, and texts that should not, by the chosen description alone;
     the subject reads all texts of the run once, and each text tries every feature. Needs no simulator."""
@@ -106,7 +116,7 @@ class SimulatedDetection(Section):
 
 
 # Every scorer: to add one, its section joins these.
-Scorer = Annotated[Detection | Fuzzing | Generated | SimulatedDetection, Field(discriminator="kind")]
+Scorer = Annotated[Collisions | Detection | Fuzzing | Generated | SimulatedDetection, Field(discriminator="kind")]
 
 
 # Those whose judge tells which of several candidates fits best, where no simulator does.

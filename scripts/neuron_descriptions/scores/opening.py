@@ -73,6 +73,12 @@ class Scorer(Protocol):
         `details`; what is left out is null."""
 
 
+def _collisions() -> type[Scorer]:
+    from neuron_descriptions.scores.collisions import CollisionsScorer
+
+    return CollisionsScorer
+
+
 def _detection() -> type[Scorer]:
     from neuron_descriptions.scores.detection import DetectionScorer
 
@@ -99,6 +105,7 @@ def _simulated_detection() -> type[Scorer]:
 
 # The key `kind` of the section -> its class.
 SCORERS: dict[str, Callable[[], type[Scorer]]] = {
+    "collisions": _collisions,
     "detection": _detection,
     "fuzzing": _fuzzing,
     "generated": _generated,
