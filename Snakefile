@@ -56,7 +56,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
-        CONCEPT_SCORES + TYPES + OUTPUT_SCORES,
+        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS,
 
 
 report: "rules/report/workflow.rst"

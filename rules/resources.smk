@@ -52,6 +52,8 @@ DEVICES = {
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "screen": "scores.screen.simulator",
+    "run_texts": "subject.devices",
+    "write_texts": "scores.scorers.<name>.writer.devices",
     "score": "scores.simulator",
     "score_natural": "scores.simulator",
     "train_simulator": "training.devices",

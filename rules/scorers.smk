@@ -9,11 +9,13 @@ rule run_scorer:
     input:
         **CORPUS,
         **panel_of_layer("panel_test"),
+        **generated_inputs(),
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         scores=what_was_chosen,
         simulations=predictions_of_part,
+        shared=shared_predictions,
         pool=null_pool,
         nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
         prompt=lambda wildcards: JUDGE_PROMPTS.get(wildcards.scorer, []),

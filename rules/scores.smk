@@ -59,6 +59,14 @@ if SIMULATED:
     include: "given.smk"
 
 
+include: "common/generated.smk"
+
+
 if SCORERS:
 
     include: "scorers.smk"
+
+
+if GENERATING:
+
+    include: "generated.smk"

@@ -1,4 +1,5 @@
 # Further scorers: what each needs and depends on. No rules.
+from neuron_descriptions.config.scorers import ASKED as ASKED_KEYS
 from neuron_descriptions.config.scorers import scorers as scorer_kinds
 from neuron_descriptions.scores.questions import read_judge_template
 
@@ -43,9 +44,12 @@ def judge_folder(wildcards):
 
 def of_scorer(wildcards):
     """A scorer's settings, without what decides nothing."""
-    section, judge = SCORERS[wildcards.scorer], judge_of(wildcards.scorer)
-    said = tracked(section, exclude=["judge", "prompt"])
-    return said | ({"judge": tracked(judge, exclude=ACCESS_KEYS)} if judge else {})
+    section = SCORERS[wildcards.scorer]
+    said = tracked(section, exclude=["judge", "prompt", "writer"])
+    asked = {key: getattr(section, key, None) for key in ASKED_KEYS}
+    return said | {
+        key: tracked(one, exclude=ACCESS_KEYS) for key, one in asked.items() if one
+    }
 
 
 def modules_apart(wildcards):
@@ -80,6 +84,14 @@ def what_was_chosen(wildcards):
 def predictions_of_part(wildcards):
     """A part's predictions, where there is a simulator."""
     return part_table(TABLES["simulations"])(wildcards) if SIMULATED else []
+
+
+def shared_predictions(wildcards):
+    """Predictions of a layer's descriptions on the text that they share, for the scorer that compares them; nothing for
+    others, and for a neuron alone, before any run."""
+    if SCORERS[wildcards.scorer].kind != "collisions" or wildcards.part[:5] != "chunk":
+        return []
+    return parts_of_layer(NATURAL_SHARED)(wildcards)
 
 
 def scorer_parts(wildcards):

@@ -60,7 +60,7 @@ def measure(scratch: Path) -> dict[str, float]:
     found = describe(planting, scratch, folder)
     rows = held_against(planting, found)
     steps = corruptions(planting)
-    falls = corrupted(planting, steps)
+    falls = corrupted(planting, steps, folder)
     said = {number: read_list(row["parts"]) for (number, sign), row in found.items() if sign == "positive"}
     covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(LISTS)), folder)
     (ROOT / "results/truth").mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def fall(values: list[float | None]) -> float:
     return found if np.isfinite(found) else 0.0
 
 
-def corrupted(planting: Planting, steps: Steps) -> dict[str, list[float]]:
+def corrupted(planting: Planting, steps: Steps, subject: str) -> dict[str, list[float]]:
     """For each score by the descriptions' own predictions, per feature, how it falls with what is left of the true
     description (see `fall`)."""
     from neuron_descriptions.concepts.predicates import Reader
@@ -248,9 +248,11 @@ def corrupted(planting: Planting, steps: Steps) -> dict[str, list[float]]:
     passages = Passages(evidence, counts, 0, 0)
     reader = Reader(read_vocabulary(LISTS))
     held = [reader.held(tokens) for tokens in planting.strings["test"]]
+    panel = truth_scores.OnPanel(planting, reader, subject)
     falls: dict[str, list[float]] = {}
     for number, of_feature in steps.items():
-        scored = [_scores(planting, number, told(words), held, evidence, passages) for words in of_feature]
+        lists = [told(words) for words in of_feature]
+        scored = [_scores(planting, number, one, held, evidence, passages) | panel.scores(number, one) for one in lists]
         for name in scored[0]:
             falls.setdefault(name, []).append(fall([one[name] for one in scored]))
     return falls

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-DRAWS = 4  # samples drawn for each description, behind the coverage
+DRAWS = 12  # samples drawn for each description, behind the coverage
 
 
 def frequencies(texts: list[list[str]]) -> dict[str, int]:
@@ -49,37 +49,68 @@ class Executed:
         return found
 
 
-def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str) -> dict[str, float]:
+class OnPanel:
+    """Scores on text as it comes of lists of concepts, executed, as the workflow makes them of a simulator's."""
+
+    def __init__(self, planting: Any, reader: Any, subject: str):
+        from neuron_descriptions.config.scores import Scores
+        from neuron_descriptions.panel.reading import Panel
+
+        self.settings = Scores(simulator=None)
+        panels = (Panel(planting.paths[p], [planting.paths[f"{p}_acts"]], subject) for p in ("panel", "panel_test"))
+        self.fit, self.test = panels
+        strings = {tuple(text.evidence): tokens for text, tokens in zip(self.test.sequences, self.test.strings)}
+        self.executed = Executed({}, reader, strings)
+
+    def scorer(self, seed: int) -> Any:
+        """The workflow's scorer, with its own default sample; seed: of the draw."""
+        from neuron_descriptions.scores.natural import NaturalScorer
+
+        return NaturalScorer(self.executed, (self.fit, self.test), self.settings, seed)
+
+    def predicted(self, description: str) -> np.ndarray:
+        """Predictions at every token."""
+        return np.concatenate(self.executed.simulate([_Task(description, text) for text in self.test.sequences]))
+
+    def scores(self, number: int, description: Any) -> dict[str, float | None]:
+        """`score`, `sequence_auc` and `discrimination` of a list of concepts for a feature."""
+        from neuron_descriptions.scores.panel_chance import Comparison
+
+        self.executed.lists["it"] = description
+        figures, shared = self.scorer(0).score(0, number, "positive", "it")
+        sequences = self.settings.natural.sequences
+        compared = Comparison(self.test, 0, sequences, [], 0).row(number, "positive", shared.tolist(), 1)
+        return {name: (figures | compared)[name] for name in ("score", "sequence_auc", "discrimination")}
+
+
+def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str, draws: int = DRAWS) -> dict[str, float]:
     """How often the interval of a score on text as it comes holds the exact one over the whole test split: each
-    description, executed, is scored DRAWS times by the workflow's own default sample. said: feature -> list of
+    description, executed, is scored `draws` times by the workflow's own default sample. said: feature -> list of
     concepts. Left out: lists that never fire on that split, which have no score."""
     from neuron_descriptions.common.signs import one_side
-    from neuron_descriptions.config.scores import Scores
-    from neuron_descriptions.panel.reading import Panel
     from neuron_descriptions.scores.concepts import direct_score
-    from neuron_descriptions.scores.natural import NaturalScorer
 
-    panels = tuple(Panel(planting.paths[p], [planting.paths[f"{p}_acts"]], subject) for p in ("panel", "panel_test"))
-    strings = {tuple(text.evidence): tokens for text, tokens in zip(panels[1].sequences, panels[1].strings)}
-    executed = Executed({str(number): found for number, found in said.items()}, reader, strings)
-    settings = Scores(simulator=None)
+    panel = OnPanel(planting, reader, subject)
+    panel.executed.lists |= {str(number): found for number, found in said.items()}
     held, wide, errors, exact = [], [], [], {}
     for number in said:
-        true_N = one_side(panels[1].acts(0, [number])[0].astype(float), "positive")
-        predicted = executed.simulate([_Task(str(number), text) for text in panels[1].sequences])
-        if np.ptp(joined := np.concatenate(predicted)) > 0:
-            exact[number] = direct_score(joined, true_N)
-    for seed in range(DRAWS):
-        scorer = NaturalScorer(executed, panels, settings, seed)  # type: ignore[arg-type]
+        true_N = one_side(panel.test.acts(0, [number])[0].astype(float), "positive")
+        if np.ptp(predicted_N := panel.predicted(str(number))) > 0:
+            exact[number] = direct_score(predicted_N, true_N)
+    for seed in range(draws):
+        scorer = panel.scorer(seed)
         for number, true in exact.items():
             figures, _ = scorer.score(0, number, "positive", str(number))
             score, low, high = (figures[name] for name in ("score", "score_low", "score_high"))
             if None not in (score, low, high) and true is not None:
-                held.append(low <= true <= high)
+                held.append((number, low <= true <= high))
                 wide.append((high - low) / 2)
                 errors.append(score - true)
+    # Draws of one feature are alike: the figure's own error is that of features.
+    by_feature = [np.mean([h for n, h in held if n == number]) for number in exact if any(n == number for n, _ in held)]
     return {
-        "interval_coverage": float(np.mean(held)),
+        "interval_coverage": float(np.mean([h for _, h in held])),
+        "interval_coverage_error": float(np.std(by_feature, ddof=1) / len(by_feature) ** 0.5),
         "interval_half_width": float(np.mean(wide)),
         "interval_bias": float(np.mean(errors)),
         "interval_draws": len(held),

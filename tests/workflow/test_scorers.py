@@ -74,9 +74,11 @@ def scored(tmp_path_factory, tokenizer):
         scores__scorers={
             "detection": {"kind": "detection", "judge": judge, "positives": 3, "random": 3, "close": 1, "nulls": 1},
             "read": {"kind": "simulated_detection"},
+            "generated": {"kind": "generated", "writer": judge, "texts": 2, "fewest": 1, "attempts": 1},
         },
     )
-    targets = ["results/tiny/atlas/atlas.parquet", "results/tiny/atlas/details/layer-1/chunk-0"]
+    targets = [f"results/tiny/{name}" for name in ("atlas/atlas.parquet", "atlas/details/layer-1/chunk-0",
+               "generated/generated/accounting.parquet")]  # fmt: skip
     project.run(config, *targets, "--rerun-triggers", "mtime", "--cores", "1")
     return project
 
@@ -103,6 +105,21 @@ def test_every_answer_is_kept(scored):
     (row, _) = pq.read_table(scored.file("scorers/detection/layer-1/chunk-0.parquet")).to_pylist()
     assert [p["kind"] for p in row["passages"]] == ["active"] * 3 + ["random"] * 3
     assert len({p["chance"] for p in row["passages"]}) > 1 and all(0 < p["chance"] < 1 for p in row["passages"])
+
+
+def test_a_model_writes_texts_and_the_subject_reads_them(scored):
+    row = pq.read_table(scored.file("scorers/generated/layer-1/chunk-0.parquet")).to_pylist()[0]
+    (texts,) = pq.read_table(scored.file("generated/generated/layer-1/texts-chunk-0.parquet")).to_pylist()
+    assert row["status"] == "ok" == texts["status"] and row["description"] == "rivers"
+    assert [t["text"] for t in row["texts"]] == texts["fits"] + texts["others"]
+    assert len({t["peak"] for t in row["texts"]}) > 1 and -1 <= row["responsiveness"] <= 1
+    assert row["auc"] is None and row["n_nulls"] == 0  # nothing else is described
+    corpus = pq.read_table(scored.file("generated/generated/corpus.parquet"))
+    assert len(corpus) == len(row["texts"]) and set(corpus["source"].to_pylist()) == {"generated"}
+    accounts = pq.read_table(scored.file("generated/generated/accounting.parquet")).to_pylist()
+    assert accounts[-1]["layer"] is None and accounts[-1]["described"] == 1 and accounts[-1]["completion_tokens"] > 10
+    (atlas, _) = pq.read_table(scored.file("atlas/atlas.parquet")).to_pylist()
+    assert atlas["generated_responsiveness"] == row["responsiveness"]
 
 
 # --- without a simulator -----------------------------------------------------------------------------

@@ -34,6 +34,8 @@ SCORES = (
     "abs_dev_explained", "published_score", "selection_score", "direct_score", "direct_score_contrast",
     "token_baseline_score", "token_baseline_contrast",
 )  # fmt: skip
+# Ends of columns of further scorers that score a description.
+FURTHER = ("_average_precision", "_balanced_accuracy", "_auc", "_responsiveness", "_purity")
 # Of a description that is no list of concepts, the direct score is another description's.
 OF_CONCEPTS = ("direct_score", "direct_score_contrast")
 Key = tuple[int, int, str, str]  # layer, neuron, sign, description
@@ -152,9 +154,9 @@ def agreement(
 
 
 def names_in(table: pa.Table) -> list[str]:
-    """Scores that a table has: those of SCORES, and average precision and balanced accuracy of further scorers."""
-    further = [n for n in table.schema.names if n.endswith(("_average_precision", "_balanced_accuracy"))]
-    return [n for n in (*SCORES, *(n for n in further if "_null_" not in n)) if n in table.schema.names]
+    """Scores that a table has: those of SCORES, and what further scorers are judged by."""
+    further = [n for n in table.schema.names if n.endswith(FURTHER) and n not in SCORES and "_null_" not in n]
+    return [n for n in (*SCORES, *further) if n in table.schema.names]
 
 
 def read_scores(path: str) -> pa.Table:

@@ -148,7 +148,7 @@ def _place(error: ErrorDetails, config: type[BaseModel]) -> str:
     unions |= {("exemplars",): 1, ("features",): 1, ("scores", "scorers"): 3}
     tag = next((place for union, place in unions.items() if keys[: len(union)] == [*union]), len(keys))
     keys = keys[:tag] + keys[tag + 1 :]
-    if keys[:2] == ["scores", "scorers"] and keys[3:4] == ["judge"]:
+    if keys[:2] == ["scores", "scorers"] and keys[3:4] in (["judge"], ["writer"]):
         keys = keys[:4] + keys[5:]
     if keys[-2:-1] and keys[-1] == "[key]":
         keys = keys[:-1]

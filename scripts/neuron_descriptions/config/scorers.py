@@ -2,9 +2,16 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-from neuron_descriptions.config.base import NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
+from neuron_descriptions.config.base import (
+    NonNegativeFloat,
+    NonNegativeInt16,
+    PositiveInt,
+    PositiveInt16,
+    Section,
+    UserPath,
+)
 from neuron_descriptions.config.explainers import Explainer
 
 # A scorer's name begins the names of its columns.
@@ -62,6 +69,44 @@ class Fuzzing(Section):
     """Passages that a client is asked about at once: several at once may show the same text with other marks."""
 
 
+class Collisions(Section):
+    """Whether descriptions of other features of the layer say the same: by their words, and by what the simulator makes
+    of them on the sequences that all descriptions share. It costs nothing further. Needs a panel and a simulator."""
+
+    kind: Literal["collisions"]
+    """`collisions`: which other descriptions of the layer say the same?"""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Correlation of predictions from which two descriptions say nearly the same."""
+
+
+class Generated(Section):
+    """A model writes texts that should drive the feature, and texts that should not, by the chosen description alone;
+    the subject reads all texts of the run once, and each text tries every feature. Needs no simulator."""
+
+    kind: Literal["generated"]
+    """`generated`: do texts that are written to a description drive the feature?"""
+    writer: Explainer
+    """The model that writes, with the keys of `descriptions.explainer`."""
+    prompt: UserPath = "config/prompts/generation.yaml"
+    """Prompt file."""
+    texts: PositiveInt16 = 10
+    """Texts of each kind, for each description. Its AUC moves in steps of one in so many."""
+    fewest: PositiveInt16 = 4
+    """A description with fewer texts of either kind has no score, but a status."""
+    attempts: PositiveInt = 3
+    """Times that a writer is asked at most for one kind, where it has written fewer texts than wanted."""
+    temperature: NonNegativeFloat = 0.7
+    """Sampling temperature of the writer."""
+    others: NonNegativeInt16 = 20
+    """Descriptions of other features, drawn for all: their texts are the control, and their figures the null."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Generated":
+        if self.fewest > self.texts:
+            raise ValueError(f"fewest is {self.fewest}, but texts is {self.texts}; lower it")
+        return self
+
+
 class SimulatedDetection(Section):
     """Detection as the simulator's predictions answer it: a passage counts as strong as its strongest predicted token.
     It costs nothing further, and is made on the sequences of the simulation alone."""
@@ -71,11 +116,13 @@ class SimulatedDetection(Section):
 
 
 # Every scorer: to add one, its section joins these.
-Scorer = Annotated[Detection | Fuzzing | SimulatedDetection, Field(discriminator="kind")]
+Scorer = Annotated[Collisions | Detection | Fuzzing | Generated | SimulatedDetection, Field(discriminator="kind")]
 
 
 # Those whose judge tells which of several candidates fits best, where no simulator does.
 CHOOSING = (Detection, Fuzzing)
+# Keys of a scorer's section that name a model that is asked.
+ASKED = ("judge", "writer")
 
 
 def scorers() -> dict[str, type[Section]]:

@@ -23,7 +23,7 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
-from neuron_descriptions.config.scorers import CHOOSING, Detection, Fuzzing, SimulatedDetection
+from neuron_descriptions.config.scorers import ASKED, CHOOSING, Collisions, Detection, Fuzzing, SimulatedDetection
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
@@ -212,7 +212,8 @@ def _check_what_exemplars_need(config: Config) -> None:
 
 def _check_without_simulator(config: Config) -> None:
     """Raises ValueError where something needs a simulator."""
-    needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, SimulatedDetection)]
+    reading = SimulatedDetection | Collisions
+    needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, reading)]
     needs += ["scores.screen"] if config.scores.screen is not None else []
     needs += ["scores.descriptions"] if config.scores.descriptions is not None else []
     training = config.explainer_training
@@ -223,8 +224,11 @@ def _check_without_simulator(config: Config) -> None:
 
 
 def _check_passages(config: Config) -> None:
-    """Raises ValueError where a scorer would be shown active passages alone: then nothing can be told apart."""
+    """Raises ValueError where a scorer would be shown active passages alone: then nothing can be told apart; or where
+    there is no shared text for one."""
     for name, section in config.scores.scorers.items():
+        if isinstance(section, Collisions) and None in (config.panel, config.scores.natural):
+            raise ValueError(f"scores.scorers.{name}: it needs a `panel`, and scores.natural")
         if isinstance(section, Detection):
             silent = section.random + section.close + (section.panel if config.panel is not None else 0)
             keys = "random, close" + ("" if config.panel is None else ", panel")
@@ -238,8 +242,8 @@ def _check_passages(config: Config) -> None:
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:
     """Keys of the scorers' models, and what they name."""
-    judges = {name: getattr(section, "judge", None) for name, section in config.scores.scorers.items()}
-    return [(f"scores.scorers.{name}.judge.model", j.local_model()) for name, j in judges.items() if j is not None]
+    found = [(name, key, getattr(s, key, None)) for name, s in config.scores.scorers.items() for key in ASKED]
+    return [(f"scores.scorers.{name}.{key}.model", asked.local_model()) for name, key, asked in found if asked]
 
 
 def _check_counts(config: Config) -> None:

@@ -9,6 +9,7 @@ from neuron_descriptions.config.exemplars import HarvestedExemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.models import HubModel
 from neuron_descriptions.config.sections import Config
+from neuron_descriptions.run.generation import generation_stages
 from neuron_descriptions.run.plans import Plan, Stage, short
 from neuron_descriptions.run.precision import precision
 from neuron_descriptions.run.reckoning import (
@@ -130,6 +131,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
               kept=ROW * min(2 * s.null_neurons, r.signs)),
         *score_stages(r, written),
         *natural_stages(r),
+        *generation_stages(r),
         *scorer_stages(r),
         Stage("write_details", r.chunks, r.reading(shown / r.chunks), r.megabytes(None, r.chunk_data),
               kept=details),

@@ -6,7 +6,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
-from neuron_descriptions.config.scorers import Detection, Fuzzing
+from neuron_descriptions.config.scorers import Collisions, Detection, Fuzzing
 from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
@@ -254,9 +254,12 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
             model = None if remote else section.judge.local_model()
             several = section.passages_per_request if remote else 1
             read = r.signs * (1 + section.nulls) * passages * (r.text + (PROMPT + DESCRIPTION) / several)
+        data = r.chunk_data
+        if isinstance(section, Collisions) and (natural := config.scores.natural):  # of a layer, in double precision
+            data += 2 * 8 * r.signs / r.layers * natural.sequences * r.text
         seconds = r.model_job(model, read / r.chunks) if model else r.reading(r.signs / r.chunks)
         found.append(
-            Stage("ask_scorer" if remote else "run_scorer", r.chunks, seconds, r.megabytes(model, r.chunk_data),
+            Stage("ask_scorer" if remote else "run_scorer", r.chunks, seconds, r.megabytes(model, data),
                   int(model is not None), read=read, kept=r.signs * ROW + TABLE * r.chunks,
                   endpoint=read * prices.prompt / 1e6 if prices else 0.0, in_turn=remote)
         )  # fmt: skip

@@ -75,6 +75,12 @@ class Scorer(Protocol):
         `details`; what is left out is null."""
 
 
+def _collisions() -> type[Scorer]:
+    from neuron_descriptions.scores.collisions import CollisionsScorer
+
+    return CollisionsScorer
+
+
 def _detection() -> type[Scorer]:
     from neuron_descriptions.scores.detection import DetectionScorer
 
@@ -87,6 +93,12 @@ def _fuzzing() -> type[Scorer]:
     return FuzzingScorer
 
 
+def _generated() -> type[Scorer]:
+    from neuron_descriptions.scores.generated import GeneratedScorer
+
+    return GeneratedScorer
+
+
 def _simulated_detection() -> type[Scorer]:
     from neuron_descriptions.scores.simulated_detection import SimulatedDetectionScorer
 
@@ -95,8 +107,10 @@ def _simulated_detection() -> type[Scorer]:
 
 # The key `kind` of the section -> its class.
 SCORERS: dict[str, Callable[[], type[Scorer]]] = {
+    "collisions": _collisions,
     "detection": _detection,
     "fuzzing": _fuzzing,
+    "generated": _generated,
     "simulated_detection": _simulated_detection,
 }
 
@@ -107,7 +121,7 @@ def run_scorer(job: Job, output: str) -> None:
     kind = SCORERS[job.section.kind]()
     rows: list[Row] = []
     with kind.open(job) as scorer:
-        found = list(_described(job))
+        found = list(read_described(job.inputs, job.layer, job.neurons))
         for described in progress(iter(found), len(found), "neuron signs"):
             who = {"layer": described.layer, "neuron": described.neuron, "sign": described.sign}
             row = scorer.score(described) if described.candidates else {"status": "no_description"}
@@ -117,25 +131,27 @@ def run_scorer(job: Job, output: str) -> None:
     write_table(pa.Table.from_pylist(rows, schema=schema), output)
 
 
-def _described(job: Job) -> Iterator[Described]:
-    only: list[tuple[str, str, object]] = [("neuron", "in", list(job.neurons))]
+def read_described(inputs: Mapping[str, Any], layer: int, neurons: Sequence[int]) -> Iterator[Described]:
+    """What was said of a layer's neurons, in their order. inputs: descriptions, and scores, whose chosen descriptions
+    count, where there are some."""
+    only: list[tuple[str, str, object]] = [("neuron", "in", list(neurons))]
     candidates: dict[tuple[int, str], list[Row]] = {}
-    for row in read_table(job.inputs["descriptions"], DESCRIPTIONS, only).to_pylist():
+    for row in read_table(inputs["descriptions"], DESCRIPTIONS, only).to_pylist():
         kept = candidates.setdefault((row["neuron"], row["sign"]), [])
         if row["status"] == "ok" and row["description"] not in {other["description"] for other in kept}:
             kept.append(row)
     chosen: dict[tuple[int, str], str] = {}
-    if job.inputs.get("scores"):
-        for row in read_table(job.inputs["scores"], SCORES, only).to_pylist():
+    if inputs.get("scores"):
+        for row in read_table(inputs["scores"], SCORES, only).to_pylist():
             if row["chosen"] and row["split"] == "test":
                 chosen[row["neuron"], row["sign"]] = row["description"]
-    for neuron in job.neurons:
+    for neuron in neurons:
         for sign in SIGNS:
             if (neuron, sign) in candidates:
                 group = candidates[neuron, sign]
                 text = chosen.get((neuron, sign))
                 of_text = next((c["candidate"] for c in group if c["description"] == text), None)
-                yield Described(job.layer, neuron, sign, group, of_text)
+                yield Described(layer, neuron, sign, group, of_text)
 
 
 def documentation() -> str:

@@ -649,7 +649,7 @@ JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}
     [
         (
             {"d": {"kind": "x"}},
-            "scores.scorers.d.kind: 'kind' is 'x'; it is one of 'detection', 'fuzzing', 'simulated_detection'",
+            "'x'; it is one of 'collisions', 'detection', 'fuzzing', 'generated', 'simulated_detection'",
         ),
         ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
         ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),
@@ -666,6 +666,11 @@ JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}
             "scores.scorers.d: no silent passage is asked for; raise one of random",
         ),
         ({"d": {"kind": "detection", "judge": {"model": "x", "dtyp": 1}}}, "did you mean `dtype`?"),
+        ({"d": {"kind": "generated", "writer": {"model": "x", "dtyp": 1}}}, "d.writer.dtyp: unknown key; did you mean"),
+        (
+            {"d": {"kind": "generated", "writer": {"model": "no"}}},
+            "scores.scorers.d.writer.model: 'no' is not one of models",
+        ),
         ({"D d": {"kind": "simulated_detection"}}, "scores.scorers.D d: 'D d' is not of the form of a name"),
     ],
 )

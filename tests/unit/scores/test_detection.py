@@ -403,7 +403,7 @@ def test_every_scorer_is_documented_and_comes_back_from_its_params():
     assert (ROOT / "docs/reference/scorers.md").read_text() == documentation()
     raw = section()
     assert restored(Scorer, tracked(restored(Scorer, raw))) == restored(Scorer, raw)
-    assert set(SCORERS) == {"detection", "fuzzing", "simulated_detection"}
+    assert set(SCORERS) == {"collisions", "detection", "fuzzing", "generated", "simulated_detection"}
 
 
 def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):

@@ -1,0 +1,107 @@
+"""What a writer of texts is asked, and how its answer is read. Planning imports it: nothing heavy."""
+
+import json
+import re
+from dataclasses import dataclass
+
+from neuron_descriptions.clients.base import Prompt
+from neuron_descriptions.descriptions.answers import _REFUSAL, without_thoughts
+from neuron_descriptions.descriptions.prompts import _rendered, prompt_file, read_template
+
+KINDS = ("fits", "others")
+_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+_MARK = re.compile(r"^(?:[-*•‣–·]|\(?\d{1,3}[.):])\s+")
+_QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
+
+
+@prompt_file
+class WriterTemplate:
+    """A writer's prompt file: `fits` and `others` are jinja2 templates over `description` and `count`; `answer` is how
+    an answer begins, where the client can begin it."""
+
+    system: str
+    fits: str
+    others: str
+    answer: str = ""
+
+    def prompt(self, description: str, count: int, kind: str) -> Prompt:
+        """The question for so many texts of a kind (one of KINDS)."""
+        user = _rendered(self.fits if kind == "fits" else self.others, description=description, count=count)
+        system = {"role": "system", "content": self.system.strip()}
+        return Prompt([system, {"role": "user", "content": user.strip()}], self.answer, shared=1)
+
+
+def read_writer_template(path: str) -> WriterTemplate:
+    """Read a writer's prompt file and try it. Raises ValueError that names the file."""
+    template = read_template(path, WriterTemplate, "scores.scorers")
+    for kind in KINDS:
+        try:
+            said = template.prompt("of the moon", 13, kind).messages[-1]["content"]
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        if "of the moon" not in said or "13" not in said:
+            raise ValueError(f"{path}: `{kind}` must show the description and the count")
+    return template
+
+
+@dataclass(slots=True, frozen=True)
+class Said:
+    """What an answer holds."""
+
+    texts: list[str]
+    refused: bool = False
+
+
+def plain(text: str) -> str:
+    """A text as it is compared with others: lower case, words alone."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def repeats(text: str, description: str) -> bool:
+    """Whether a text is a description over again: nothing else, or less else than that."""
+    own, said = plain(text), plain(description)
+    return bool(said) and said in own and len(own) < 2 * len(said)
+
+
+def parse_texts(begun: str, text: str, finished: bool, description: str) -> Said:
+    """The texts in an answer that began with `begun`: a JSON list of strings, or one a line; where lines of it are
+    marked as a list, these alone. Left out are lines without a word, the last one of an answer that was cut off, what
+    stood before, and the description itself."""
+    rest = without_thoughts(text)
+    if rest is None:
+        return Said([])
+    whole = (begun + rest).strip()
+    if _REFUSAL.match(whole) or _REFUSAL.match(rest.strip()):
+        return Said([], refused=True)
+    found: dict[str, str] = {}
+    for line in _lines(whole, finished):
+        if plain(line) and not repeats(line, description) and not _REFUSAL.match(line):
+            found.setdefault(plain(line), line)
+    return Said(list(found.values()))
+
+
+def _lines(whole: str, finished: bool) -> list[str]:
+    if fenced := _FENCE.match(whole):
+        whole = fenced[1]
+    if whole.startswith("["):
+        try:
+            items = json.loads(whole)
+        except (ValueError, RecursionError):
+            items = None
+        if isinstance(items, list):
+            return [" ".join(item.split()) for item in items if isinstance(item, str)]
+    lines = [" ".join(line.split()) for line in whole.splitlines()]
+    lines = [line for line in (lines if finished else lines[:-1]) if line and not line.startswith("```")]
+    if any(_MARK.match(line) for line in lines):
+        lines = [line for line in lines if _MARK.match(line)]
+    else:
+        lines = [line for line in lines if not line.endswith(":")]
+    return [_bare(_MARK.sub("", line)) for line in lines]
+
+
+def _bare(line: str) -> str:
+    """Without the quotes around all of it."""
+    for opening, closing in _QUOTES:
+        if len(line) > 2 and line.startswith(opening) and line.endswith(closing):
+            return line[1:-1].strip()
+    return line
