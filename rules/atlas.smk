@@ -25,7 +25,7 @@ FEATURE_PAGE = (
 )
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js packed.js charts.js neuron.js search.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js table.js atlas.js".split()
 ]
 
 
@@ -65,6 +65,11 @@ if CFG.output_side:
     include: "output_side.smk"
 
 
+if CFG.panel and CFG.panel.neighbours:
+
+    include: "neighbours.smk"
+
+
 rule write_details:
     input:
         **CORPUS,
@@ -74,7 +79,10 @@ rule write_details:
         **executable_of_part(),
         pooled=POOLED,
         scorers=scorer_parts,
+        **panel_of_layer("panel_test"),
         output_side=output_side_table,
+        output_scores=output_scores_table,
+        neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
     output:
         details=directory("<results>/atlas/details/layer-{layer}/{part}"),
@@ -144,6 +152,7 @@ if GIVEN:
 rule plot_scores:
     input:
         atlas="<results>/atlas/atlas.parquet",
+        accounts="<results>/atlas/accounting.parquet",
     output:
         plot=report(
             "<results>/atlas/scores.svg",
@@ -176,7 +185,10 @@ rule write_neuron_page:
         **executable_of_part(),
         natural=natural_of_neuron,
         scorers=scorer_parts,
+        **panel_of_layer("panel_test"),
         output_side=output_side_table,
+        output_scores=output_scores_table,
+        neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:

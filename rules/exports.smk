@@ -29,7 +29,7 @@ rule export:
     params:
         code=lambda wildcards: digest("export.py", without=other_exports(wildcards)),
         about=EXPORTED,
-        settings=tracked(CFG.exports, exclude=["repository", "private"]),
+        settings=export_settings,
         weights=weights(CFG.subject.model),
     message:
         "Exporting the run: {wildcards.kind}"

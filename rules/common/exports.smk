@@ -1,4 +1,5 @@
 # What exports say of a run: its models and where their weights come from. No rules.
+from neuron_descriptions.config.exports import NO_CREATOR
 from neuron_descriptions.exports.opening import EXPORTS
 
 
@@ -44,6 +45,13 @@ EXPORTED = {
 def other_exports(wildcards):
     """Modules of exports that one does not depend on."""
     return [f"exports/{kind}" for kind in EXPORTS if kind != wildcards.kind]
+
+
+def export_settings(wildcards):
+    """What an export is made with. Raises ValueError where it needs more, before anything runs."""
+    if wildcards.kind == "neuronpedia" and CFG.exports.creator is None:
+        raise ValueError(NO_CREATOR)
+    return tracked(CFG.exports, exclude=["repository", "private"])
 
 
 def dataset_repository(wildcards):

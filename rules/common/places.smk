@@ -34,6 +34,17 @@ def output_side_table(wildcards):
     return OUTPUT_SIDES.get(int(wildcards.layer), [])
 
 
+def output_scores_table(wildcards):
+    """How that is borne out, of all described neurons, where a layer has some."""
+    return OUTPUT_SCORES if int(wildcards.layer) in OUTPUT_SIDES else []
+
+
+def neighbours_table(wildcards):
+    """Features like those of a layer that the panel has, where that is asked."""
+    asked = CFG.panel and CFG.panel.neighbours and in_panel(wildcards)
+    return "<results>/neighbours/layer-{layer}.parquet" if asked else []
+
+
 def executable_of_part():
     """What a part's pages execute and tell: its lists of concepts with the words that these know, and its layer's
     types, where the run has these."""

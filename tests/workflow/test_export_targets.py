@@ -17,7 +17,10 @@ def project(finished, tmp_path_factory):
 def test_an_export_of_a_finished_run_makes_nothing_else(project):
     config = tiny_config()
     assert project.planned(config) == {}
-    assert project.planned(config, "export_neuronpedia") == {"export": 1, "export_neuronpedia": 1}
+    named = changed(config, exports__creator="a-user")
+    assert project.planned(named, "export_neuronpedia") == {"export": 1, "export_neuronpedia": 1}
+    unnamed = project.run(config, "-n", "export_neuronpedia", check=False)
+    assert "exports.creator names no user" in unnamed.stdout + unnamed.stderr
     project.run(config, "export_csv", "export_huggingface")
     frame = pd.read_csv(project.file("exports/csv/neurons.csv"))
     atlas = pd.read_parquet(project.file("atlas/atlas.parquet"))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.atlas.building import (
@@ -28,9 +29,17 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
 from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
-from neuron_descriptions.panel.tables import NEURON_TYPES
+from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
+
+BINS = 24  # of a feature's histogram
+JUDGED = (
+    "description_r", "auc", "auc_low", "auc_high", "auc_null", "auc_percentile", "reads_r", "reads_percentile",
+    "gate_positive",
+)  # fmt: skip
 
 
 class Details:
@@ -45,8 +54,9 @@ class Details:
         n_exemplars: int,
     ):
         """tables: descriptions, scores -> file; exemplars, statistics -> files; where the run has these, simulations,
-        natural, concepts (direct scores), rules (the words that these know), types, output_side -> file; scorers,
-        pooled (scores, whose nulls stand for each neuron's own) -> files."""
+        natural, concepts (direct scores), rules (the words that these know), types, output_side, output_scores,
+        neighbours, panel_test and panel_test_acts (text and activations) -> file; scorers, pooled (scores, whose nulls
+        stand for each neuron's own) -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -77,6 +87,13 @@ class Details:
         self.rows = {(r["layer"], r["neuron"], r["sign"]): r for r in rows}
         written = read_table(tables["output_side"], OUTPUT_SIDE, only).to_pylist() if tables.get("output_side") else []
         self.written = {r["neuron"]: r for r in written}
+        judged = tables.get("output_scores") or []
+        self.judged = by_sign(read_tables(judged, OUTPUT_SCORES, only)) if judged else {}
+        self.neighbours: dict[int, list[dict]] = {}
+        if tables.get("neighbours"):
+            for row in read_table(tables["neighbours"], NEIGHBOURS, only).to_pylist():
+                self.neighbours.setdefault(row["neuron"], []).append(row)
+        self.histograms = _histograms(neurons, tables)
         self.tokens = {
             split: {i: token_strings(self.tokenizer, text.evidence) for i, text in texts.items()}
             for split, texts in self.exemplars.texts.items()
@@ -89,8 +106,26 @@ class Details:
             "neuron": neuron,
             "statistics": {r["split"]: _statistics(r) for r in self.statistics if r["neuron"] == neuron},
             "signs": {sign: self._sign((layer, neuron, sign)) for sign in SIGNS},
-            **({"writes": _writes(self.written[neuron])} if neuron in self.written else {}),
+            **({"writes": self._writes(layer, neuron)} if neuron in self.written else {}),
+            # Triples of layer, neuron and correlation, the nearest first.
+            **({"neighbours": [_neighbour(r) for r in self.neighbours[neuron]]} if neuron in self.neighbours else {}),
+            **({"histogram": self.histograms[neuron]} if neuron in self.histograms else {}),
         }
+
+    def _writes(self, layer: int, neuron: int) -> dict[str, Any]:
+        row = self.written[neuron]
+        found: dict[str, Any] = {
+            end: list(zip(row[f"{end}_tokens"], map(rounded, row[f"{end}_effects"]))) for end in ("top", "bottom")
+        }
+        found |= {name: rounded(row[name]) for name in ("std", "skew", "kurtosis")}
+        judged = {sign: row for sign in SIGNS for row in self.judged.get((layer, neuron, sign), [])}
+        if judged:
+            plain = ("description", "agreement", "n_firing", "n_documents")
+            found["judged"] = {
+                sign: {name: row[name] for name in plain} | {name: rounded(row[name]) for name in JUDGED}
+                for sign, row in judged.items()
+            }
+        return found
 
     def _sign(self, key: Key) -> dict[str, Any]:
         # Of descriptions from elsewhere a neuron may have those of one sign alone.
@@ -176,9 +211,22 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
 
 
-def _writes(row: dict) -> dict[str, Any]:
-    ends = {end: list(zip(row[f"{end}_tokens"], map(rounded, row[f"{end}_effects"]))) for end in ("top", "bottom")}
-    return {**ends, **{name: rounded(row[name]) for name in ("std", "skew", "kurtosis")}}
+def _neighbour(row: dict) -> tuple[int, int, float | None]:
+    return row["neighbour_layer"], row["neighbour"], rounded(row["correlation"])
+
+
+def _histograms(neurons: list[int], tables: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """How often each neuron's activation on the panel falls between its least and largest there, in BINS equal
+    steps; nothing where there is no panel."""
+    if not tables.get("panel_test_acts"):
+        return {}
+    panel = Panel(tables["panel_test"], [tables["panel_test_acts"]])
+    acts_IN = panel.acts(panel.layers[0], neurons)
+    found = {}
+    for neuron, acts_N in zip(neurons, acts_IN):
+        counts, edges = np.histogram(acts_N, BINS)
+        found[neuron] = {"from": rounded(float(edges[0])), "to": rounded(float(edges[-1])), "counts": counts.tolist()}
+    return found
 
 
 def _statistics(row: dict) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from neuron_descriptions.atlas.browsing import description_order, first_screen, pack_rows, ranked_by
+from neuron_descriptions.atlas.charting import charts
 from neuron_descriptions.atlas.details import Details
 from neuron_descriptions.atlas.further import read_atlas
 from neuron_descriptions.atlas.packing import PART, read_neurons, script, write_neurons
@@ -27,7 +28,17 @@ from neuron_descriptions.panel.tables import TYPES
 from neuron_descriptions.scores.columns import Column
 
 PAGES = Path(__file__).parent / "pages"
-SCRIPTS = ("helpers", "packed", "charts", "neuron", "search", "table", "atlas")  # one script, in this order
+SCRIPTS = (
+    "helpers",
+    "packed",
+    "charts",
+    "graphs",
+    "feature",
+    "neuron",
+    "search",
+    "table",
+    "atlas",
+)  # one script, in this order
 # In Snakemake's report a page stands as a data: address, in base64; Chromium opens none above 2 MiB. The rest of the
 # page takes less than 100 kB.
 REPORT_BYTES = 1_400_000
@@ -85,8 +96,10 @@ def write_atlas_page(
     splits = {split: {"sequences": f.sequences, "tokens": f.tokens} for split, f in facts.items()}
     data: dict[str, Any] = {"kind": "atlas", **about, "splits": splits}
     accounts, probe = inputs.get("accounts"), inputs.get("probe")
-    if accounts:
-        data["accounting"] = next(row for row in read_table(accounts, ACCOUNTS).to_pylist() if row["layer"] is None)
+    spent = read_table(accounts, ACCOUNTS).to_pylist() if accounts else []
+    if spent:
+        data["accounting"] = next(row for row in spent if row["layer"] is None)
+    data["charts"] = charts(table.filter(pc.field("status") == "ok"), spent)
     if probe:
         data["probe"] = {name: value for name, value in json.loads(Path(probe).read_text()).items() if name != "rules"}
     title = f"{about['run']}: what the {about.get('noun', 'neuron')}s of {about['subject']} respond to"

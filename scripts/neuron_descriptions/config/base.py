@@ -159,6 +159,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _bare(said: Any) -> Any:
+    return {key: value for key, value in said.items() if key != "version"} if isinstance(said, dict) else said
+
+
 def restored(kind: Any, params: Mapping[str, Any], **others: Any) -> Any:
     """The section that `tracked` said this of: defaults are back, and everything is validated again.
 
@@ -183,7 +187,8 @@ def renewed(record: Recorded, sections: Collection[type[Section]]) -> Recorded:
         }
         found[section.__name__] = {"version": section.version, "defaults": defaults}
         before = record.get(section.__name__, {"version": 0, "defaults": {}})
-        changed = [k for k, v in before["defaults"].items() if k in defaults and defaults[k] != v]
+        # A section inside says its version in the params itself.
+        changed = [k for k, v in before["defaults"].items() if k in defaults and _bare(defaults[k]) != _bare(v)]
         if changed and section.version <= before["version"]:
             raise ValueError(
                 f"the default of {section.__name__}.{changed[0]} changed from"

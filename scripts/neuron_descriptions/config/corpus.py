@@ -106,3 +106,6 @@ class Panel(Section):
     """Tokens of each panel, prefixes not counted. A neuron takes two times this times the bytes of `subject.dtype`."""
     seq_len: Annotated[int, Field(ge=8, le=32_767)] | None = None
     """Tokens per sequence, as in `corpus`; null: as many as there."""
+    neighbours: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Features like each one that are found and shown on its page: those of all layers whose activations on `panel` go
+    with its own most; 0: none. All pairs of kept features are compared, so that its cost grows with their square."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.config.exports import NO_CREATOR
 from neuron_descriptions.exports.reading import Described, Example, FinishedRun, blocks
 
 BATCH = 256  # neurons and signs of a file
@@ -55,8 +56,10 @@ def _id(*parts: object) -> str:
 class Neuronpedia:
     """<model>/<layer>-<set>/ for every layer and sign."""
 
-    def __init__(self, creator: str):
-        """creator: id of Neuronpedia's user whose the rows are."""
+    def __init__(self, creator: str | None):
+        """creator: id of Neuronpedia's user whose the rows are. Raises ValueError without one."""
+        if creator is None:
+            raise ValueError(NO_CREATOR)
         self.creator = creator
 
     def write(self, run: FinishedRun, folder: Path) -> None:

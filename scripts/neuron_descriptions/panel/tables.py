@@ -23,3 +23,14 @@ NEURON_TYPES = pa.schema(
         ("r_position", pa.float32()),
     ]
 )
+
+# A row per feature and rank: the features of all layers whose activations on the panel go with its own most.
+NEIGHBOURS = pa.schema(
+    [
+        *NEURON,
+        ("rank", pa.int16()),  # from 0, the nearest
+        ("neighbour_layer", pa.int16()),
+        ("neighbour", pa.int32()),
+        ("correlation", pa.float32()),  # signed: below 0 the one's positive side goes with the other's negative side
+    ]
+)

@@ -22,7 +22,7 @@ LORA = 0.02
 # tokens; of a sequence that a neuron's page shows, and of each of its tokens, packed; a row of the page's table; the
 # page without its data, and the plot.
 ROW, TABLE, CORPUS_ROW, SHOWN_ROW, SHOWN_TOKEN, BROWSED_ROW = 200, 3_000, 20, 20, 2.2, 80
-PAGE, PLOT = 85_000, 35_000
+PAGE, PLOT = 110_000, 80_000
 # Rows that the page has at first, and bytes of one of them.
 FIRST_ROWS, FIRST_ROW = 100, 700
 # Beside a kept prediction's numbers of 4 bytes.
@@ -34,6 +34,9 @@ REPORTED, REPORT = 2.5, 1.4e6
 # Panels: one that types are fitted on, one that judges them. Of look-ups: seconds for a neuron and token, features at a
 # time, arrays of them in memory (docs/benchmarks.md).
 PANELS, LOOKUP_SECONDS, LOOKUP_BLOCK, LOOKUP_ARRAYS = 2, 1e-7, 2048, 8
+# Features like one another: processor seconds for a pair and token; arrays of a layer's activations in memory, of 8
+# bytes a number; a neighbour's row.
+NEIGHBOUR_SECONDS, NEIGHBOUR_ARRAYS, NEIGHBOUR_ROW = 9e-11, 3, 10
 # Two panels side by side: seconds for a feature and token, features at a time, arrays of float64 in memory, a row.
 COMPARED_SECONDS, COMPARED_BLOCK, COMPARED_ARRAYS, COMPARED_ROW = 5e-8, 1024, 8, 60
 # Concepts: seconds for a token that the vocabulary reads, and for the search of a neuron and sign.

@@ -26,6 +26,9 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_SECONDS,
     LORA,
     NAMED_SECONDS,
+    NEIGHBOUR_ARRAYS,
+    NEIGHBOUR_ROW,
+    NEIGHBOUR_SECONDS,
     PACKAGE,
     PANELS,
     PROBED,
@@ -92,6 +95,20 @@ def panel_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars, panel: 
               read=PANELS * panel.tokens * blocks, kept=PANELS * size),
         Stage("type_neurons", r.layers, p.start_seconds + LOOKUP_SECONDS * r.neurons / r.layers * panel.tokens,
               r.megabytes(None, LOOKUP_ARRAYS * block), kept=r.neurons * len(SIGNS) * 40),
+        *_neighbour_stages(r, panel),
+    ]  # fmt: skip
+
+
+def _neighbour_stages(r: Reckoning, panel: Panel) -> list[Stage]:
+    """Every kept feature with every other: a product of all their activations on one panel."""
+    if not panel.neighbours:
+        return []
+    a_layer = r.neurons / r.layers
+    return [
+        Stage("find_neighbours", r.layers,
+              r.p.start_seconds + NEIGHBOUR_SECONDS * a_layer * r.neurons * panel.tokens,
+              r.megabytes(None, NEIGHBOUR_ARRAYS * a_layer * panel.tokens * 8),
+              kept=r.neurons * min(panel.neighbours, r.neurons) * NEIGHBOUR_ROW + TABLE * r.layers),
     ]  # fmt: skip
 
 

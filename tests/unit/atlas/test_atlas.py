@@ -35,8 +35,9 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
-from neuron_descriptions.panel.tables import NEURON_TYPES
+from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.simulation import Scorer
@@ -474,13 +475,29 @@ def written(tmp_path_factory) -> str:
     return path
 
 
+@pytest.fixture(scope="module")
+def around(tmp_path_factory) -> dict:
+    """Features like the first neuron of layer 1, one of them not described, and how its output side is borne out."""
+    folder = tmp_path_factory.mktemp("around")
+    alike = [(3, 9, 0.8), (1, 700, -0.5), (3, 44, 0.25)]
+    rows = [{"layer": 1, "neuron": 5, "rank": rank, "neighbour_layer": layer, "neighbour": neuron, "correlation": r}
+            for rank, (layer, neuron, r) in enumerate(alike)]  # fmt: skip
+    write_table(pa.Table.from_pylist(rows, schema=NEIGHBOURS), folder / "neighbours.parquet")
+    judged = {"layer": 1, "neuron": 5, "sign": "positive", "description": "words <b>of</b> time", "description_r": 0.3,
+              "auc": 0.625, "auc_low": 0.5, "auc_high": 0.75, "auc_null": 0.51, "auc_percentile": 0.95, "n_firing": 100,
+              "n_documents": 28, "reads_r": 0.1, "reads_percentile": 0.99, "agreement": "same",
+              "gate_positive": 0.875}  # fmt: skip
+    write_table(pa.Table.from_pylist([judged], schema=OUTPUT_SCORES), folder / "scores.parquet")
+    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")]}
+
+
 def listed(paths: dict[str, str]) -> dict:
     """What lies in parts of its own comes as lists."""
     return paths | {name: [paths[name]] for name in ("exemplars", "statistics")}
 
 
 @pytest.fixture(scope="module")
-def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
+def site(tables, texts, smollm2, written, around, tmp_path_factory) -> Path:
     """A folder with the whole atlas in it."""
     folder = tmp_path_factory.mktemp("site")
     chunks = list(tables.values())
@@ -490,7 +507,7 @@ def site(tables, texts, smollm2, written, tmp_path_factory) -> Path:
     parts = {layer: [f"chunk-{i}" for i in range(len(neurons))] for layer, neurons in LAYERS.items()}
     for layer, neurons in LAYERS.items():
         for part, neuron in zip(parts[layer], neurons):
-            files = listed(tables[layer, neuron]) | ({"output_side": written} if layer == 1 else {})
+            files = listed(tables[layer, neuron]) | ({"output_side": written, **around} if layer == 1 else {})
             details = Details([neuron], texts, files, smollm2, N_EXEMPLARS)
             write_details(layer, details, str(folder / f"details/layer-{layer}/{part}"))
             write_neuron_page(ABOUT, layer, details, str(folder / f"neuron-{layer}-{neuron}.html"))
@@ -910,6 +927,81 @@ def test_a_neuron_s_page_says_what_each_sign_writes(page, site):
     }
 
 
+def test_a_neuron_s_page_says_whether_its_output_side_is_borne_out(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
+    said = page.locator("dl.judged").inner_text()
+    assert all(words in said for words in ("words <b>of</b> time", "0.63 [0.50, 0.75]", "0.51", "95 %", "87.5 %"))
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("[data-sign=negative]")
+    assert page.locator("dl.judged").count() == 0
+
+
+@pytest.mark.parametrize("sign", ["positive", "negative"])
+def test_features_like_one_are_led_to(page, site, sign):
+    other = "negative" if sign == "positive" else "positive"
+    page.goto((site / "index.html").as_uri() + f"#neuron=1/5/{sign}")
+    page.locator(".alike li", has_text="not described").wait_for()
+    names = page.locator(".alike li").evaluate_all("all => all.map((one) => one.dataset.place)")
+    assert names == [f"3/9/{sign}", f"1/700/{other}", f"3/44/{sign}"]
+    assert [text.split(" r ")[1][:5].rstrip(":") for text in page.locator(".alike li").all_inner_texts()] == [
+        "0.80", "−0.50", "0.25 "
+    ]  # fmt: skip
+    assert page.locator(".alike a").count() == 2
+    page.click(".alike a")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    assert page.locator("#neuron-view section").get_attribute("data-sign") == sign
+
+
+def test_other_rows_of_the_same_description_are_named(table):
+    table.wait_for_function("isLoaded()")
+    table.evaluate("""() => { const block = blocks.get(3), own = blocks.get(1);
+        block.order[0] = own.order[indexOf(1, 5, 'positive') - own.first]; location.hash = '#neuron=1/5/positive'; }""")
+    table.wait_for_selector("#collisions a")
+    assert table.inner_text("#collisions").startswith("1 other row has this very description")
+    assert table.get_attribute("#collisions a", "href") == "#neuron=3/9/positive"
+
+
+@pytest.mark.parametrize("denied", [False, True])
+def test_a_feature_is_copied_as_json_and_as_a_link(page, site, denied):
+    """denied: the browser gives no clipboard, as in a frame; then a selection is copied."""
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector(".copies")
+    page.evaluate(
+        """(denied) => { window.kept = null; navigator.clipboard.writeText = (text) => denied
+        ? Promise.reject(new Error('no')) : (window.kept = text, Promise.resolve());
+        document.execCommand = () => { window.kept = document.activeElement.value; return true; }; }""",
+        denied,
+    )
+    page.get_by_role("button", name="Copy link").press("Enter")  # by the keyboard
+    page.get_by_role("status").filter(has_text="Copied the link").wait_for()
+    assert page.evaluate("document.activeElement.textContent") == "Copy link"
+    link = page.evaluate("window.kept")
+    assert link == (site / "index.html").as_uri() + "#neuron=1/5/negative"
+    page.get_by_role("button", name="Copy as JSON").press("Space")
+    page.get_by_role("status").filter(has_text="as JSON").wait_for()
+    copied = json.loads(page.evaluate("window.kept"))
+    (part,) = [read_neurons(path) for path in (site / "details/layer-1/chunk-0").iterdir()]
+    assert {name: copied[name] for name in part[0]} == json.loads(json.dumps(part[0]))
+    assert copied["run"] == ABOUT["run"] and copied["neuron"] == 5
+
+
+def test_charts_are_drawn_when_they_are_opened(table, site):
+    assert table.locator("figure").count() == 0
+    table.click("#graphs > summary")
+    captions = table.locator("figcaption strong").all_inner_texts()
+    assert captions == ["Scores by layer.", "How often each is had.", "Description against look-up.", "Types by layer.",
+                        "What describing took."]  # fmt: skip
+    figure = table.locator("figure").first
+    figure.locator("summary").click()
+    first, second = (
+        [cell.inner_text() for cell in row.locator("td").all()] for row in figure.locator("tbody tr").all()
+    )
+    rows = read_table(site / "atlas.parquet", ATLAS).to_pandas().query("status == 'ok'")  # without a panel
+    medians = [f"{value:.2f}".replace("-", "−") for value in rows.groupby("layer")["score_contrast"].median()]
+    assert [first[0], second[0]] == medians and first[2] == str((rows["layer"] == 1).sum())
+    assert table.locator("figure svg[role=img]").count() == 5
+
+
 @pytest.mark.parametrize(("place", "first"), [("1/5/positive", "Score"), ("3/9/positive", "Sequence AUC")])
 def test_what_tells_most_of_a_type_stands_first(page, site, place, first):
     page.goto((site / "index.html").as_uri() + f"#neuron={place}")
@@ -944,6 +1036,9 @@ def test_axe_finds_nothing_serious(page, site, tested):
             page.goto("about:blank")
             page.goto((site / "index.html").as_uri() + ("#neuron=1/5/positive" if tested == "neuron" else ""))
             page.wait_for_selector("#neuron-view h2" if tested == "neuron" else "#rows tbody tr")
+            if tested == "table":
+                page.click("#graphs > summary")
+                page.wait_for_selector("figure")
             page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             found = axe.run(page).response
             assert len(found["passes"]) > 20
@@ -1067,15 +1162,12 @@ def test_a_report_keeps_the_best_that_there_is_room_for(monkeypatch):
 
 def test_plot_is_an_svg_of_the_same_bytes_every_time(site, tmp_path):
     for name in ("a.svg", "b.svg"):
-        plot_scores(str(site / "atlas.parquet"), str(tmp_path / name))
+        plot_scores(str(site / "atlas.parquet"), str(site / "accounting.parquet"), str(tmp_path / name))
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    # One mark per number of an ok row: three scores, one null, one token baseline.
     text = (tmp_path / "a.svg").read_text()
-    assert all(label in text for label in ("token baseline", "descriptions of other neurons", "layer"))
-    marks = [e for e in root.iter("{http://www.w3.org/2000/svg}use") if "c2570c" in e.get("style", "")]
-    assert len(marks) == 3
+    assert all(label in text for label in ("token baseline", "descriptions of other neurons", "layer", "bigram"))
 
 
 def test_plot_without_scores_is_an_svg_too(tables, tmp_path):
@@ -1083,7 +1175,7 @@ def test_plot_without_scores_is_an_svg_too(tables, tmp_path):
     lists = {name: [paths[name]] for name in ("descriptions", "scores", "statistics")}
     build_atlas(lists, str(tmp_path / "atlas.parquet"))
     for name in ("a.svg", "b.svg"):
-        plot_scores(str(tmp_path / "atlas.parquet"), str(tmp_path / name))
+        plot_scores(str(tmp_path / "atlas.parquet"), None, str(tmp_path / name))
     assert ElementTree.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert "no row has status ok" in (tmp_path / "a.svg").read_text()

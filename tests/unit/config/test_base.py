@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference
@@ -187,6 +187,17 @@ def test_a_changed_default_needs_a_new_version():
         "version": 2,
         "defaults": {"least": 1, "most": 6},
     }
+
+
+def test_a_section_s_version_is_no_change_of_those_that_it_stands_in():
+    def outer(version, **fields):
+        inner = create_model("Inner", __base__=Section, **{name: (int, value) for name, value in fields.items()})
+        inner.version = version
+        return create_model("Outer", __base__=Section, inner=(inner, inner()))
+
+    record = json.loads(json.dumps(renewed({}, [outer(1, most=5)])))
+    assert renewed(record, [outer(2, most=6)])["Outer"] == {"version": 1, "defaults": {"inner": {"version": 2}}}
+    assert tracked(outer(2, most=6)()) == {"inner": {"version": 2}}
 
 
 def test_scorers_are_off_and_untracked_by_default():

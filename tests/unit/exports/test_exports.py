@@ -39,7 +39,7 @@ SHOWN = 2  # of four top ones; half as many of the three random ones
 
 
 def write(kind, files, output, n_exemplars=SHOWN):
-    export(kind, FinishedRun(files, ABOUT, n_exemplars), Exports(), str(output))
+    export(kind, FinishedRun(files, ABOUT, n_exemplars), Exports(creator="a-user"), str(output))
     return output
 
 
@@ -150,6 +150,12 @@ def fits(value, kind):
     if isinstance(kind, list):
         return isinstance(value, list) and all(fits(v, kind[0]) for v in value)
     return type(value) is kind
+
+
+def test_neuronpedia_s_rows_need_a_user(files, tmp_path):
+    with pytest.raises(ValueError, match=r"exports\.creator names no user"):
+        export("neuronpedia", FinishedRun(files, ABOUT, SHOWN), Exports(), str(tmp_path / "out"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_neuronpedia_s_tables_have_its_columns_and_the_run_s_numbers(written, files, expected, tokenizer):

@@ -155,7 +155,7 @@ async function show() {
   const wasLoaded = isLoaded();
   await loadEverything();
   if (ticket !== latest) return;
-  if (onNeuron) drawNeighbours();
+  if (onNeuron) { drawNeighbours(); nameNeighbours(); }
   else if (!wasLoaded) {
     sayWhatIsMissing(neuron);
     if (failedFiles.size) drawTable(viewOf());
@@ -196,6 +196,7 @@ async function start() {
     form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", type: "", min: "", layer: ""}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
+    prepareGraphs();
     if (!ATLAS.packed) byId("run-files").replaceChildren("Files of this run: ", ...[["atlas.parquet", "the table"],
       ...ATLAS.accounting ? [["scores.svg", "the plot of the scores"], ["provenance.json", "what it was made with"], ["accounting.parquet", "what describing took"]]
         : [["scores.csv", "each description's scores"], ["../atlas/index.html", "the run's own descriptions"]],  // from elsewhere

@@ -139,6 +139,7 @@ function signSection(neuron, signName) {
   const swatch = (name, words) => scale[name] > 0 ? [el("span", {class: `swatch ${name}`}), ` 0 to ${words}`] : [];
   const section = el("section", {"data-sign": signName},
     chosen?.description ? el("blockquote", {class: "description"}, chosen.description) : null,
+    isAtlas ? el("p", {id: "collisions", class: "small soft", hidden: true}) : null,
     reason ? el("p", {class: "message"}, isNumber(sign.score_contrast) ? el("strong", {class: "verdict"}, `${STATUS[statusOf(sign)][0]}: `) : null, reason) : null,
     measures(sign),
     el("p", {}, verdict(sign)),
@@ -156,30 +157,18 @@ function signSection(neuron, signName) {
   return section;
 }
 
-// Tokens that a neuron makes more and less likely: a negative activation turns the two ends around.
-function writesSection(writes, signName) {
-  const ends = signName === "negative" ? [["more", writes.bottom, -1], ["less", writes.top, -1]] : [["more", writes.top, 1], ["less", writes.bottom, 1]];
-  const effect = (value) => `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`;
-  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, "What the neuron itself adds to the logits where it fires with this sign, read off the weights: "
-    + "its column of the down projection through the final norm and the unembedding, for one more unit of activation. Later layers may change it."),
-  el("dl", {class: "numbers"}, terms(ends.map(([words, tokens, turn]) => [`${words} likely`, tokens.flatMap(([token, value], i) => [i ? " " : "",
-    el("code", {title: effect(turn * value)}, token)])]))),
-  el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
-    + " (large: few tokens stand out).")];
-}
-
 function drawNeuron(neuron, signName) {
   const signs = Object.keys(SIGNS).filter((name) => neuron.signs[name]);
   if (!signs.includes(signName)) signName = signs.find((name) => neuron.signs[name].status === "ok") ?? signs[0];
   const place = `${neuron.layer}/${neuron.neuron}`;
   byId("neuron-view").replaceChildren(
     ...isAtlas ? [el("nav", {"aria-label": "Table"}, el("a", {href: hashOf({neuron: ""})}, `← All ${NOUN}s`), el("span", {id: "neighbours"}))] : [],
-    el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron}`),
+    el("h2", {tabindex: "-1"}, `Layer ${neuron.layer}, ${NOUN} ${neuron.neuron}`), copyButtons(neuron, signName),
     el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
       "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
     signSection(neuron, signName),
-    ...(neuron.writes ? writesSection(neuron.writes, signName) : []),
-    ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), statisticsTable(neuron.statistics)].filter(Boolean) : []));
+    ...[...(neuron.writes ? writesSection(neuron.writes, signName).flat() : []), ...neighboursSection(neuron, signName),
+      ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), ...histogramSection(neuron), statisticsTable(neuron.statistics)] : [])].filter(Boolean));
 }
 
 // Links to the rows before and after, in the table's order; the rows of all layers must be there.

@@ -41,6 +41,18 @@ function indexOf(layer, neuron, sign) {
   return at < 0 ? -1 : block.first + at;
 }
 
+// Other rows of the same description, which is a place in the order of all; none where there is none.
+function sameDescription(index) {
+  if (index < 0) return [];
+  const own = loadedBlocks().findLast(({first}) => first <= index), order = own.order[index - own.first];
+  if (order === MISSING) return [];
+  return loadedBlocks().flatMap((block) => {
+    const found = [];
+    for (let i = block.order.indexOf(order); i >= 0; i = block.order.indexOf(order, i + 1)) if (block.first + i !== index) found.push(rowAt(block, i));
+    return found;
+  });
+}
+
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};

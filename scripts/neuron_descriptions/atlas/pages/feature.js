@@ -1,0 +1,99 @@
+// ---- what stands around a feature: what it writes, features like it, and copies of it
+
+// Tokens that a neuron makes more and less likely: a negative activation turns the two ends around.
+function writesSection(writes, signName) {
+  const ends = signName === "negative" ? [["more", writes.bottom, -1], ["less", writes.top, -1]] : [["more", writes.top, 1], ["less", writes.bottom, 1]];
+  const effect = (value) => `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`;
+  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, "What the neuron itself adds to the logits where it fires with this sign, read off the weights: "
+    + "its column of the down projection through the final norm and the unembedding, for one more unit of activation. Later layers may change it."),
+  el("dl", {class: "numbers"}, terms(ends.map(([words, tokens, turn]) => [`${words} likely`, tokens.flatMap(([token, value], i) => [i ? " " : "",
+    el("code", {title: effect(turn * value)}, token)])]))),
+  el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
+    + " (large: few tokens stand out)."),
+  judgedWords(writes.judged?.[signName])];
+}
+
+// Whether the model predicts these tokens where the neuron fires.
+function judgedWords(judged) {
+  if (!judged) return null;
+  const AGREEMENT = {same: "the tokens that it reads, more than almost all others do", opposite: "the opposite of what it reads", neither: "neither the tokens that it reads nor their opposite"};
+  const heard = !isNumber(judged.auc) ? `It fires at too few tokens of the panel (${count(judged.n_firing)}) to tell whether the model predicts them there.`
+    : `Where it fires (${count(judged.n_firing)} tokens of ${count(judged.n_documents)} documents) the model finds the tokens above more likely than elsewhere, if the AUC is above one half${isNumber(judged.auc_null) ? "; of other neurons' tokens at the same places it says how much of that is the place" : ""}. It is no proof that the neuron causes it.`;
+  return [el("p", {class: "small soft"}, heard), el("dl", {class: "numbers judged"}, terms([
+    ...judged.description ? [["What they have in common", judged.description]] : [],
+    ...isNumber(judged.description_r) ? [["These words on other tokens, r", number(judged.description_r)]] : [],
+    ...isNumber(judged.auc) ? [["AUC", `${number(judged.auc)} ${interval({low: judged.auc_low, high: judged.auc_high})}`]] : [],
+    ...isNumber(judged.auc_null) ? [["Other neurons' tokens there", `${number(judged.auc_null)}; it is above ${percentile(100 * judged.auc_percentile)} of them`]] : [],
+    ...judged.agreement ? [["It writes", AGREEMENT[judged.agreement] ?? judged.agreement]] : [],
+    ...isNumber(judged.gate_positive) ? [["Gate above 0 where it fires", percentile(100 * judged.gate_positive)]] : []]))];
+}
+
+// Features whose activations go with its own; a negative correlation leads to the other side. What they are called is
+// filled in when the rows are there.
+function neighboursSection({neighbours}, signName) {
+  if (!neighbours?.length) return [];
+  const other = {positive: "negative", negative: "positive"};
+  return [el("h3", {}, `Features like this one`), el("p", {class: "small soft"}, "Those whose activations on the panel go with its own most, of all layers, with the correlation over tokens."
+    + " Where that is below 0 it is the other sign that goes with this one."),
+  el("ol", {class: "alike"}, neighbours.map(([layer, index, r]) => {
+    const sign = r < 0 ? other[signName] : signName, place = `${layer}/${index}/${sign}`, words = `layer ${layer}, ${NOUN} ${index} ${SIGNS[sign]}`;
+    return el("li", {"data-place": place}, isAtlas ? el("a", {href: hashOf({neuron: place})}, words) : words, el("span", {class: "number soft"}, ` r ${number(r)}`), el("span", {class: "said"}));
+  }))];
+}
+
+// What needs the rows of all layers: what neighbours are called, and where else the same description stands.
+function nameNeighbours() {
+  for (const item of byId("neuron-view").querySelectorAll(".alike [data-place]")) {
+    const [layer, index, sign] = item.dataset.place.split("/"), at = indexOf(Number(layer), Number(index), sign), link = item.querySelector("a");
+    if (at < 0) link?.replaceWith(link.textContent);
+    item.querySelector(".said").textContent = at < 0 ? (ATLAS.packed ? " (not in this copy)" : " (not described)") : `: ${rowOf(at).description ?? "no description"}`;
+  }
+  const box = byId("collisions");
+  if (!box) return;
+  const [layer, index] = state.neuron.split("/").map(Number), sign = byId("neuron-view").querySelector("section").dataset.sign;
+  const same = sameDescription(indexOf(layer, index, sign)), shown = same.slice(0, 10);
+  box.hidden = !same.length;
+  box.replaceChildren(`${count(same.length)} other ${same.length === 1 ? "row has" : "rows have"} this very description, so that it tells them not apart: `,
+    ...shown.flatMap((row, i) => [i ? ", " : "", el("a", {href: hashOf({neuron: nameOf(row)})}, `${row.layer}/${row.neuron} ${SIGNS[row.sign]}`)]),
+    same.length > shown.length ? ", …" : ".");
+}
+
+// How often which activation is had on the panel.
+const histogramSection = ({histogram}) => histogram ? [el("p", {class: "small soft"}, "How often which activation is had on text as it comes (the panel); heights are logarithms of counts."),
+  el("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "activation histogram"}, histogramOf(histogram))] : [];
+
+// ---- copying
+
+// By the clipboard where the browser gives it, else as a selection is copied.
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const box = el("textarea", {"aria-hidden": "true", class: "copied", readonly: true}), active = document.activeElement;
+    box.value = text;
+    document.body.append(box);
+    box.select();
+    let done = false;
+    try { done = document.execCommand("copy"); } catch { /* neither way is open */ }
+    box.remove();
+    active?.focus({preventScroll: true});
+    return done;
+  }
+}
+
+// A feature as this page has it, and the run that it is of.
+function featureJson(neuron) {
+  const about = Object.fromEntries(["run", "subject", "explainer", "simulator", "chosen"].flatMap((name) => ATLAS[name] ? [[name, ATLAS[name]]] : []));
+  return JSON.stringify({...about, ...neuron}, null, 1);
+}
+
+function copyButtons(neuron, signName) {
+  const said = el("span", {role: "status", class: "small soft"});
+  const copies = (words, make, what) => el("button", {type: "button", click: async () => {
+    said.textContent = "";
+    said.textContent = await copyText(make()) ? `Copied ${what}.` : "This browser does not let the page copy; select and copy by hand.";
+  }}, words);
+  const link = () => `${location.href.split("#")[0]}#neuron=${neuron.layer}/${neuron.neuron}/${signName}`;
+  return el("p", {class: "copies"}, location.protocol === "data:" ? null : copies("Copy link", link, "the link"), " ", copies("Copy as JSON", () => featureJson(neuron), `the ${NOUN} as JSON`), " ", said);
+}
