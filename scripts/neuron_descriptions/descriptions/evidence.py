@@ -24,6 +24,8 @@ from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import NEURON_TYPES
 
+FIRING_SHARE = 0.3  # of the maximum of a feature that can be silent: from there on a token is highlighted
+
 
 def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: object) -> list[int]:
     """Ranks of the exemplars shown in one draw, in the order shown: between `least` and `most` of the
@@ -133,9 +135,17 @@ def _read(neurons: list[int], files: EvidenceFiles, pool: int) -> tuple[Exemplar
         if row["firings"] is not None and row["firings"] < files.min_firings:
             few.add(row["neuron"])
         for sign in SIGNS:
-            quantiles = [row[quantile_column(tail, sign)] for tail in TAILS]
-            ladders[row["neuron"], sign] = [turned(q, sign) for q in quantiles if q is not None]
+            ladders[row["neuron"], sign] = ladder(row, sign)
     return found, ladders, few
+
+
+def ladder(row: dict[str, Any], sign: Sign) -> list[float]:
+    """Thresholds of highlights, this sign upwards, the strictest first: quantiles of the tail; of a feature that can be
+    silent a share of its maximum instead, since a quantile is 0 where it fires more rarely. row: of STATISTICS."""
+    if row["firings"] is not None:
+        return [FIRING_SHARE * row["max"]]
+    quantiles = [row[quantile_column(tail, sign)] for tail in TAILS]
+    return [turned(q, sign) for q in quantiles if q is not None]
 
 
 def peaks_of(tokenizer: Any, exemplars: list[Exemplar]) -> list[Peak]:

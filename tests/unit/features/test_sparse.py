@@ -16,7 +16,7 @@ from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.features import Features
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, ladder, prepare
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
 from neuron_descriptions.harvest.fired import drawn_keys
@@ -222,6 +222,14 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     for sign in ("positive", "negative"):
         baseline = evidence.token_baseline(silent[0], sign, SEQUENCES)
         assert not evidence.get("train", silent[0], sign, "top") and not baseline.predict([5, 6]).any()
+
+
+def test_highlights_of_what_can_be_silent_begin_at_a_share_of_its_maximum(tables, latents):
+    for row in pq.read_table(tables[1]).to_pylist():
+        highest = max(one[:, row["neuron"]].max() for one in latents)
+        assert ladder(row, "positive") == [pytest.approx(0.3 * highest, rel=1e-4)]
+    neuron = {"firings": None, "max": 9.0} | {f"upper_1e-{n}": 1.0 + n for n in range(4, 9)}
+    assert ladder(neuron, "positive") == [9.0, 8.0, 7.0, 6.0, 5.0]
 
 
 def test_every_kind_of_the_configuration_is_in_the_list_and_the_other_way_round():
