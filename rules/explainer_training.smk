@@ -33,7 +33,10 @@ rule train_explainer:
         code=digest("train_explainer.py"),
         explainer=CFG.descriptions.explainer.model,
         descriptions=DESCRIBING,
-        settings=tracked(CFG.explainer_training, exclude=["base", "rounds", "devices"]),
+        settings=tracked(
+            CFG.explainer_training,
+            exclude=["base", "rounds", "devices", "readings_layers"],
+        ),
         about={
             "subject": CFG.subject.model,
             "base": CFG.explainer_training.base,

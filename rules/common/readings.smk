@@ -2,12 +2,15 @@
 from neuron_descriptions.descriptions.given import read_given
 
 
-def written_descriptions(path):
-    """Rows of the file, of neurons that the run keeps exemplars of."""
+def written_descriptions(path, layers):
+    """Rows of the file, of neurons that the run keeps exemplars of. layers: those that count; None: all."""
     key = "explainer_training.readings"
     size = CFG.subject.layers, CFG.subject.neurons_per_layer
     try:
         rows = read_given(found(path, key, HOME), *size, key)
+        rows = [row for row in rows if layers is None or row["layer"] in layers]
+        if not rows:
+            raise ValueError(f"{key}_layers: {path} describes no neuron of {layers}")
         for row in rows:
             if row["neuron"] not in KEPT.neurons.get(row["layer"], []):
                 raise ValueError(
@@ -22,4 +25,6 @@ def written_descriptions(path):
 # A further param, only where there are some.
 READINGS = {}
 if CFG.explainer_training.readings is not None:
-    READINGS["readings"] = written_descriptions(CFG.explainer_training.readings)
+    READINGS["readings"] = written_descriptions(
+        CFG.explainer_training.readings, CFG.explainer_training.readings_layers
+    )

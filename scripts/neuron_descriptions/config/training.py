@@ -86,10 +86,15 @@ class ExplainerTraining(Section):
     """CSV of descriptions that somebody has written by reading (docs/how-to/write-descriptions.md), with the columns of
     `scores.descriptions`: learnt in one round instead of the best candidates. The run has exemplars of their neurons.
     null: the best candidates are learnt."""
+    readings_layers: list[NonNegativeInt] | None = None
+    """Layers whose `readings` are learnt; null: all that the file has."""
     least_score: Annotated[float, Field(ge=-1, le=1)] = 0.2
     """Correlation on valid text from which a neuron's best candidate is learnt."""
     rank: PositiveInt = 16
     """Rank of the adapters."""
+    adapted_blocks: PositiveInt | None = None
+    """Blocks of the model that get adapters, the last ones; null: all. With half of the blocks a step costs a quarter
+    less, and the adapter is half as large."""
     steps: PositiveInt = 200
     """Steps of a round."""
     batch_size: PositiveInt = 16
@@ -104,6 +109,11 @@ class ExplainerTraining(Section):
     """Of the adapters; rises over the first twentieth of the steps, then falls along a cosine."""
     validate_every: PositiveInt = 50
     """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+    validation_neurons: PositiveInt | None = None
+    """Held-out neurons and signs whose answers validation reads at most, drawn at random; null: all."""
+    patience: PositiveInt | None = None
+    """Validations in a row after which training stops if the loss of the held-out neurons has not fallen below its
+    lowest; the weights that had the lowest are kept. null: all steps are taken, and the last weights kept."""
 
 
 class DictionaryTraining(Section):

@@ -4,6 +4,7 @@ where the same tokens leave it silent, and texts that leave it silent altogether
 N tokens of the panel.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,6 +28,15 @@ SHOWN = 5  # close negatives, and silent texts
 FROM = 5  # tokens of the list that close negatives are sought for
 
 
+def listed(string: str) -> str:
+    """A token as a list names it: without white space around it. White space alone and special tokens, which a
+    description must not hold, stand in square brackets: [line], [space], [im_end]."""
+    word = string.strip()
+    if not word:
+        return "[line]" if "\n" in string else "[space]" if string else ""
+    return re.sub(r"^<\|(\w+)\|>$", r"[\1]", word)
+
+
 @dataclass(frozen=True, slots=True)
 class Read:
     """A sequence: texts of its tokens, activations of this side upwards, how many train sequences it stands for."""
@@ -46,20 +56,20 @@ class Occurrences:
 
     def contributions(self) -> tuple[Contribution, ...]:
         """The tokens that carry most of the activation, the first LISTED. A sum over the train tokens is estimated from
-        the sequences, each as often as it stands for (Horvitz and Thompson 1952); what cannot be said, as a special
-        token, is not listed."""
+        the sequences, each as often as it stands for (Horvitz and Thompson 1952); what cannot be said, as half a
+        character, is not listed."""
         totals: dict[str, float] = {}
         active, seen = Counter[str](), Counter[str]()
         if self.peak > 0:
             for s in self.sequences:
                 for place in np.flatnonzero(s.acts >= self.floor).tolist():
-                    word = s.strings[place].strip()
+                    word = listed(s.strings[place])
                     totals[word] = totals.get(word, 0.0) + s.weight * float(s.acts[place])
                     active[word] += 1
-                seen.update(string.strip() for string in s.strings)
+                seen.update(listed(string) for string in s.strings)
         whole = sum(totals.values())
-        listed = sorted((w for w in totals if w and not is_debris(w)), key=lambda w: (-totals[w], w))[:LISTED]
-        return tuple(Contribution(w, 100 * totals[w] / whole, active[w], seen[w]) for w in listed if whole)
+        largest = sorted((w for w in totals if w and not is_debris(w)), key=lambda w: (-totals[w], w))[:LISTED]
+        return tuple(Contribution(w, 100 * totals[w] / whole, active[w], seen[w]) for w in largest if whole)
 
     def silent(self, random: np.random.Generator, window: Window) -> tuple[Excerpt, ...]:
         """Close negatives: SHOWN occurrences of the tokens that carry most, at which the feature is silent; one of a
@@ -68,8 +78,8 @@ class Occurrences:
         places: dict[str, list[tuple[int, int]]] = {word: [] for word in words}
         for number, s in enumerate(self.sequences):
             for place, string in enumerate(s.strings):
-                if s.acts[place] < self.floor and string.strip() in places:
-                    places[string.strip()].append((number, place))
+                if s.acts[place] < self.floor and listed(string) in places:
+                    places[listed(string)].append((number, place))
         turns = [iter([places[w][i] for i in random.permutation(len(places[w]))]) for w in words]
         taken: dict[int, int] = {}
         while turns and len(taken) < SHOWN:

@@ -40,7 +40,7 @@ from neuron_descriptions.training.fine_tuning import (
 )
 
 Place = tuple[int, int, str]  # layer, neuron, sign
-NOT_LEARNT = {"base", "rounds", "devices"}  # keys of the config that decide nothing of one round
+NOT_LEARNT = {"base", "rounds", "devices", "readings_layers"}  # keys of the config that decide nothing of one round
 
 
 @dataclass(slots=True, frozen=True)
@@ -190,6 +190,8 @@ def train_explainer(
     lessons = read_lessons(best, inputs, template, descriptions, tokenizer, seed)
     learnt, held_out = _parted(lessons, bool(readings))
     logger.info("%d neurons and signs to learn from, %d held out", len(learnt), len(held_out))
+    drawn = generator(seed, "validation").permutation(len(held_out))[: settings.validation_neurons]
+    held_out = [held_out[number] for number in sorted(drawn.tolist())]
     files = [str(path) for path in sorted(Path(inputs["base"]).iterdir()) if path.is_file()]
     for name in ("corpus", "prompt", "exemplars", "statistics", "descriptions", "scores"):
         files += [inputs[name]] if isinstance(inputs[name], str) else list(inputs[name])
@@ -197,11 +199,12 @@ def train_explainer(
     said = json.dumps([learnt_how, asked, readings], sort_keys=True)
     kept = checkpoints.path("explainer-", seed, said, files).with_suffix(".pt")
     model = load_base(inputs["base"], "bfloat16", threads, settings.device_map)
-    model = with_low_rank(model, settings.rank, key(seed, "adapter"))
+    model = with_low_rank(model, settings.rank, key(seed, "adapter"), settings.adapted_blocks)
 
     def example(number: int) -> tuple[list[int], list[int]]:
+        turn, place = divmod(number, len(learnt))  # all lessons once, in an order of their own, then all again
+        lesson = learnt[int(generator(seed, "order", turn).permutation(len(learnt))[place])]
         draw = generator(seed, "lesson", number)
-        lesson = learnt[int(draw.integers(len(learnt)))]
         return lesson.prompts[int(draw.integers(len(lesson.prompts)))], lesson.answer
 
     def gradients(step: int) -> float:
@@ -215,24 +218,42 @@ def train_explainer(
         return total
 
     def measure() -> dict[str, float]:
-        losses = [float(answer_loss(model, [(lesson.prompts[0], lesson.answer)])) for lesson in held_out]
-        return {"loss": sum(losses) / sum(len(lesson.answer) for lesson in held_out)}
+        asked = sorted(((lesson.prompts[0], lesson.answer) for lesson in held_out), key=lambda pair: len(pair[0]))
+        parts = passes([len(prompt) + len(answer) for prompt, answer in asked], settings.batch_tokens)
+        losses = [float(answer_loss(model, asked[some])) for some in parts]
+        return {"loss": sum(losses) / sum(len(answer) for _, answer in asked)}
 
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": settings.learning_rate}]
-    curve = Fit(model, groups, gradients, measure, settings, kept).finish()
+    with torch.inference_mode():  # the adapters do nothing yet
+        untrained = measure()["loss"]
+    logger.info("untrained: loss %.3f", untrained)
+    curve = Fit(model, groups, gradients, measure, settings, kept, settings.patience).finish()
     with whole(output) as part:
         part.mkdir()
         save_adapter(model, about["base"], part)
         (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
         what = "written descriptions" if readings else "best candidates"
         (part / "README.md").write_text(
-            _card(what, len(learnt), len(held_out), curve, about | {"seed": seed} | learnt_how)
+            _card(
+                what,
+                len(learnt),
+                len(held_out),
+                _losses(untrained, curve, settings),
+                about | {"seed": seed} | learnt_how,
+            )
         )
     kept.unlink()
     logger.info("sha256, for the config: %s", adapter_sha256(output))
 
 
-def _card(what: str, learnt: int, held_out: int, curve: list[dict[str, float]], facts: dict[str, Any]) -> str:
+def _losses(untrained: float, curve: list[dict[str, float]], settings: ExplainerTraining) -> str:
+    """What the card says of the held-out loss: that of the weights that are kept, and of the untrained model."""
+    kept = curve[-1] if settings.patience is None else min(curve, key=lambda point: point["loss"])
+    chosen = "" if settings.patience is None else ", the lowest that was measured"
+    return f"{kept['loss']:.3f} after {kept['step']} steps{chosen} (untrained {untrained:.3f})"
+
+
+def _card(what: str, learnt: int, held_out: int, losses: str, facts: dict[str, Any]) -> str:
     how = (
         "what a reader wrote"
         if what.startswith("written")
@@ -248,8 +269,7 @@ def _card(what: str, learnt: int, held_out: int, curve: list[dict[str, float]], 
             *(f"* {name.replace('_', ' ')}: {value}" for name, value in facts.items()),
             f"* learnt from: the {what} of {learnt} neurons and signs",
             "",
-            f"Cross-entropy of the {what} of {held_out} held-out neurons and signs, per token:"
-            f" {curve[-1]['loss']:.3f}.",
+            f"Cross-entropy of the {what} of {held_out} held-out neurons and signs, per token: {losses}.",
             "",
         ]
     )

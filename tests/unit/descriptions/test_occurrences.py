@@ -61,8 +61,14 @@ def test_what_never_fires_has_no_contributions():
 
 
 def test_tokens_that_cannot_be_said_are_counted_and_not_listed():
-    found = Occurrences([read("<|im_end|> a", [30, 10])]).contributions()
+    found = Occurrences([read("\ufffd a", [30, 10])]).contributions()
     assert [(c.token, c.share) for c in found] == [("a", pytest.approx(25))]
+
+
+def test_white_space_and_special_tokens_are_listed_in_brackets():
+    sequence = Read(["\n\n", "  ", "<|im_end|>", " a"], np.array([4.0, 2, 3, 1]), 1.0)
+    found = Occurrences([sequence]).contributions()
+    assert [(c.token, c.share) for c in found] == [("[line]", 40), ("[im_end]", 30), ("[space]", 20), ("a", 10)]
 
 
 def test_close_negatives_are_the_same_tokens_where_they_are_silent(occurrences):
