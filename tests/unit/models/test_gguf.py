@@ -86,7 +86,7 @@ def test_the_header_says_what_a_plan_asks(tmp_path):
         (lambda data: data[:4] + b"\1\0\0\0" + data[8:], "of version 1"),
         (lambda data: data[:4] + b"\0\0\0\3" + data[8:], "with its bytes in another order"),
         (lambda data: data[:400], "is damaged or ends too early"),
-        (lambda data: data[:-HIDDEN * 8], "ends before its last tensor"),
+        (lambda data: data[: -HIDDEN * 8], "ends before its last tensor"),
         (lambda data: data[:16] + b"\xff" * 8 + data[24:], "more values than any model has"),
         (lambda data: data[:24] + b"\xff" * 8 + data[32:], "is damaged or ends too early"),
     ],
