@@ -31,6 +31,7 @@ rule write_texts:
         neurons=neurons_of_part(DESCRIBED),
         section=of_writing,
         access=writer_access,
+        requests=untracked(REQUESTS),
         seed=CFG.seed,
         weights=lambda wildcards: weights(writer_model(wildcards.scorer)),
     message:

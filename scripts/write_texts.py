@@ -6,6 +6,7 @@ from neuron_descriptions.scores.writing import write_texts
 
 wanted, wildcards = snakemake.params, snakemake.wildcards
 with job_log(snakemake.log[0], snakemake.rule):
+    writer = {**wanted.section["writer"], **wanted.access}
     write_texts(
         Part(
             layer=int(wildcards.layer),
@@ -14,9 +15,10 @@ with job_log(snakemake.log[0], snakemake.rule):
             seed=wanted.seed,
             threads=snakemake.threads,
         ),
+        name=wildcards.scorer,
         inputs=dict(snakemake.input.items()),
-        section=restored(Scorer, wanted.section),
-        access=wanted.access,
+        section=restored(Scorer, {**wanted.section, "writer": writer}),
+        requests=wanted.requests,
         code=wanted.code,
         outputs={name: snakemake.output[name] for name in ("texts", "accounting")},
     )

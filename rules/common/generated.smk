@@ -60,14 +60,7 @@ def unused(wildcards):
 
 def writer_access(wildcards, threads):
     """What no text depends on: made from `threads`, Snakemake does not compare it."""
-    name = wildcards.scorer
-    access = SCORERS[name].writer.model_dump(include=set(ACCESS_KEYS))
-    return {
-        "requests": f"results/{CFG.run}/requests",
-        "part": f"generated/{name}/layer-{wildcards.layer}/{wildcards.part}",
-        "prices": None,
-        **access,
-    }
+    return SCORERS[wildcards.scorer].writer.model_dump(include=set(ACCESS_KEYS))
 
 
 def prices_of_writer(wildcards):

@@ -14,7 +14,8 @@ from neuron_descriptions.clients.opening import Job, open_client
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.config.explainers import ACCESS_KEYS
+from neuron_descriptions.config.explainers import answering
+from neuron_descriptions.config.scorers import Generated
 from neuron_descriptions.descriptions.asking import Answering, Part, Tally
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.scores.generated_tables import GENERATED
@@ -77,17 +78,17 @@ class Written:
 
 def write(
     written: list[Written],
-    answering: Answering,
+    answer: Answering,
     template: WriterTemplate,
     begun: str,
-    settings: Mapping[str, Any],
+    section: Generated,
     seed: int,
     tally: Tally,
 ) -> None:
     """Have texts written for each description, in place, asking again up to `attempts` times where they are fewer than
-    `texts`, each time with another seed. settings: texts, attempts."""
-    count, start = settings["texts"], time.monotonic()
-    for attempt in range(settings["attempts"]):
+    `texts`, each time with another seed."""
+    count, start = section.texts, time.monotonic()
+    for attempt in range(section.attempts):
         # Those that fit first: what stands among them is not taken as the other kind.
         for kind in KINDS:
             pending = [one for one in written if len(one.texts[kind]) < count]
@@ -109,26 +110,27 @@ def write(
                 progress.advance(len(answers), str(tally), free=not fresh)
 
             if requests:
-                answering(requests, done)
+                answer(requests, done)
     tally.seconds += time.monotonic() - start
 
 
 def write_texts(
     part: Part,
+    name: str,
     inputs: Mapping[str, Any],
-    section: Any,
-    access: dict[str, Any],
+    section: Generated,
+    requests: str,
     code: str,
     outputs: dict[str, str],
 ) -> None:
     """Write the tables `texts` (GENERATED) and `accounting` of `outputs` for a part's chosen descriptions.
 
-    inputs: descriptions, scores, prompt, and writer, the folder of the writer's model, where it has one; section: of
-    config/scorers.py; access: see scores.opening.Job, with `part` the journal's; code: stands for the code that makes
-    the answers.
+    name: the scorer's, in the configuration; inputs: descriptions, scores, prompt, and writer, the folder of the
+    writer's model, where it has one; requests: folder of what was asked and what it cost; code: stands for the code
+    that makes the answers.
     """
     template = read_writer_template(inputs["prompt"])
-    writer = section.writer.model_dump(exclude=set(ACCESS_KEYS))
+    writer, where = section.writer, f"generated/{name}/layer-{part.layer}/{part.name}"
     written = []
     for described in read_described(inputs, part.layer, part.neurons):
         if described.candidates:
@@ -136,26 +138,25 @@ def write_texts(
             candidate = min(texts) if described.chosen is None else described.chosen
             written.append(Written(part.layer, described.neuron, described.sign, candidate, texts[candidate]))
     most, folder = _LIST_TOKENS + _TEXT_TOKENS * section.texts, inputs.get("writer") or None
-    job = Job(writer, folder, (), section.temperature, most, access, access["part"], part.threads)
-    tally, finished = Tally(access["prices"]), lambda: None
+    job = Job(writer, folder, (), section.temperature, most, requests, where, part.threads)
+    tally, finished = Tally(getattr(writer, "prices", None)), lambda: None
     with open_client(job) as client:
         # An endpoint's answers are paid for: they outlive the code and the job.
-        made_by = "" if client.keeps else f"{code} {writer} {folder}"
-        journal = Journal(f"{access['requests']}/{access['part']}.jsonl", set(part.neurons), made_by)
+        made_by = "" if client.keeps else f"{code} {answering(writer)} {folder}"
+        journal = Journal(f"{requests}/{where}.jsonl", set(part.neurons), made_by)
 
-        def answering(requests: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
-            journal.answer(client, requests, done)
+        def answer(asked: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
+            journal.answer(client, asked, done)
 
         begun = template.answer if client.begins else ""
-        settings = {"texts": section.texts, "attempts": section.attempts}
-        write(written, answering, template, begun, settings, part.seed, tally)
+        write(written, answer, template, begun, section, part.seed, tally)
     if not client.keeps:
         finished = journal.remove
-    rows = [one.row(writer["model"], section.fewest) for one in written]
+    rows = [one.row(writer.model, section.fewest) for one in written]
     ok = sum(row["status"] == "ok" for row in rows)
     logger.info("%d of %d descriptions have texts; %d answers, %s", ok, len(rows), tally.answers, tally)
     counts = {name: getattr(tally, name) for name in Tally.__slots__ if name != "prices"}
-    account = {"layer": part.layer, "explainer": writer["model"], "candidates": len(rows), "described": ok, **counts}
+    account = {"layer": part.layer, "explainer": writer.model, "candidates": len(rows), "described": ok, **counts}
     write_table(pa.Table.from_pylist([account], schema=ACCOUNTING), outputs["accounting"])
     write_table(pa.Table.from_pylist(rows, schema=GENERATED), outputs["texts"])
     finished()

@@ -149,19 +149,14 @@ def writes(number, body):
     return Reply("\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1)))
 
 
-def section(served=None, **changes):
+def section(served=None, budget=None, **changes):
     url = served.base_url if served else "http://127.0.0.1:1"
+    limits = {"concurrency": 4, "timeout": 20.0, "tries": 2, "budget": budget}
     writer = {"client": "openai", "model": "m", "base_url": url, "key_variable": None,
-              "prices": {"prompt": 1.0, "completion": 1.0}}  # fmt: skip
+              "prices": {"prompt": 1.0, "completion": 1.0}, "limits": limits}  # fmt: skip
     return restored(
         Scorer, {"kind": "generated", "writer": writer, "texts": 3, "fewest": 2, "attempts": 2, "others": 3, **changes}
     )
-
-
-def access(folder, part, budget=None):
-    limits = {"concurrency": 4, "requests_per_minute": None, "tokens_per_minute": None, "timeout": 20.0, "tries": 2}
-    return {"requests": str(folder / "requests"), "part": part, "prices": {"prompt": 1.0, "completion": 1.0},
-            "key_variable": None, "limits": limits | {"budget": budget}}  # fmt: skip
 
 
 def written(planted, folder, served, layer, neurons, part, **changes):
@@ -171,8 +166,10 @@ def written(planted, folder, served, layer, neurons, part, **changes):
     write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), table)
     outputs = {name: str(folder / f"{name}-{layer}-{part}.parquet") for name in ("texts", "accounting")}
     inputs = {"descriptions": str(table), "scores": [], "prompt": PROMPT, "writer": []}
-    write_texts(Part(layer, part, neurons, seed=0), inputs, section(served, **changes),
-                access(folder, f"generated/g/layer-{layer}/{part}"), "code", outputs)  # fmt: skip
+    write_texts(
+        Part(layer, part, neurons, seed=0), "g", inputs, section(served, **changes), str(folder / "requests"), "code",
+        outputs,
+    )  # fmt: skip
     return outputs["texts"]
 
 
@@ -194,7 +191,7 @@ def scored(planted, folder, served, chunks=1, layers_per_pass=2):
         neurons = np.array_split(planted["neurons"][layer], chunks)[number].tolist()
         given = {"descriptions": str(folder / f"descriptions-{layer}.parquet"), "scores": [], "texts": texts,
                  "others": made["others"], "peaks": peaks[layer]}  # fmt: skip
-        job = Job("g", section(), {"bootstrap": 200, "confidence": 0.95}, neurons, layer, given, {}, "code", 0, 1)
+        job = Job("g", section(), {"bootstrap": 200, "confidence": 0.95}, neurons, layer, given, "", "g", "code", 0, 1)
         out = str(folder / f"scored-{layer}-{number}.parquet")
         run_scorer(job, out)
         found |= {(row["layer"], row["neuron"], row["sign"]): row for row in pq.read_table(out).to_pylist()}
@@ -292,7 +289,9 @@ def test_what_is_no_text_is_a_status_and_no_score(planted, tmp_path, behave, sta
     run_texts(Subject(planted["base"], 2, 64, None, "float32"), inputs, {0: planted["neurons"][0]}, 4, 1, 1, {0: peaks})
     given = {"descriptions": str(tmp_path / "descriptions-0.parquet"), "scores": [], "texts": path,
              "others": made["others"], "peaks": peaks}  # fmt: skip
-    job = Job("g", section(), {"bootstrap": 20, "confidence": 0.95}, planted["neurons"][0], 0, given, {}, "c", 0, 1)
+    job = Job(
+        "g", section(), {"bootstrap": 20, "confidence": 0.95}, planted["neurons"][0], 0, given, "", "g", "c", 0, 1
+    )
     out = tmp_path / "scored.parquet"
     run_scorer(job, str(out))
     for row in pq.read_table(out).to_pylist():
@@ -318,7 +317,7 @@ def test_a_neuron_alone_has_no_texts_before_a_run(planted, tmp_path):
     write_table(pa.Table.from_pylist(planted["rows"], schema=DESCRIPTIONS), table)
     given = {"descriptions": str(table), "scores": [], "texts": [], "others": [], "peaks": []}
     neuron = planted["neurons"][0][0]
-    run_scorer(Job("g", section(), {}, [neuron], 0, given, {}, "c", 0, 1), str(tmp_path / "scored.parquet"))
+    run_scorer(Job("g", section(), {}, [neuron], 0, given, "", "g", "c", 0, 1), str(tmp_path / "scored.parquet"))
     statuses = [row["status"] for row in pq.read_table(tmp_path / "scored.parquet").to_pylist()]
     assert statuses == ["not_generated", "no_description"]
 
@@ -330,8 +329,10 @@ def test_the_budget_is_the_runs(planted, tmp_path):
         inputs = {"descriptions": str(table), "scores": [], "prompt": PROMPT, "writer": []}
         outputs = {name: str(tmp_path / name) for name in ("texts", "accounting")}
         with pytest.raises(ValueError, match="budget"):
-            write_texts(Part(0, "chunk-0", planted["neurons"][0], 0), inputs, section(served),
-                        access(tmp_path, "generated/g/layer-0/chunk-0", budget=1e-6), "code", outputs)  # fmt: skip
+            write_texts(
+                Part(0, "chunk-0", planted["neurons"][0], 0), "g", inputs, section(served, budget=1e-6),
+                str(tmp_path / "requests"), "code", outputs,
+            )  # fmt: skip
         assert served.seen == [] and not Path(outputs["texts"]).exists()
 
 
