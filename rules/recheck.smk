@@ -39,10 +39,8 @@ rule recheck_rows:
         code=digest("recheck_rows.py", without=OTHER_SOURCES),
         neurons=RECHECKED,
         names=[*RECHECK_FILES, *LAYER_FILES, *SPLITS],
-        subject={
-            **ARCHITECTURE,
-            "device_map": CFG.subject.device_map,
-        },
+        subject=ARCHITECTURE,
+        device_map=CFG.subject.device_map,
         describing={
             "settings": DESCRIBING,
             "explainer": ASKED,

@@ -1,6 +1,4 @@
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.features import Features
 from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.run.memory import Keep
@@ -8,13 +6,7 @@ from neuron_descriptions.run.memory import Keep
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
     harvest(
-        subject=Subject(
-            given.model,
-            **wanted.subject,
-            device_map=wanted.device_map,
-            features=restored(Features, wanted.get("features", {})).model_dump(),
-            dictionaries=dict(zip(wanted.neurons, given.dictionaries)),
-        ),
+        subject=Subject.of_job(given.model, wanted, given.dictionaries),
         corpus=given.corpus,
         shard=Shard(
             split=snakemake.wildcards.split,

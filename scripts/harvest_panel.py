@@ -1,18 +1,10 @@
 from neuron_descriptions.common.logs import job_log
-from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.features import Features
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
 
 with job_log(snakemake.log[0], snakemake.rule):
     harvest_panel(
-        subject=Subject(
-            snakemake.input.model,
-            **snakemake.params.subject,
-            device_map=snakemake.params.device_map,
-            features=restored(Features, snakemake.params.get("features", {})).model_dump(),
-            dictionaries=dict(zip(snakemake.params.neurons, snakemake.input.dictionaries)),
-        ),
+        subject=Subject.of_job(snakemake.input.model, snakemake.params, snakemake.input.dictionaries),
         corpus=snakemake.input.corpus,
         neurons=snakemake.params.neurons,
         batch_size=snakemake.params.batch_size,

@@ -2,7 +2,6 @@ from neuron_descriptions.atlas.rechecking import Describing, Scoring, recheck_ro
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.descriptions import Descriptions
-from neuron_descriptions.config.features import Features
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.harvest.subject import Subject
 
@@ -14,12 +13,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         tables={layer: {name: given[f"{name}_{layer}"] for name in wanted.names} for layer in wanted.neurons},
         atlas=given.atlas,
-        subject=Subject(
-            given.subject,
-            **wanted.subject,
-            features=restored(Features, wanted.get("features", {})).model_dump(),
-            dictionaries=dict(zip(wanted.neurons, given.dictionaries)),
-        ),
+        subject=Subject.of_job(given.subject, wanted, given.dictionaries),
         describing=Describing(
             settings=described,
             subject=given.subject,

@@ -1,6 +1,7 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.scorers import Scorer
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.scores.opening import Job, run_scorer
 
 wanted, wildcards = snakemake.params, snakemake.wildcards
@@ -9,7 +10,7 @@ with job_log(snakemake.log[0], snakemake.rule):
     job = Job(
         name=wildcards.scorer,
         section=restored(Scorer, {**wanted.section, **judge}),
-        numbers=wanted.numbers,
+        numbers=restored(Scores, wanted.numbers, simulator=None),
         neurons=wanted.neurons,
         layer=int(wildcards.layer),
         inputs=dict(snakemake.input.items()),

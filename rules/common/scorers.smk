@@ -107,7 +107,6 @@ def scorer_tables():
 
 
 # Of the simulation's settings: those that scorers share.
-SCORER_NUMBERS = {
-    name: getattr(CFG.scores, name)
-    for name in ("top", "middle", "bootstrap", "confidence")
-}
+SCORER_NUMBERS = tracked(
+    CFG.scores, include=["top", "middle", "bootstrap", "confidence"]
+)

@@ -269,7 +269,7 @@ rows.append({**who, "sign": "negative", "candidate": 0, "status": "unparsed", "e
 write_table(pa.Table.from_pylist(rows, schema=DESCRIPTIONS), "d.parquet")
 write_table(SCORES.empty_table(), "s.parquet")
 write_table(pa.Table.from_pylist([{"split": "train", **who, "min": -1.0, "max": 1.0}], schema=STATISTICS), "t.parquet")
-run_scorer(Job("short", section, {}, [5], 1, {"descriptions": "d.parquet"}, "requests", "", "", 0, 1), "l.parquet")
+run_scorer(Job("short", section, None, [5], 1, {"descriptions": "d.parquet"}, "requests", "", "", 0, 1), "l.parquet")
 tables = {"descriptions": "d", "scores": "s", "statistics": "t", "scorers": "l"}
 build_atlas({name: [f"{one}.parquet"] for name, one in tables.items()}, "a.parquet")
 atlas, added = read_atlas("a.parquet")

@@ -1,8 +1,11 @@
 """The model whose features are harvested, and how it is read."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import Features
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.features.opening import NEURONS, SourceJob, open_source
 
@@ -21,6 +24,18 @@ class Subject:
     """The config's section of that name."""
     dictionaries: dict[int, str] = field(default_factory=dict)
     """Layer -> file of its features, where the kind has files."""
+
+    @classmethod
+    def of_job(cls, folder: str, params: Mapping[str, Any], dictionaries: Sequence[str]) -> "Subject":
+        """The subject that a rule's params name. params: subject, device_map, neurons (by layer) and, where other
+        features than neurons are described, features; dictionaries: a file for each layer, where the kind has files."""
+        return cls(
+            folder,
+            **params["subject"],
+            device_map=params["device_map"],
+            features=restored(Features, params.get("features", {})).model_dump(),
+            dictionaries=dict(zip(params["neurons"], dictionaries)),
+        )
 
     def source(self) -> FeatureSource:
         """What is read. Raises ValueError as `open_source` does."""

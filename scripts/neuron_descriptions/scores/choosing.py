@@ -140,16 +140,7 @@ def chosen_rows(
     return rows
 
 
-def choose_descriptions(
-    neurons: list[int],
-    layer: int,
-    inputs: Mapping[str, Any],
-    choice: str,
-    settings: Scores,
-    seed: int,
-    output: str,
-) -> None:
-    """Write a part's choice, as rows of SCORES; see chosen_rows."""
-    rows = chosen_rows(neurons, layer, inputs, choice, settings, seed)
+def write_choice(rows: list[Row], choice: str, output: str) -> None:
+    """Write a part's rows of SCORES, as chosen_rows makes them."""
     logger.info("%d descriptions chosen by: %s", sum(r["chosen"] and r["split"] == "test" for r in rows), choice)
     write_table(pa.Table.from_pylist(rows, schema=SCORES), output)

@@ -83,7 +83,7 @@ class JudgedScorer:
         corpus: dict[str, Any] = {split: given[split] for split in SPLITS}
         evidence = Evidence(given["exemplars"], given["statistics"], corpus, list(job.neurons))
         counts = {name: getattr(section, name, 0) for name in ("positives", "random", "close", "panel")}
-        counts |= {name: job.numbers[name] for name in ("top", "middle")}
+        counts |= {"top": job.numbers.top, "middle": job.numbers.middle}
         panel = None
         if given.get("panel_test"):
             panel = Panel(given["panel_test"], [given["panel_test_acts"]], given["subject"])
@@ -142,7 +142,7 @@ class JudgedScorer:
         others = [detected(*known(v, active_P)) for v in verdicts[1:]]
         random = generator(self.job.seed, "detection", described.layer, described.neuron, described.sign)
         numbers = self.job.numbers
-        low, high = precision_interval(chance_P, answered_P, numbers["bootstrap"], numbers["confidence"], random)
+        low, high = precision_interval(chance_P, answered_P, numbers.bootstrap, numbers.confidence, random)
         precision = found["average_precision"]
         row: Row = {name: found[name] for name in ("average_precision", "balanced_accuracy", "f1")}
         row |= {"average_precision_low": low, "average_precision_high": high}

@@ -16,6 +16,7 @@ import pyarrow as pa
 from neuron_descriptions.common.logs import progress
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.scores.columns import Column, scorer_schema
 from neuron_descriptions.scores.tables import SCORES
@@ -32,8 +33,8 @@ class Job:
     """The scorer's, in the configuration."""
     section: Any
     """Its section of config/scorers.py."""
-    numbers: dict[str, Any]
-    """Of the config's `scores`: top, middle, bootstrap, confidence."""
+    numbers: Scores
+    """The config's `scores`, of which its top, middle, bootstrap and confidence count here."""
     neurons: Sequence[int]
     layer: int
     inputs: Mapping[str, Any]

@@ -65,7 +65,7 @@ class SimulatedDetectionScorer:
         active_P = np.array([active[i] for i in kept])
         random = generator(self.job.seed, "detection", described.layer, described.neuron, described.sign)
         numbers = self.job.numbers
-        low, high = precision_interval(strength_P, active_P, numbers["bootstrap"], numbers["confidence"], random)
+        low, high = precision_interval(strength_P, active_P, numbers.bootstrap, numbers.confidence, random)
         return row | {
             "status": "ok",
             "average_precision": detected(strength_P, active_P)["average_precision"],

@@ -168,7 +168,31 @@ def _with_head_rows(model: Any, rows: list[int]) -> Any:
     return view
 
 
-class PromptedSimulator:
+class _OfLogits:
+    """What simulators share that read a model's logits: `row` says what the model reads for a task, and where."""
+
+    expectation: _Expectation
+
+    def row(self, task: Task) -> _Row:
+        """A task's ids, and the places that its predictions are read at."""
+        raise NotImplementedError
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of tasks that have gone through the model."""
+        return self.expectation.tokens
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens of prefixes that have."""
+        return self.expectation.shared_tokens
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        """Per task, one predicted activation for each evidence token: 0..10, or 0..9 (see number_tokens)."""
+        return self.expectation.run([self.row(task) for task in tasks])
+
+
+class PromptedSimulator(_OfLogits):
     """Any instruct model, few-shot, all tokens of a sequence in one pass (after Bills et al. 2023, "Language models
     can explain neurons in language models"): each token stands with a tab and `unknown`, and at the tab the model
     says which number would come. Prompts are put together from token ids, so every tab is found."""
@@ -192,16 +216,6 @@ class PromptedSimulator:
         self.special = special_tokens(tokenizer)
         self.prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
         self.expectation = _Expectation(model, numbers, batch_tokens)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of tasks that have gone through the model."""
-        return self.expectation.tokens
-
-    @property
-    def shared_tokens(self) -> int:
-        """Tokens of prefixes that have."""
-        return self.expectation.shared_tokens
 
     def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
         """(ids up to the description, ids between the description and the first token)."""
@@ -245,10 +259,6 @@ class PromptedSimulator:
             ids = ids + self.unknown + self.newline
         return _Row(self.prefix, ids, reads, groups)
 
-    def simulate(self, tasks: list[Task]) -> list[list[float]]:
-        """Per task, one predicted activation for each evidence token: 0..10, or 0..9 (see number_tokens)."""
-        return self.expectation.run([self.row(task) for task in tasks])
-
 
 class FinetunedFormat:
     """What a fine-tuned simulator reads: a description, then a sequence's own ids.
@@ -274,7 +284,7 @@ class FinetunedFormat:
         return [self.replaced.get(token, token) for token in ids]
 
 
-class FinetunedSimulator:
+class FinetunedSimulator(_OfLogits):
     """Weights trained for the task: after the description come the sequence's own ids, and at each of them the
     first 11 logits of the vocabulary are a distribution over 0..10 (the published simulator's format)."""
 
@@ -283,23 +293,9 @@ class FinetunedSimulator:
         self.format, self.texts = FinetunedFormat(tokenizer), texts or SameTokens()
         self.expectation = _Expectation(model, list(range(OUTPUTS)), batch_tokens)
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of tasks that have gone through the model."""
-        return self.expectation.tokens
-
-    @property
-    def shared_tokens(self) -> int:
-        """Tokens of prefixes that have."""
-        return self.expectation.shared_tokens
-
     def row(self, task: Task) -> _Row:
         """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
         evidence, groups = self.texts.evidence(task.text, keep_special=True)
         sequence, before = map(self.format.sequence, (evidence, self.texts.prefix(task.text)))
         prefix = self.format.description(task.description)
         return _Row((*prefix, *before), sequence, list(range(len(sequence))), groups)
-
-    def simulate(self, tasks: list[Task]) -> list[list[float]]:
-        """Per task, one predicted activation (0..10) for each evidence token."""
-        return self.expectation.run([self.row(task) for task in tasks])

@@ -20,6 +20,7 @@ from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.base import restored, tracked
 from neuron_descriptions.config.scorers import Scorer
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
@@ -40,7 +41,7 @@ from planted_panels import write_panel
 WORDS = [" the", " a", " river", " house", " went", " of", " and", " stone", ",", " cloud", " paper", "."]
 RIVER, STONE, LENGTH, NEURON = 2, 7, 12, 3
 PROMPT = str(ROOT / "config/prompts/detection.yaml")
-NUMBERS = {"top": 6, "middle": 2, "bootstrap": 200, "confidence": 0.95}
+NUMBERS = Scores(simulator=None, top=6, middle=2, bootstrap=200)
 
 
 def table(path, schema, rows):
