@@ -45,6 +45,7 @@ rule describe:
         settings=DESCRIBING,
         access=untracked(ACCESS),
         seed=CFG.seed,
+        read=held(explainer_prompts()),
         weights=weights(CFG.subject.model, EXPLAINER_MODEL),
     message:
         "Describing: layer {wildcards.layer}, {wildcards.part}"

@@ -15,7 +15,7 @@ rule run_scorer:
         scores=what_was_chosen,
         simulations=predictions_of_part,
         pool=null_pool,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         prompt=lambda wildcards: JUDGE_PROMPTS.get(wildcards.scorer, []),
         judge=judge_folder,
         subject=model_folder(CFG.subject.model),
@@ -40,6 +40,9 @@ rule run_scorer:
         numbers=SCORER_NUMBERS,
         access=scorer_access,
         seed=CFG.seed,
+        read=lambda wildcards: held(
+            NULL_DESCRIPTIONS, JUDGE_PROMPTS.get(wildcards.scorer)
+        ),
         weights=lambda wildcards: weights(
             CFG.subject.model, judge_model(wildcards.scorer)
         ),

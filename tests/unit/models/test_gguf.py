@@ -74,7 +74,7 @@ def test_the_header_says_what_a_plan_asks(tmp_path):
     check_described(about, "mine.gguf", LAYERS, 64)
     with pytest.raises(ValueError, match=r"subject.layers is 3, but mine.gguf has 2 layers"):
         check_described(about, "mine.gguf", 3, 64)
-    with pytest.raises(ValueError, match="seq_len 65 is more than the 64 positions of the subject mine.gguf"):
+    with pytest.raises(ValueError, match=r"seq_len 65 is more than the 64 positions of the subject mine.gguf"):
         check_described(about, "mine.gguf", LAYERS, 65)
 
 
@@ -86,7 +86,7 @@ def test_the_header_says_what_a_plan_asks(tmp_path):
         (lambda data: data[:4] + b"\1\0\0\0" + data[8:], "of version 1"),
         (lambda data: data[:4] + b"\0\0\0\3" + data[8:], "with its bytes in another order"),
         (lambda data: data[:400], "is damaged or ends too early"),
-        (lambda data: data[:-HIDDEN * 8], "ends before its last tensor"),
+        (lambda data: data[: -HIDDEN * 8], "ends before its last tensor"),
         (lambda data: data[:16] + b"\xff" * 8 + data[24:], "more values than any model has"),
         (lambda data: data[:24] + b"\xff" * 8 + data[32:], "is damaged or ends too early"),
     ],
@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_is_named_at_once(tmp_path, damage, said):
 
 
 def test_a_folder_and_a_part_of_a_file_are_named(tmp_path):
-    with pytest.raises(ValueError, match="is a folder; `source: gguf` takes one .gguf file"):
+    with pytest.raises(ValueError, match=r"is a folder; `source: gguf` takes one .gguf file"):
         gguf_header(tmp_path)
     writer = gguf.GGUFWriter(str(tmp_path / "part.gguf"), "llama")
     writer.add_uint16("split.count", 3)
