@@ -100,6 +100,7 @@ rule write_details:
         code=digest("write_details.py"),
         neurons=neurons_of_part(DESCRIBED),
         n_exemplars=CFG.atlas.exemplars,
+        read=held(executable_of_part()),
         weights=weights(CFG.subject.model),
     message:
         "Writing details: layer {wildcards.layer}, {wildcards.part}"
@@ -207,6 +208,7 @@ rule write_neuron_page:
         code=digest("write_neuron_page.py"),
         about=ABOUT,
         n_exemplars=CFG.atlas.exemplars,
+        read=held(executable_of_part()),
         weights=weights(CFG.subject.model),
     message:
         "Writing the page of layer {wildcards.layer}, neuron {wildcards.neuron}"

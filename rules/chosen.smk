@@ -8,7 +8,7 @@ rule choose_descriptions:
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         subject=model_folder(CFG.subject.model),
     output:
         scores="<results>/scores/layer-{layer}/{part}.parquet",
@@ -28,6 +28,7 @@ rule choose_descriptions:
         choice=CFG.choice,
         settings=SCORING,
         seed=CFG.seed,
+        read=held(NULL_DESCRIPTIONS, choice_inputs()),
         weights=weights(CFG.subject.model),
     message:
         "Choosing descriptions: layer {wildcards.layer}, {wildcards.part}"

@@ -8,6 +8,7 @@ from neuron_descriptions.config.corpus import origins
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.files import Layout, part_holding
+from neuron_descriptions.run.fingerprints import yaml_fingerprint
 from neuron_descriptions.run.selection import check_plan, described_and_kept
 from snakemake.io import sourcecache_entry
 
@@ -38,6 +39,27 @@ wildcard_constraints:
     neuron=r"\d+",
 
 
+HELD = {}  # user's YAML files -> what they hold
+
+
+def held_by(file, key):
+    """Fingerprint of what a YAML file holds, in whatever words and order. Raises WorkflowError where it cannot be read."""
+    try:
+        return yaml_fingerprint(file, key)
+    except (OSError, ValueError) as error:
+        raise WorkflowError(str(error)) from None
+
+
+def held(*files):
+    """What these files, or those of mappings of inputs, hold: for the params of every rule that reads them."""
+    named = [
+        f
+        for item in files
+        for f in (item.values() if isinstance(item, dict) else [item])
+    ]
+    return [HELD[file] for file in map(str, filter(None, named)) if file in HELD]
+
+
 def project_file(path, key):
     """A file named in the config: in the working directory, else beside the Snakefile."""
     try:
@@ -45,7 +67,11 @@ def project_file(path, key):
     except ValueError as error:
         raise WorkflowError(str(error)) from None
     if isinstance(RULES, LocalSourceFile):
-        return local(file)  # stays here where results go to a storage
+        kept = local(file)  # stays here where results go to a storage
+        if file.endswith((".yaml", ".yml")):
+            HELD[file] = held_by(file, key)
+            return ancient(kept)  # its time says nothing: `held` says what it holds
+        return kept
     # Of a hosted repository: recorded by its name there, since the copy's place says nothing.
     return sourcecache_entry(file, path) if find(path) is None else local(file)
 

@@ -7,7 +7,7 @@ rule find_concepts:
         **panel_of_layer("panel"),
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         subject=model_folder(CFG.subject.model),
-        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+        rules=concept_rules(),
     output:
         concepts="<results>/concepts/layer-{layer}/found-{part}.parquet",
     log:
@@ -23,6 +23,7 @@ rule find_concepts:
     params:
         code=digest("find_concepts.py"),
         neurons=neurons_of_part(DESCRIBED),
+        read=held(concept_rules()),
         weights=weights(CFG.subject.model),
     message:
         "Finding concepts: layer {wildcards.layer}, {wildcards.part}"
@@ -38,7 +39,7 @@ rule score_concepts:
         exemplars=evidence_tables(EVIDENCE["exemplars"]),
         statistics=evidence_tables(EVIDENCE["statistics"]),
         subject=model_folder(CFG.subject.model),
-        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+        rules=concept_rules(),
     output:
         concepts="<results>/concepts/layer-{layer}/{part}.parquet",
     log:
@@ -57,6 +58,7 @@ rule score_concepts:
         numbers={
             name: getattr(CFG.scores, name) for name in ("top", "middle", "random")
         },
+        read=held(concept_rules()),
         weights=weights(CFG.subject.model),
     message:
         "Scoring concepts by their own predictions: layer {wildcards.layer}, {wildcards.part}"

@@ -46,6 +46,7 @@ rule describe:
         access=untracked(ACCESS),
         requests=untracked(REQUESTS),
         seed=CFG.seed,
+        read=held(explainer_prompts()),
         weights=weights(CFG.subject.model, EXPLAINER_MODEL),
     message:
         "Describing: layer {wildcards.layer}, {wildcards.part}"

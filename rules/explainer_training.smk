@@ -47,6 +47,7 @@ rule train_explainer:
             "command": f"`make train-explainer`, whose round this is: {CFG.run}",
         },
         seed=CFG.seed,
+        read=held(explainer_prompt()),
         weights=weights(CFG.subject.model, CFG.explainer_training.base),
         checkpoints=lambda wildcards: PATHVARS.apply("<results>/checkpoints"),
     message:

@@ -33,7 +33,7 @@ use rule score as score_given with:
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",
         pool=null_pool,
         probe=probed,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
     output:
@@ -50,6 +50,7 @@ use rule score as score_given with:
         settings=SCORING,
         every=True,
         seed=CFG.seed,
+        read=held(NULL_DESCRIPTIONS, simulator_prompt()),
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("given/layer-{layer}"),
     message:

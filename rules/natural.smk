@@ -30,6 +30,7 @@ rule score_natural:
         simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
         settings=tracked(CFG.scores, include=["natural", "bootstrap", "confidence"]),
         seed=CFG.seed,
+        read=held(simulator_prompt()),
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("natural/layer-{layer}/{part}"),
     message:

@@ -10,7 +10,7 @@ rule judge_output_side:
             for layer in OUTPUT_SIDES
         ],
         tables=list(OUTPUT_SIDES.values()),
-        rules=project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules"),
+        rules=concept_rules(),
     output:
         scores=OUTPUT_SCORES,
     log:
@@ -30,6 +30,7 @@ rule judge_output_side:
         architecture=ARCHITECTURE,
         layers=list(OUTPUT_SIDES),
         seed=CFG.seed,
+        read=held(concept_rules()),
         weights=weights(CFG.subject.model),
     message:
         "Judging what neurons write by what the model predicts"

@@ -17,7 +17,7 @@ rule recheck_rows:
         **rules_of_choice(),
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         dictionaries=converted_features(lambda wildcards: RECHECKED),
     output:
         json="<results>/recheck.json",
@@ -58,6 +58,12 @@ rule recheck_rows:
             **({} if SIMULATED else {"choice": CFG.choice}),
         },
         about={"run": CFG.run, "seed": CFG.recheck.seed},
+        read=held(
+            NULL_DESCRIPTIONS,
+            simulator_prompt(),
+            explainer_prompts(),
+            rules_of_choice(),
+        ),
         weights=weights(CFG.subject.model, getattr(CFG.scores.simulator, "model", None)),
     message:
         "Computing rows again"

@@ -17,7 +17,7 @@ rule run_scorer:
         simulations=predictions_of_part,
         shared=shared_predictions,
         pool=null_pool,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         prompt=lambda wildcards: JUDGE_PROMPTS.get(wildcards.scorer, []),
         judge=judge_folder,
         subject=model_folder(CFG.subject.model),
@@ -43,6 +43,9 @@ rule run_scorer:
         access=scorer_access,
         requests=untracked(REQUESTS),
         seed=CFG.seed,
+        read=lambda wildcards: held(
+            NULL_DESCRIPTIONS, JUDGE_PROMPTS.get(wildcards.scorer)
+        ),
         weights=lambda wildcards: weights(
             CFG.subject.model, judge_model(wildcards.scorer)
         ),

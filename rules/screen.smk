@@ -28,6 +28,9 @@ rule screen:
         code=digest("screen.py"),
         neurons=neurons_of_part(DESCRIBED),
         settings=tracked(CFG.scores, include=["screen", "top", "middle", "random"]),
+        read=held(
+            simulator_prompt(CFG.scores.screen.simulator, "scores.screen.simulator")
+        ),
         weights=weights(CFG.subject.model, CFG.scores.screen.simulator.model),
         kept=kept_predictions(
             "screen/layer-{layer}/{part}", CFG.scores.screen.simulator.model

@@ -33,6 +33,7 @@ rule probe:
         simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
         setting=untracked(CFG.scores.probe),
         seed=CFG.seed,
+        read=held(PROBE_RULES, simulator_prompt()),
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
     message:
         "Probing the simulator: does it listen to descriptions?"
@@ -50,7 +51,7 @@ rule score:
         descriptions=part_table(TABLES["descriptions"]),
         pool=null_pool,
         probe=probed,
-        nulls=project_file(CFG.scores.null_descriptions, "scores.null_descriptions"),
+        nulls=NULL_DESCRIPTIONS,
         subject=model_folder(CFG.subject.model),
         simulator=model_folder(CFG.scores.simulator.model),
     output:
@@ -75,6 +76,7 @@ rule score:
         settings=SCORING,
         every=False,
         seed=CFG.seed,
+        read=held(NULL_DESCRIPTIONS, simulator_prompt()),
         weights=weights(CFG.subject.model, CFG.scores.simulator.model),
         kept=kept_predictions("layer-{layer}/{part}"),
     message:

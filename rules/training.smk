@@ -36,6 +36,7 @@ rule train_simulator:
             "command": f"`make train-simulator`, configuration of the run {CFG.run}",
         },
         seed=CFG.seed,
+        read=held(project_file(CFG.training.rules, "training.rules")),
         weights=weights(CFG.training.base),
         checkpoints=lambda wildcards: PATHVARS.apply("<results>/checkpoints"),
     message:

@@ -45,14 +45,18 @@ def neighbours_table(wildcards):
     return "<results>/neighbours/layer-{layer}.parquet" if asked else []
 
 
+def concept_rules():
+    """The words that concepts know."""
+    return project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
+
+
 def executable_of_part():
     """What a part's pages execute and tell: its lists of concepts with the words that these know, and its layer's
     types, where the run has these."""
     found = {}
     if CFG.descriptions.concept_candidates:
-        rules = CFG.descriptions.concept_rules
         found["concepts"] = part_table(CONCEPT_TABLE)
-        found["rules"] = project_file(rules, "descriptions.concept_rules")
+        found["rules"] = concept_rules()
     if CFG.panel:
         found["types"] = lambda wildcards: TYPES_TABLE if in_panel(wildcards) else []
     return found

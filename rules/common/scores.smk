@@ -67,6 +67,9 @@ def simulator_model():
 
 
 PROBE = "<results>/scores/probe.json"
+NULL_DESCRIPTIONS = project_file(
+    CFG.scores.null_descriptions, "scores.null_descriptions"
+)
 PROBE_RULES = project_file("config/training/rules.yaml", "the rules of the probe")
 
 
@@ -107,10 +110,7 @@ if not SIMULATED:
 def choice_inputs():
     """What tells which candidate is chosen, without a simulator."""
     if CFG.choice == "concepts":
-        rules = CFG.descriptions.concept_rules
-        return found_concepts() | {
-            "rules": project_file(rules, "descriptions.concept_rules")
-        }
+        return found_concepts() | {"rules": concept_rules()}
     if CFG.choice in CFG.scores.scorers:
         return {
             "judged": part_table(SCORER_TABLE.replace("{scorer}", CFG.choice)),

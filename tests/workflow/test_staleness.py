@@ -1,6 +1,7 @@
 """A changed setting reruns what depends on it, and nothing else does."""
 
 import json
+import os
 import re
 import shutil
 
@@ -22,12 +23,16 @@ def project(finished, tmp_path_factory):
     return with_results_of(finished, tmp_path_factory.mktemp("stale") / "clone")
 
 
-def edit(project: Project, file: str, old: str, new: str):
-    """Edit a file of the project; returns what undoes it."""
+def edit(project: Project, file: str, old: str, new: str, untimed: bool = False):
+    """Edit a file of the project; returns what undoes it. untimed: the file keeps its time, as one has that is put in
+    its place by `mv` or `cp -p`."""
     path = project.folder / file
     text = path.read_text()
     assert re.search(old, text), f"{old} is not in {file}"
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
     path.write_text(re.sub(old, new, text, count=1))
+    if untimed:
+        os.utime(path, ns=times)
     return lambda: path.write_text(text)
 
 
@@ -228,8 +233,16 @@ def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
     (adapter / "README.md").write_text("# Rewritten")
     settings = adapter / "adapter_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()), indent=4))
-    (folder / "own/README.md").touch()
-    (folder / "own/model.safetensors.lock").touch()
+    prompt = folder / "config/prompts/words.yaml"
+    prompt.write_bytes(("\ufeff# A comment.\n" + prompt.read_text() + "\n\n").replace("\n", "\r\n").encode())
+    for name in (
+        "own/README.md",
+        "own/model.safetensors.lock",
+        "own/._config.json",
+        "texts/.a.txt.swp",
+        "texts/._a.txt",
+    ):
+        (folder / name).touch()
     for path in folder.rglob("*"):
         if not {".snakemake", "results", "resources"} & set(path.relative_to(folder).parts):
             path.touch()  # new times, as `git clone` gives; what was made and fetched keeps its own
@@ -241,6 +254,8 @@ def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
     [
         ("own/config.json", r"{}", '{"hidden_size": 8}', DESCRIPTIONS),
         ("texts/a.txt", r"A text", "B text", {"fetch_documents", "build_corpus", "probe", *CONCEPTS, *EXEMPLARS}),
+        ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
+        ("config/null-descriptions.yaml", r"weekdays", "weekdayz", SCORES),
         (
             "config/simulators/smollm2-135m/adapter_config.json",
             r'"lora_alpha": \d+',
@@ -250,7 +265,7 @@ def test_times_and_neighbours_rerun_nothing(recorded, tmp_path):
     ],
 )
 def test_an_edit_of_own_files_reruns_what_depends_on_it(recorded, file, old, new, rerun):
-    undo = edit(recorded, file, old, new)
+    undo = edit(recorded, file, old, new, untimed=True)
     planned = set(recorded.planned(own_files_config()))
     undo()
     assert planned == rerun
@@ -283,7 +298,7 @@ def test_a_new_key_with_its_default_reruns_nothing(recorded):
 
 
 def test_a_changed_default_reruns_what_its_version_says(recorded):
-    key, with_version = r"attempts: PositiveInt16 = 3", "version = 3\n    attempts: PositiveInt16 = 4"
+    key, with_version = r"attempts: PositiveInt16 = 3", "version = 4\n    attempts: PositiveInt16 = 4"
     undo = edit(recorded, f"{SECTIONS}/descriptions.py", key, with_version)
     planned = set(recorded.planned(own_files_config()))
     undo()

@@ -36,6 +36,15 @@ def test_rules_pass_only_parts_of_the_config():
             assert not re.search(r"\bconfig\b(?!\")|CFG\.model_dump\(\)", body.replace("../", "")), rule
 
 
+def test_rules_that_read_a_users_yaml_file_depend_on_what_it_holds():
+    functions = "concept_rules|explainer_prompts?|simulator_prompt|executable_of_part|choice_inputs"
+    reads = re.compile(
+        rf"project_file\(|NULL_DESCRIPTIONS|PROBE_RULES|JUDGE_PROMPTS|\b(?:{functions}|rules_of_choice)\("
+    )
+    for rule, body in RULES.items():
+        assert not reads.search(body.partition("params:")[0]) or "held(" in body.partition("params:")[2], rule
+
+
 def test_every_adapter_has_a_rule():
     used = {re.search(r'"../scripts/(\w+\.py)"', body)[1] for body in RULES.values()}
     assert used == {path.name for path in (ROOT / "scripts").glob("*.py")}

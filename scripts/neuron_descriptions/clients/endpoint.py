@@ -7,8 +7,10 @@ import os
 import random
 import re
 import time
+from base64 import b64encode
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from neuron_descriptions.clients.base import Answer, Done, Request, cost, parts
 from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed
@@ -148,7 +150,14 @@ class EndpointClient:
                     failures.append(error)
                     self.halt.set()
 
-        async with self.open() as sdk:
+        try:
+            opened = self.open()
+        except (ImportError, OSError, ValueError, TypeError) as error:
+            raise ValueError(
+                f"descriptions.explainer: no connection can be prepared ({self._said(error)}); see HTTP_PROXY,"
+                " HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE in the environment"
+            ) from None
+        async with opened as sdk:
             await asyncio.gather(*(some(numbers, sdk) for numbers in self.together(requests)))
         if failures:
             raise failures[0] from None
@@ -208,7 +217,7 @@ class EndpointClient:
         asked = parts(-(-len(json.dumps(payload, ensure_ascii=False).encode()) // BYTES_PER_TOKEN), [1] * len(said))
         answers = []
         for one, share in zip(said, asked):
-            text = clean(one.text)
+            text = self._hushed(clean(one.text))
             guesses = share, -(-len(text.encode()) // BYTES_PER_TOKEN)
             counts = one.prompt_tokens, one.completion_tokens
             prompt, completion = (guess if count is None else count for count, guess in zip(counts, guesses))
@@ -285,5 +294,17 @@ class EndpointClient:
         name = "" if isinstance(error, Failure) else type(error).__name__
         status = getattr(error, "status_code", None)
         what = " ".join(filter(None, (name, str(status or ""))))
-        text = ": ".join(filter(None, (what, str(error))))
-        return clean(text.replace(self.key, "***") if self.key != "none" else text)[:300]
+        cause = error.__cause__ if status is None else None  # of a connection that failed
+        text = ": ".join(filter(None, (what, str(error), str(cause or ""))))
+        return self._hushed(clean(text))[:300]
+
+    def _hushed(self, text: str) -> str:
+        """A text without the key, should the server repeat it, as it is or in a form that headers and addresses have:
+        answers are kept, as errors are shown."""
+        text = re.sub(r"://[^/\s@]*@", "://***@", text)  # as a proxy's address may have it
+        if self.key == "none":
+            return text
+        encoded = b64encode(self.key.encode()).decode().rstrip("=")
+        for form in (self.key, quote(self.key, safe=""), encoded):
+            text = re.sub(re.escape(form), "***", text, flags=re.IGNORECASE)
+        return text

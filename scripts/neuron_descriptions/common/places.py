@@ -25,8 +25,16 @@ def found(path: str, key: str, beside: str | Path = ".") -> str:
 
 
 def matching_files(pattern: str) -> list[Path]:
-    """The files that a local text source's `path` names: a file, those of a folder, those that match a glob; sorted."""
+    """The files that a local text source's `path` names: a file, those of a folder, those that match a glob; sorted.
+    What systems and editors leave there (.DS_Store, ._a.txt, .a.txt.swp, a.txt~) is none of them, as in a shell."""
     root = Path(pattern)
-    return [root] if root.is_file() else sorted(Path(root.anchor or ".").glob(
-        str(root.relative_to(root.anchor)) + ("/*" if root.is_dir() else "")
-    ))  # fmt: skip
+    if root.is_file():
+        return [root]
+    inside = str(root.relative_to(root.anchor)) + ("/*" if root.is_dir() else "")
+    said = sum(part.startswith(".") for part in Path(inside).parts)
+    top = Path(root.anchor or ".")
+    return sorted(
+        path
+        for path in top.glob(inside)
+        if sum(part.startswith(".") for part in path.relative_to(top).parts) <= said and not path.name.endswith("~")
+    )

@@ -58,16 +58,29 @@ def plain_path(path: str) -> str:
 
 
 # Parts of names under which secrets stand.
-_SECRET = re.compile(r"api[_-]?key|authorization|password|secret|token$|^key$|^sig(nature)?$", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?:api|access|account|auth|functions|master|private|shared|subscription)[_-]?key|authorization|passw(?:or)?d|^pwd$"
+    r"|secret|bearer|cookie|credential|token$|^key$|(?:^|-)sig(?:nature)?$|^(?:x-)?auth$|^code$",
+    re.IGNORECASE,
+)
+# Texts that are secrets, wherever they stand: a user with a password in an address, and keys by their issuers' marks.
+_KEY = re.compile(
+    r"://[^/\s:@]*:[^/\s@]+@|\b(?:Bearer|Basic) [\w+/=.~-]{12,}"
+    r"|\b(?:sk-|hf_|gh[pousr]_|github_pat_|glpat-|xox[abp]-|AIza|AKIA|r8_|gsk_)[\w-]{16,}"
+)
 
 
 def address(url: str) -> str:
     """An http(s) address. Raises ValueError, which does not show it, where it is none, or has a secret in it: addresses
     are kept with the results."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # of brackets that hold no address of version 6
+        raise ValueError("not an http(s) address") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url:
         raise ValueError("not an http(s) address without a user and password in it")
-    if any(_SECRET.search(name) for name, _ in parse_qsl(parts.query, keep_blank_values=True)):
+    named = parse_qsl(parts.query, keep_blank_values=True) + parse_qsl(parts.fragment, keep_blank_values=True)
+    if any(_SECRET.search(name) for name, _ in named):
         raise ValueError("it has a secret in it, and is kept with the results; secrets come from the environment alone")
     return url
 
@@ -82,6 +95,23 @@ def without_secrets(value: Any) -> None:
             )
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else []:
         without_secrets(inner)
+
+
+def check_secrets(value: Any, place: str = "") -> None:
+    """Raises ValueError that names the key, and does not show its value, where a text of a configuration is a key, or
+    an address with a password: the configuration is kept with the results."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if _KEY.search(str(key)):
+                raise ValueError(f"{place or 'the configuration'}: one of its keys is a secret; take it out")
+            check_secrets(inner, f"{place}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            check_secrets(inner, f"{place}.{number}")
+    elif isinstance(value, str) and _KEY.search(value):
+        raise ValueError(
+            f"{place}: it has a secret in it, and is kept with the results; secrets come from the environment alone"
+        )
 
 
 def variable_name(name: str) -> str:

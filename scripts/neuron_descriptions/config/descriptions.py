@@ -34,7 +34,7 @@ class FewShot(Section):
 class Descriptions(Section):
     """How candidate descriptions are made."""
 
-    version = 2  # since `concept_rules` is config/concepts/lists.yaml
+    version = 3  # 2: `concept_rules` is config/concepts/lists.yaml; 3: `near_misses` is 0.5
 
     explainer: Explainer | None = None
     """The model that writes `candidates`; null: none does, and the candidates are those below that need no model."""
@@ -80,9 +80,9 @@ class Descriptions(Section):
     """Most exemplars shown for one candidate."""
     min_highlights: PositiveInt = 3
     """Highlighted places wanted over one candidate's excerpts; thresholds loosen until reached."""
-    near_misses: Annotated[float, Field(gt=0, le=1)] = 1.0
+    near_misses: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the threshold from which two more kinds of tokens are highlighted: those equal to a highlighted one, and
-    the peak of an excerpt that would show nothing. 1: neither."""
+    the peak of an excerpt that would show nothing. 1: neither, as in the published prompts."""
     temperature: PositiveFloat = 1.0
     """Sampling temperature."""
     max_tokens: PositiveInt | None = None

@@ -11,7 +11,7 @@ from pydantic import ValidationError, model_validator
 
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.config.atlas import Atlas, Publishing
-from neuron_descriptions.config.base import Name, Section, Seed
+from neuron_descriptions.config.base import Name, Section, Seed, check_secrets
 from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.differences import Differences
@@ -282,6 +282,10 @@ def load_config(raw: dict[str, Any]) -> Config:
 
     `pathvars` is Snakemake's own key and passed over. Raises ValueError that names every bad key.
     """
+    try:
+        check_secrets(raw)  # before a message quotes a value
+    except ValueError as error:
+        raise ValueError(f"the configuration is not valid:\n  {error}") from None
     try:
         return Config.model_validate({k: v for k, v in raw.items() if k != "pathvars"})
     except ValidationError as error:

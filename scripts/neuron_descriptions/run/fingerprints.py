@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from neuron_descriptions.common.places import matching_files
+from neuron_descriptions.common.user_files import read_yaml
 
 # Of a model's folder: all that loading a model or a tokenizer reads; not its card, its licence, a hub's lock files.
 _OF_MODELS = (
@@ -29,7 +30,8 @@ _SAMPLES, _BLOCK = 128, 4096
 def model_fingerprint(folder: str) -> str:
     """Of a model's folder: names, sizes and content of the files that loading reads; of the weights 128 evenly spread
     blocks of 4 KiB per file, both ends included. An edit of single weights between these goes unseen."""
-    files = {path for pattern in _OF_MODELS for path in Path(folder).glob(pattern) if path.is_file()}
+    found = {path for pattern in _OF_MODELS for path in Path(folder).glob(pattern) if path.is_file()}
+    files = {path for path in found if not path.name.startswith(".")}  # such as ._config.json, which macOS leaves
     return _fingerprint({str(path.relative_to(folder)): path for path in files}, _WEIGHTS)
 
 
@@ -45,6 +47,14 @@ def texts_fingerprint(pattern: str) -> str:
     weights are."""
     files = [path for path in matching_files(pattern) if path.is_file()]
     return _fingerprint({f"{number}-{path.name}": path for number, path in enumerate(files)}, None)
+
+
+@cache
+def yaml_fingerprint(path: str, key: str) -> str:
+    """Of what a YAML file holds: neither comments nor layout, the order of keys or the ends of lines count. key: as
+    `read_yaml` takes it, which says what is raised too."""
+    held = json.dumps(read_yaml(path, key), sort_keys=True, default=str)
+    return sha256(held.encode()).hexdigest()[:16]
 
 
 def adapter_fingerprint(folder: str) -> str:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from email.utils import formatdate
+from urllib.parse import quote
 
 import pytest
 
@@ -444,6 +446,32 @@ def test_a_key_that_the_server_repeats_is_never_shown(kind, status, tmp_path, mo
     assert "Incorrect API key provided: ***" in shown.err
     files = "".join(p.read_bytes().decode("latin-1") for p in tmp_path.rglob("*") if p.is_file())
     assert KEY not in files + shown.out + shown.err
+
+
+@pytest.mark.parametrize("form", [KEY, KEY.upper(), quote(KEY, safe=""), b64encode(KEY.encode()).decode().rstrip("=")])
+def test_an_answer_that_repeats_the_key_is_kept_without_it(kind, form, tmp_path):
+    with endpoint(lambda number, body: Reply(f"[DESCRIPTION]: Bearer {form} in headers")) as server:
+        journaled(tmp_path, client(kind, server), requests(1))
+    files = "".join(p.read_bytes().decode("latin-1") for p in tmp_path.rglob("*") if p.is_file())
+    assert "Bearer *** in headers" in files and form not in files
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "socks5://me:hush@localhost:1"),
+        ("HTTP_PROXY", "htp://me:hush@localhost"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+    ],
+)
+def test_an_environment_that_lets_no_connection_be_made_is_named(kind, name, value, tmp_path, monkeypatch):
+    monkeypatch.setenv(name, value)
+    with endpoint(lambda number, body: Reply("x")) as server:
+        asked = client(kind, server)
+        asked.base_url = asked.base_url.replace("http:", "https:") if name == "SSL_CERT_FILE" else asked.base_url
+        with pytest.raises(ValueError, match=r"no connection can be prepared .*; see HTTP_PROXY") as caught:
+            asked.answer(requests(1), lambda answers: None)
+    assert "hush" not in str(caught.value)
 
 
 # --- to the end --------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import changed, demo_config
-from neuron_descriptions.common.places import find, found
+from neuron_descriptions.common.places import find, found, matching_files
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.selection import described_and_kept
 
@@ -45,3 +45,15 @@ def test_neurons_come_from_a_file_beside_the_snakefile_too(folders):
     (folders / "checkout/mine.csv").write_text("layer,neuron\n3,7\n")
     config = load_config(changed(demo_config(), neurons={"file": "mine.csv"}))
     assert described_and_kept(config, folders / "checkout")[0].neurons == {3: [7]}
+
+
+def test_what_systems_and_editors_leave_beside_texts_is_no_text(folders):
+    texts = folders / "checkout/texts"
+    names = ("b.txt", "a.txt", ".DS_Store", "._a.txt", ".a.txt.swp", "a.txt~", ".git/c.txt")
+    for name in names:
+        (texts / name).parent.mkdir(exist_ok=True)
+        (texts / name).touch()
+    for pattern in (texts, texts / "*", texts / "*.txt", texts / "**/*.txt", "../checkout/texts"):
+        assert [path.name for path in matching_files(str(pattern)) if path.is_file()] == ["a.txt", "b.txt"], pattern
+    assert [path.name for path in matching_files(str(texts / ".git/*.txt"))] == ["c.txt"]
+    assert matching_files(str(texts / ".DS_Store")) == [texts / ".DS_Store"]

@@ -623,7 +623,7 @@ def test_client_is_transformers_by_default():
     ("changes", "message"),
     [
         ({"body": {"stream": True}}, "descriptions.explainer.body: stream: set by the client; leave it out"),
-        ({"base_url": "https://me:pw@host/v1"}, "descriptions.explainer.base_url: not an http(s) address without"),
+        ({"base_url": "https://me:pw@host/v1"}, "descriptions.explainer.base_url: it has a secret in it, and is kept"),
         ({"base_url": "host:80"}, "descriptions.explainer.base_url: not an http(s) address"),
         ({"limits": {"budget": 5}}, "descriptions.explainer: limits.budget needs prices"),
         ({"limits": {"concurency": 5}}, "descriptions.explainer.limits.concurency: unknown key"),

@@ -158,7 +158,8 @@ def test_a_run_is_called_as_it_was_typed(typed, read, name):
     [
         ({"key_variable": "sk-hush"}, "key_variable: it is no name of an environment variable"),
         ({"base_url": "https://host/v1?api-key=hush"}, "base_url: it has a secret in it"),
-        ({"base_url": "https://me:hush@host"}, "base_url: not an http(s) address"),
+        ({"base_url": "https://me:hush@host"}, "base_url: it has a secret in it"),
+        ({"base_url": "https://hush@host"}, "base_url: not an http(s) address"),
         ({"base_url": "https://"}, "base_url: not an http(s) address"),
         ({"body": {"extra": [{"Authorization": "Bearer hush"}]}}, "body: Authorization: it is kept with the results"),
     ],
@@ -167,7 +168,31 @@ def test_a_secret_in_the_configuration_is_refused_and_not_shown(explainer, said)
     found = refusal(**{"descriptions.explainer": {"client": "openai", "model": "m", **explainer}})
     assert f"descriptions.explainer.{said}" in found and "hush" not in found
     found = refusal(publish={"bucket": "b", "endpoint": "https://me:hush@host"})
-    assert "publish.endpoint: not an http(s) address" in found and "hush" not in found
+    assert "publish.endpoint: it has a secret in it" in found and "hush" not in found
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("models.m", {"source": "hub", "repo": "https://me:hush@host/m", "revision": "main"}),
+        ("models.m", {"source": "hub", "repo": "a/b", "revison": "hf_hushhush_hushhush"}),
+        ("scores.descriptions", "s3://me:hush@bucket/x.csv"),
+        ("descriptions.explainer", {"client": "openai", "model": "m", "body": {"x": ["Bearer hushhushhush"]}}),
+        ("descriptions.explainer", {"client": "openai", "model": "m", "base_url": "https://h/sk-hushhushhushhush/v1"}),
+        (
+            "descriptions.explainer",
+            {"client": "openai", "model": "m", "base_url": "https://h/v1?subscription-key=hush"},
+        ),
+        ("descriptions.explainer", {"client": "openai", "model": "m", "base_url": "https://h/v1#access_key=hush"}),
+        ("descriptions.explainer", {"client": "openai", "model": "m", "base_url": "https://[hush"}),
+        ("descriptions.explainer", {"client": "openai", "model": "m", "body": {"headers": {"Cookie": "hush"}}}),
+        ("zzz", "glpat-hushhushhushhush"),
+    ],
+)
+def test_a_secret_in_any_place_is_refused_and_not_shown(key, value):
+    with pytest.raises(ValueError, match=r"secret|not an http") as caught:
+        load_config(demo({key: value}))
+    assert key.split(".")[0] in str(caught.value) and "hush" not in str(caught.value)
 
 
 def test_an_address_and_a_body_without_secrets_are_taken():
@@ -175,7 +200,7 @@ def test_an_address_and_a_body_without_secrets_are_taken():
         "client": "openai",
         "model": "m",
         "base_url": "HTTPS://host/v1?api-version=2",
-        "body": {"max_tokens": 5},
+        "body": {"max_tokens": 5, "prompt_cache_key": "run-1", "metadata": {"author": "me", "task": "sk-1"}},
     }
     assert load_config(demo({"descriptions.explainer": explainer}))
 

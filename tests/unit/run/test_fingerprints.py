@@ -81,3 +81,17 @@ def test_an_adapter_is_known_by_its_settings_not_their_layout(tmp_path):
     assert fingerprints.adapter_fingerprint(str(tmp_path)) != before
     file.unlink()
     assert fingerprints.adapter_fingerprint(str(tmp_path)) not in ("", before)
+
+
+def test_a_yaml_file_is_known_by_what_it_holds(tmp_path):
+    def told(content):
+        (tmp_path / "a.yaml").write_bytes(content)
+        fingerprints.yaml_fingerprint.cache_clear()
+        return fingerprints.yaml_fingerprint(str(tmp_path / "a.yaml"), "key")
+
+    before = told(b"a: 1\nb: |\n  x\n  y\n")
+    same = (b"# c\nb: |\n  x\n  y\na: 1 # d\n\n", b"a: 1\r\nb: |\r\n  x\r\n  y\r\n", b'\xef\xbb\xbfa: 1\nb: "x\\ny\\n"')
+    assert {told(content) for content in same} == {before}
+    assert before not in {told(b"a: 1\nb: |\n  x\n  z\n"), told(b'a: "1"\nb: |\n  x\n  y\n'), told(b"a: 1\n")}
+    with pytest.raises(ValueError, match=r"key: .*a.yaml, line 2: the key 'a' stands twice"):
+        told(b"a: 1\na: 2\n")
