@@ -8,7 +8,8 @@ with job_log(snakemake.log[0], snakemake.rule):
     probe(
         corpus=given.corpus,
         rules=given.rules,
-        models={"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")},
+        models={"subject": given.subject, "simulator": given.simulator, "prompt": given.get("prompt")}
+        | {"access": wanted.access},
         simulator=restored(Simulator, wanted.simulator).model_dump(exclude={"prompt"}),
         setting=wanted.setting,
         seed=wanted.seed,

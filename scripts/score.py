@@ -12,7 +12,9 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         tables=dict(given.items()),
-        simulator=Job(simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
+        simulator=Job(
+            simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads, wanted.kept["access"]
+        ),
         settings=settings.model_dump(exclude={"simulator"}) | {"every": wanted.every},
         seed=wanted.seed,
         outputs={name: snakemake.output[name] for name in ("scores", "simulations")},

@@ -12,7 +12,9 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         inputs=dict(given.items()),
-        simulator=Job(simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
+        simulator=Job(
+            simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads, wanted.kept["access"]
+        ),
         settings=settings,
         seed=wanted.seed,
         outputs=dict(snakemake.output.items()),

@@ -5,6 +5,7 @@ here.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +26,15 @@ class Job:
 
     settings: dict[str, Any]
     """The config's `scores.simulator`."""
-    folder: str
-    """Of its model."""
+    folder: str | None
+    """Of its model, if it has one here."""
     prompt: str | None
     """Its few-shot file, if it has one."""
     subject_folder: str
     """Of the subject, whose tokenizer may be another."""
     threads: int
+    access: dict[str, Any] | None = None
+    """Of one that asks a client, what no prediction depends on; see clients.opening.Job, with `part`."""
 
     def texts(self, tokenizer: Any) -> SameTokens | Retokenizer:
         """Gives sequences in the simulator's tokens, which may be the subject's."""
@@ -41,11 +44,12 @@ class Job:
 
     def model(self) -> Any:
         """Its model, with a head."""
+        assert self.folder
         return load_model(self.folder, self.settings["dtype"], head=True, threads=self.threads)
 
 
 def _prompted(job: Job) -> Simulator:
-    assert job.prompt
+    assert job.prompt and job.folder
     tokenizer = load_tokenizer(job.folder)
     template = read_template(job.prompt, SimulatorTemplate, "scores.simulator.prompt")
     texts, batch_tokens = job.texts(tokenizer), job.settings["batch_tokens"]
@@ -53,14 +57,35 @@ def _prompted(job: Job) -> Simulator:
 
 
 def _finetuned(job: Job) -> Simulator:
+    assert job.folder
     tokenizer = load_tokenizer(job.folder)
     return FinetunedSimulator(job.model(), tokenizer, job.settings["batch_tokens"], job.texts(tokenizer))
+
+
+def _asked(job: Job) -> Simulator:
+    from neuron_descriptions.clients import opening as clients
+    from neuron_descriptions.clients.journal import Journal
+    from neuron_descriptions.config.explainers import ACCESS_KEYS
+    from neuron_descriptions.simulators.asked import ANSWER_TOKENS, AskedSimulator
+    from neuron_descriptions.simulators.asked_prompts import read_asked_template
+
+    assert job.prompt
+    if job.access is None:
+        raise ValueError("scores.simulator: what is asked of a client is not asked again here; see kind `asked`")
+    wanted = {name: value for name, value in job.settings["client"].items() if name not in ACCESS_KEYS}
+    part = job.access["part"]
+    asked = clients.Job(wanted, job.folder or None, (), 0.0, ANSWER_TOKENS, job.access, part, job.threads)
+    client = (opened := ExitStack()).enter_context(clients.open_client(asked))
+    # An endpoint's answers are paid for: they outlive the code and the job.
+    journal = Journal(f"{job.access['requests']}/{part}.jsonl", {0}) if client.keeps else None
+    return AskedSimulator(client, read_asked_template(job.prompt), load_tokenizer(job.subject_folder), journal, opened)
 
 
 # The key `kind` of the section -> how it is made.
 SIMULATORS: dict[str, Callable[[Job], Simulator]] = {
     "prompted": _prompted,
     "finetuned": _finetuned,
+    "asked": _asked,
 }
 
 
