@@ -26,7 +26,7 @@ SCORING = tracked(
 
 def simulator_prompt(simulator=CFG.scores.simulator, key="scores.simulator"):
     """The prompt file, where the simulator needs one; key: of its section."""
-    if simulator is None or simulator.kind == "finetuned":
+    if simulator is None or simulator.kind not in ("prompted", "asked"):
         return {}
     path = project_file(simulator.prompt, f"{key}.prompt")
     if simulator.kind == "asked":
