@@ -1,6 +1,12 @@
 # Descriptions from elsewhere, scored as the run's own are: only where asked for.
 
 
+if ASKS_SIMULATOR:
+
+    localrules:
+        score_given,
+
+
 rule read_descriptions:
     output:
         descriptions="<results>/given/layer-{layer}/descriptions.parquet",
@@ -35,7 +41,7 @@ use rule score as score_given with:
         probe=probed,
         nulls=NULL_DESCRIPTIONS,
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
+        simulator=simulator_folder(),
     output:
         scores="<results>/given/layer-{layer}/scores.parquet",
         simulations="<results>/given/layer-{layer}/simulations.parquet",
@@ -44,14 +50,14 @@ use rule score as score_given with:
     benchmark:
         "<benchmarks>/score_given/layer-{layer}.tsv"
     params:
-        code=digest("score.py"),
+        code=digest("score.py", without=NOT_SIMULATED_WITH),
         neurons=given_neurons,
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        simulator=of_simulator(),
         settings=SCORING,
         every=True,
         seed=CFG.seed,
         read=held(NULL_DESCRIPTIONS, simulator_prompt()),
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        weights=simulator_weights(),
         kept=kept_predictions("given/layer-{layer}"),
     message:
         "Scoring descriptions from elsewhere: layer {wildcards.layer}"

@@ -1,6 +1,12 @@
 # Scores on text as it comes: chosen descriptions on the panel, and what chance has there.
 
 
+if ASKS_SIMULATOR:
+
+    localrules:
+        score_natural,
+
+
 rule score_natural:
     input:
         **panel_of_layer("panel"),
@@ -8,7 +14,7 @@ rule score_natural:
         **simulator_prompt(),
         scores=part_table(TABLES["scores"]),
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
+        simulator=simulator_folder(),
     output:
         scores="<results>/natural/layer-{layer}/scores-{part}.parquet",
         shared="<results>/natural/layer-{layer}/shared-{part}.parquet",
@@ -17,21 +23,22 @@ rule score_natural:
     benchmark:
         "<benchmarks>/score_natural/layer-{layer}/{part}.tsv"
     conda:
-        "../envs/models.yaml"
+        simulator_environment()
     threads: 4
     resources:
         mem_mb=memory("score_natural"),
         runtime=minutes("score_natural"),
         gpu=gpus("score_natural"),
-        gpu_job=1,
+        gpu_job=int(not ASKS_SIMULATOR),
+        endpoint=int(ASKS_SIMULATOR),
     params:
-        code=digest("score_natural.py"),
+        code=digest("score_natural.py", without=NOT_SIMULATED_WITH),
         neurons=neurons_of_part(DESCRIBED),
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        simulator=of_simulator(),
         settings=tracked(CFG.scores, include=["natural", "bootstrap", "confidence"]),
         seed=CFG.seed,
         read=held(simulator_prompt()),
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        weights=simulator_weights(),
         kept=kept_predictions("natural/layer-{layer}/{part}"),
     message:
         "Scoring on text as it comes: layer {wildcards.layer}, {wildcards.part}"

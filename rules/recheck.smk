@@ -13,7 +13,7 @@ rule recheck_rows:
         **recheck_files(),
         **simulator_prompt(),
         **{f"explainer_{name}": file for name, file in explainer_prompts().items()},
-        **simulator_model(),
+        **recheck_simulator(),
         **rules_of_choice(),
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
@@ -36,7 +36,7 @@ rule recheck_rows:
         gpu_job=1,
     params:
         **feature_params(lambda wildcards: RECHECKED),
-        code=digest("recheck_rows.py", without=OTHER_SOURCES),
+        code=digest("recheck_rows.py", without=OTHER_SOURCES + NOT_SIMULATED_WITH),
         neurons=RECHECKED,
         names=[*RECHECK_FILES, *LAYER_FILES, *SPLITS],
         subject=ARCHITECTURE,
@@ -49,11 +49,7 @@ rule recheck_rows:
         },
         scoring={
             "settings": SCORING,
-            "simulator": (
-                tracked(CFG.scores.simulator, exclude=["prompt"])
-                if SIMULATED
-                else None
-            ),
+            "simulator": (of_simulator() if SIMULATED else None),
             "seed": CFG.seed,
             **({} if SIMULATED else {"choice": CFG.choice}),
         },
@@ -64,7 +60,7 @@ rule recheck_rows:
             explainer_prompts(),
             rules_of_choice(),
         ),
-        weights=weights(CFG.subject.model, getattr(CFG.scores.simulator, "model", None)),
+        weights=simulator_weights(),
     message:
         "Computing rows again"
     script:

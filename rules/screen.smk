@@ -9,7 +9,7 @@ rule screen:
         statistics=evidence_tables(EVIDENCE["statistics"]),
         descriptions=part_table(TABLES["descriptions"]),
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.screen.simulator.model),
+        simulator=simulator_folder(CFG.scores.screen.simulator),
     output:
         screened="<results>/scores/layer-{layer}/screened-{part}.parquet",
     log:
@@ -25,15 +25,15 @@ rule screen:
         gpu=gpus("screen"),
         gpu_job=1,
     params:
-        code=digest("screen.py"),
+        code=digest("screen.py", without=simulating_without()),
         neurons=neurons_of_part(DESCRIBED),
         settings=tracked(CFG.scores, include=["screen", "top", "middle", "random"]),
         read=held(
             simulator_prompt(CFG.scores.screen.simulator, "scores.screen.simulator")
         ),
-        weights=weights(CFG.subject.model, CFG.scores.screen.simulator.model),
+        weights=simulator_weights(CFG.scores.screen.simulator),
         kept=kept_predictions(
-            "screen/layer-{layer}/{part}", CFG.scores.screen.simulator.model
+            "screen/layer-{layer}/{part}", CFG.scores.screen.simulator
         ),
     message:
         "Screening: layer {wildcards.layer}, {wildcards.part}"

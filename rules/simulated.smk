@@ -7,13 +7,21 @@ if CFG.scores.probe == "off":
         probe,
 
 
+if ASKS_SIMULATOR:
+    # One machine asks, as for descriptions.
+
+    localrules:
+        probe,
+        score,
+
+
 rule probe:
     input:
         **simulator_prompt(),
         corpus=FACTS["valid"],
         rules=PROBE_RULES,
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
+        simulator=simulator_folder(),
     output:
         probe="<results>/scores/probe.json",
     log:
@@ -21,20 +29,22 @@ rule probe:
     benchmark:
         "<benchmarks>/probe.tsv"
     conda:
-        "../envs/models.yaml"
+        simulator_environment()
     threads: 4
     resources:
         mem_mb=memory("probe"),
         runtime=minutes("probe"),
         gpu=gpus("probe"),
-        gpu_job=1,
+        gpu_job=int(not ASKS_SIMULATOR),
+        endpoint=int(ASKS_SIMULATOR),
     params:
-        code=digest("probe.py"),
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        code=digest("probe.py", without=NOT_SIMULATED_WITH),
+        simulator=of_simulator(),
         setting=untracked(CFG.scores.probe),
+        access=untracked(simulator_access("probe")),
         seed=CFG.seed,
         read=held(PROBE_RULES, simulator_prompt()),
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        weights=simulator_weights(),
     message:
         "Probing the simulator: does it listen to descriptions?"
     script:
@@ -53,7 +63,7 @@ rule score:
         probe=probed,
         nulls=NULL_DESCRIPTIONS,
         subject=model_folder(CFG.subject.model),
-        simulator=model_folder(CFG.scores.simulator.model),
+        simulator=simulator_folder(),
     output:
         scores="<results>/scores/layer-{layer}/{part}.parquet",
         simulations="<results>/scores/layer-{layer}/simulations-{part}.parquet",
@@ -62,22 +72,23 @@ rule score:
     benchmark:
         "<benchmarks>/score/layer-{layer}/{part}.tsv"
     conda:
-        "../envs/models.yaml"
+        simulator_environment()
     threads: 4
     resources:
         mem_mb=memory("score"),
         runtime=minutes("score"),
         gpu=gpus("score"),
-        gpu_job=1,
+        gpu_job=int(not ASKS_SIMULATOR),
+        endpoint=int(ASKS_SIMULATOR),
     params:
-        code=digest("score.py"),
+        code=digest("score.py", without=NOT_SIMULATED_WITH),
         neurons=neurons_of_part(DESCRIBED),
-        simulator=tracked(CFG.scores.simulator, exclude=["prompt"]),
+        simulator=of_simulator(),
         settings=SCORING,
         every=False,
         seed=CFG.seed,
         read=held(NULL_DESCRIPTIONS, simulator_prompt()),
-        weights=weights(CFG.subject.model, CFG.scores.simulator.model),
+        weights=simulator_weights(),
         kept=kept_predictions("layer-{layer}/{part}"),
     message:
         "Scoring: layer {wildcards.layer}, {wildcards.part}"

@@ -28,6 +28,22 @@ if SIMULATED and CFG.scores.pool_nulls:
     LAYER_FILES["pooled"] = TABLES["scores"]
 
 
+def recheck_simulator():
+    """The folder of the simulator's weights, where there is one. What was asked of a client is not asked again."""
+    if CFG.scores.simulator is None:
+        return {}
+    if CFG.scores.simulator.client is None:
+        return {"simulator": simulator_folder()}
+
+    def refused(wildcards):
+        raise ValueError(
+            "recheck: scores.simulator asks a client, whose answers are not asked for again; there is no recheck of such a"
+            " run"
+        )
+
+    return {"simulator": refused}
+
+
 def rules_of_choice():
     """The words that lists of concepts know, where these choose."""
     if SIMULATED or CFG.choice != "concepts":

@@ -2,6 +2,7 @@
 from functools import cache
 
 from neuron_descriptions.scores.chance import pool_neurons
+from neuron_descriptions.simulators.asked_prompts import read_asked_template
 
 # Whether a simulator makes scores.
 SIMULATED = CFG.scores.simulator is not None
@@ -24,10 +25,75 @@ SCORING = tracked(
 
 
 def simulator_prompt(simulator=CFG.scores.simulator, key="scores.simulator"):
-    """The few-shot file, where the simulator needs one; key: of its section."""
-    if simulator is None or simulator.kind != "prompted":
+    """The prompt file, where the simulator needs one; key: of its section."""
+    if simulator is None or simulator.kind not in ("prompted", "asked"):
         return {}
-    return {"prompt": project_file(simulator.prompt, f"{key}.prompt")}
+    path = project_file(simulator.prompt, f"{key}.prompt")
+    if simulator.kind == "asked":
+        try:
+            read_asked_template(path, f"{key}.prompt")
+        except ValueError as error:
+            raise WorkflowError(f"{key}.prompt: {error}") from None
+    return {"prompt": path}
+
+
+def simulator_folder(simulator=CFG.scores.simulator):
+    """The folder of its weights or tokenizer, where it has one here."""
+    model = simulator and simulator.local_model()
+    return model_folder(model) if model else []
+
+
+def of_simulator(simulator=CFG.scores.simulator):
+    """A simulator's settings, without what decides no prediction."""
+    said = tracked(simulator, exclude=["prompt", "client"])
+    if simulator.client is None:
+        return said
+    return said | {"client": tracked(simulator.client, exclude=ACCESS_KEYS)}
+
+
+def simulating_without(*simulators):
+    """Modules that jobs of these simulators do not load: clients that none of them asks."""
+    asked = {s.client.client for s in simulators if s is not None and s.client}
+    others = [f"clients/{client}" for client in clients() if client not in asked]
+    return (
+        others
+        if asked
+        else [
+            *others,
+            "simulators/asked",
+            "simulators/asked_prompts",
+            "clients/opening",
+            "clients/journal",
+        ]
+    )
+
+
+def simulator_weights(simulator=CFG.scores.simulator):
+    """What subject and simulator hold, for params."""
+    return weights(CFG.subject.model, simulator and simulator.local_model())
+
+
+def simulator_environment(simulator=CFG.scores.simulator):
+    """The environment of a simulator's jobs."""
+    client = getattr(simulator, "client", None)
+    if client is None:
+        return "../envs/models.yaml"
+    name = "judges" if client.remote else client.environment()
+    return f"../envs/{name}.yaml"
+
+
+def simulator_access(part, simulator=CFG.scores.simulator):
+    """What no prediction of a client depends on; None where none is asked. part: whose requests these are."""
+    if simulator is None or simulator.client is None:
+        return None
+    access = simulator.client.model_dump(include=set(ACCESS_KEYS))
+    folder = f"results/{CFG.run}/requests"
+    return access | {"requests": folder, "part": f"simulated/{part}"}
+
+
+NOT_SIMULATED_WITH = simulating_without(CFG.scores.simulator)
+# An endpoint that simulates: one machine asks, without a GPU.
+ASKS_SIMULATOR = getattr(CFG.scores.simulator, "remote", False)
 
 
 def screened_table():
@@ -60,12 +126,6 @@ def null_pool(wildcards):
     return NULL_POOL if wildcards.get("part", "").startswith("chunk") or made else []
 
 
-def simulator_model():
-    """The folder of the simulator's weights, where there is one."""
-    model = getattr(CFG.scores.simulator, "model", None)
-    return {"simulator": model_folder(model)} if model else {}
-
-
 PROBE = "<results>/scores/probe.json"
 NULL_DESCRIPTIONS = project_file(
     CFG.scores.null_descriptions, "scores.null_descriptions"
@@ -85,19 +145,22 @@ def probed(wildcards):
 
 
 # What predictions depend on, beyond what their descriptions, sequences and simulator are.
-def predicting(model):
+def predicting(simulator):
     """The same of any simulator."""
-    code = digest("neuron_descriptions/simulators/opening.py")
-    return [code, weights(CFG.subject.model, model)]
+    apart = simulating_without(simulator)
+    code = digest("neuron_descriptions/simulators/opening.py", without=apart)
+    return [code, simulator_weights(simulator)]
 
 
-def kept_predictions(part, model=getattr(CFG.scores.simulator, "model", None)):
-    """Where a part's predictions are kept, so that other statistics simulate nothing again; no result depends on it.
-    model: the simulator's."""
+def kept_predictions(part, simulator=CFG.scores.simulator):
+    """Where a part's predictions are kept, so that other statistics simulate nothing again, and how a client is asked
+    for them; no result depends on it."""
 
     def kept(wildcards, threads):
-        path = f"results/{CFG.run}/predictions/{part.format(**dict(wildcards.items()))}.bin"
-        return {"path": path, "made_by": predicting(model)}
+        of = part.format(**dict(wildcards.items()))
+        path = f"results/{CFG.run}/predictions/{of}.bin"
+        found = {"path": path, "made_by": predicting(simulator)}
+        return found | {"access": simulator_access(of, simulator)}
 
     return kept  # made from `threads`: Snakemake does not compare it
 

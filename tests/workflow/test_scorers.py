@@ -1,11 +1,14 @@
 """Further scorers in the workflow: from tables of a finished scoring to the atlas and its pages."""
 
+import json
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from conftest import Project, changed, tiny_config
+from endpoint import Reply, endpoint
 from neuron_descriptions.atlas.packing import read_neurons
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
@@ -152,3 +155,32 @@ def test_without_a_simulator_a_scorer_chooses_and_nothing_of_simulation_is_there
     chosen = pq.read_table(project.file("scores/layer-1/chunk-0.parquet")).to_pylist()
     assert {r["candidate"] for r in chosen if r["chosen"]} == {scored["candidate"]}
     assert not project.file("scores/layer-1/simulations-chunk-0.parquet").exists()
+
+
+# --- a simulator without log-probabilities -----------------------------------------------------------
+
+
+def test_any_client_simulates_in_words(tmp_path, tokenizer):
+    project = Project(tmp_path / "project")
+    finish_scoring(project, tokenizer, simulated=False)
+
+    def numbers(number, body):
+        asked = body["messages"][-1]["content"]
+        tokens = json.loads(asked.split("of them:\n")[1].split("\n\nHow")[0])
+        return Reply(json.dumps([[t, 10 * (t == " river" and "responds to: rivers" in asked)] for t in tokens]))
+
+    with endpoint(numbers) as served:
+        client = {"client": "openai", "model": "m", "base_url": served.base_url, "key_variable": None}
+        config = changed(
+            tiny_config(),
+            neurons={"layers": [1], "indices": [5], "chunk_size": 2},
+            scores__simulator={"kind": "asked", "client": client},
+        )
+        target = "results/tiny/scores/layer-1/chunk-0.parquet"
+        project.run(config, target, "--rerun-triggers", "mtime", "--cores", "1")
+        asked = len(served.seen)
+    rows = pq.read_table(project.file("scores/layer-1/chunk-0.parquet")).to_pylist()
+    (chosen,) = (r for r in rows if r["chosen"] and r["split"] == "test")
+    assert (chosen["description"], chosen["simulator"]) == ("rivers", "m") and chosen["correlation"] > 0.99
+    assert asked > 10 and all(r["correlation"] is None for r in rows if r["kind"] == "null")  # they predict nothing
+    assert list(project.file("requests/simulated/layer-1").glob("*.jsonl"))

@@ -88,10 +88,10 @@ MARKS = {
     "union": "OpenaiExplainer | AnthropicExplainer",
     "before_list": "# The key `client` of the section -> how it is opened.",
     "list": '    "anthropic": _anthropic,\n',
-    "kinds": 'Literal["prompted", "finetuned"]',
+    "kinds": 'Literal["prompted", "finetuned", "asked"]',
     "kind_list": "# The key `kind` of the section -> how it is made.",
     "kind_entry": '    "finetuned": _finetuned,\n',
-    "scorer_union": "Detection | Fuzzing | SimulatedDetection",
+    "scorer_union": "Detection | Fuzzing | Generated | SimulatedDetection",
     "before_scorers": "# Every scorer: to add one",
     "before_scorer_list": "# The key `kind` of the section -> its class.",
     "scorer_list": '    "simulated_detection": _simulated_detection,\n',
@@ -177,7 +177,7 @@ def test_a_simulator_is_a_kind_a_class_and_an_entry(tmp_path, smollm2):
     project = Project(tmp_path / "toy")
     before = {path: path.read_bytes() for path in project.folder.rglob("*") if path.is_file()}
     library = project.folder / "scripts/neuron_descriptions"
-    insert(library / "config/scores.py", kinds='Literal["prompted", "finetuned", "naming"]')
+    insert(library / "config/scores.py", kinds='Literal["prompted", "finetuned", "asked", "naming"]')
     (library / "simulators/naming.py").write_text(SIMULATOR)
     insert(
         library / "simulators/opening.py", kind_list=NAMING, kind_entry=MARKS["kind_entry"] + '    "naming": _naming,\n'

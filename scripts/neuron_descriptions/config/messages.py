@@ -145,7 +145,7 @@ def _place(error: ErrorDetails, config: type[BaseModel]) -> str:
     """An error's location as the keys that the user wrote: a union adds its tag, or its member, to them."""
     keys = [str(key) for key in error["loc"]]
     unions = {("models",): 2, ("corpus", "sources"): 3, ("descriptions", "explainer"): 2}
-    unions |= {("exemplars",): 1, ("features",): 1, ("scores", "scorers"): 3}
+    unions |= {("exemplars",): 1, ("features",): 1, ("scores", "scorers"): 3, ("scores", "simulator", "client"): 3}
     tag = next((place for union, place in unions.items() if keys[: len(union)] == [*union]), len(keys))
     keys = keys[:tag] + keys[tag + 1 :]
     if keys[:2] == ["scores", "scorers"] and keys[3:4] in (["judge"], ["writer"]):

@@ -2,26 +2,55 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from neuron_descriptions.config.base import Dtype, NonNegativeInt16, PositiveInt, PositiveInt16, Section, UserPath
+from neuron_descriptions.config.explainers import Explainer
 from neuron_descriptions.config.scorers import Scorer, ScorerName
+
+ASKED_PROMPT = "config/prompts/asked-simulator.yaml"
 
 
 class Simulator(Section):
     """The model that predicts activations from a description."""
 
-    kind: Literal["prompted", "finetuned"] = "prompted"
+    kind: Literal["prompted", "finetuned", "asked"] = "prompted"
     """`prompted`: any instruct model, few-shot. `finetuned`: weights trained for the task, in the published simulator's
-    format. Either may have another tokenizer than the subject."""
+    format. Either may have another tokenizer than the subject. `asked`: any `client`, whose answer is read; for models
+    without log-probabilities. It is coarser, and needs a model that can write a number for each of many tokens."""
     model: str
-    """Its name under `models`."""
+    """Its name under `models`; of `asked`, by default its client's name for it."""
+    client: Explainer | None = None
+    """Of `asked`: the client, with the keys of `descriptions.explainer`."""
     dtype: Dtype = "bfloat16"
     """Precision."""
     prompt: UserPath = "config/prompts/simulator.yaml"
-    """Few-shot prompt file of the prompted simulator."""
+    """Few-shot prompt file of the prompted simulator; of `asked`, by default config/prompts/asked-simulator.yaml."""
     batch_tokens: PositiveInt = 8192
     """Tokens per forward pass at most, shared prefixes and padding included."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_client(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or raw.get("kind") != "asked" or not isinstance(raw.get("client"), dict):
+            return raw
+        found = {"prompt": ASKED_PROMPT, **raw}
+        return {"model": raw["client"]["model"], **found} if "model" in raw["client"] else found
+
+    @model_validator(mode="after")
+    def _asked(self) -> "Simulator":
+        if (self.kind == "asked") != (self.client is not None):
+            raise ValueError("kind `asked`, and no other, needs a client: name its `client`, or another kind")
+        return self
+
+    @property
+    def remote(self) -> bool:
+        """Whether an endpoint is asked: then its job takes no GPU, and runs where the workflow does."""
+        return self.client is not None and self.client.remote
+
+    def local_model(self) -> str | None:
+        """Name under `models` of the model whose weights or tokenizer it needs."""
+        return self.model if self.client is None else self.client.local_model()
 
 
 class Screen(Section):
@@ -32,6 +61,15 @@ class Screen(Section):
     keep: PositiveInt = 8
     """Descriptions of a neuron and sign that the large simulator chooses from: those that match valid best by the
     smaller one. Where there are no more, none is screened."""
+
+    @field_validator("simulator")
+    @classmethod
+    def _screens(cls, simulator: Simulator) -> Simulator:
+        if simulator.kind == "asked":
+            raise ValueError(
+                "kind `asked` does not screen: it costs as much as it saves; name a small model of another"
+            )
+        return simulator
 
 
 class Natural(Section):

@@ -147,8 +147,11 @@ def _check_models(config: Config) -> None:
             None if isinstance(explainer, Endpoint) else getattr(explainer, "model", None),
         ),
         ("descriptions.explainer.tokenizer", getattr(explainer, "tokenizer", None)),
-        ("scores.simulator.model", getattr(config.scores.simulator, "model", None)),
-        ("scores.screen.simulator.model", config.scores.screen.simulator.model if config.scores.screen else None),
+        ("scores.simulator.model", config.scores.simulator.local_model() if config.scores.simulator else None),
+        (
+            "scores.screen.simulator.model",
+            config.scores.screen.simulator.local_model() if config.scores.screen else None,
+        ),
         *_judges(config),
         ("diff.model", getattr(config.diff, "model", None)),
         ("training.base", getattr(config.training, "base", None)),

@@ -32,6 +32,7 @@ from neuron_descriptions.run.reckoning import (
     model_parameters,
 )
 from neuron_descriptions.run.selection import Chunks
+from neuron_descriptions.run.simulation import read_by
 from neuron_descriptions.run.stages import (
     concept_stages,
     dictionary_training_stages,
@@ -43,7 +44,6 @@ from neuron_descriptions.run.stages import (
     natural_stages,
     output_side_stages,
     panel_stages,
-    read_by,
     score_stages,
     scorer_stages,
     state_of_a_layer,

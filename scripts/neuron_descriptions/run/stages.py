@@ -7,7 +7,6 @@ from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.scorers import Collisions, Detection, Fuzzing
-from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
@@ -33,7 +32,6 @@ from neuron_descriptions.run.reckoning import (
     PANELS,
     PROBED,
     PROMPT,
-    PROMPTED_TOKENS,
     RACE,
     ROW,
     SEARCH_SECONDS,
@@ -43,6 +41,7 @@ from neuron_descriptions.run.reckoning import (
     WINDOWS_MEMORY,
     Reckoning,
 )
+from neuron_descriptions.run.simulation import read_by, simulating
 
 
 def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> list[Stage]:
@@ -284,15 +283,6 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
     return sorted(found, key=lambda stage: (stage.memory_mb, stage.seconds))
 
 
-def read_by(r: Reckoning, simulator: Simulator, sequences: int) -> tuple[float, float, float]:
-    """Tokens that a simulator reads: for each token of a text; once before the sequences of a description; of one of so
-    many sequences, all in. What the sequences of a description share is read once."""
-    per_token = PROMPTED_TOKENS if simulator.kind == "prompted" else 1
-    # A fine-tuned simulator reads the prefix too, once for all sequences of a description.
-    before = DESCRIPTION + (r.seq_len - r.text) * (simulator.kind == "finetuned")
-    return per_token, before, r.text * per_token + before / sequences
-
-
 def score_stages(r: Reckoning, written: int) -> list[Stage]:
     """Every candidate and null on valid, of racing candidates a part of that; the chosen candidate and the nulls on
     test. written: candidates of a neuron and sign. Where a small simulator screens, it reads all candidates, the large
@@ -311,8 +301,8 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
     rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
     predictions = r.signs * scored * (4 * r.text + KEPT_ROW)  # of each description
     found = [
-        Stage("probe", 1, r.model_job(s.simulator.model, probed * row), r.megabytes(s.simulator.model, 0),
-              int(probed > 0), read=probed * row),
+        Stage("probe", 1, **simulating(r, s.simulator, probed * row, 1, 0)
+              | ({"gpus": 0} if s.probe == "off" else {})),
     ]  # fmt: skip
     if s.screen:
         model = s.screen.simulator.model
@@ -323,8 +313,7 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
         )  # fmt: skip
     shares = (("candidates, to choose", racing), ("the chosen, to report", 1), ("nulls", 2 * s.nulls))
     found.append(
-        Stage("score", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
-              r.megabytes(s.simulator.model, 2 * r.chunk_data), 1, read=read,
+        Stage("score", r.chunks, **simulating(r, s.simulator, read, r.chunks, 2 * r.chunk_data),
               kept=rated * ROW / 2 + simulations + each * predictions + 2 * TABLE * r.chunks,
               parts=tuple((name, count / each) for name, count in shares if count))
     )  # fmt: skip
@@ -343,8 +332,8 @@ def natural_stages(r: Reckoning) -> list[Stage]:
     shared = r.signs * min(s.natural.sequences, sequences) * length * 4
     nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8
     return [
-        Stage("score_natural", r.chunks, r.model_job(s.simulator.model, read / r.chunks),
-              r.megabytes(s.simulator.model, PANELS * 4 * config.panel.tokens * 64), 1, read=read,
+        Stage("score_natural", r.chunks,
+              **simulating(r, s.simulator, read, r.chunks, PANELS * 4 * config.panel.tokens * 64),
               kept=shared + r.signs * (sequences * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
         Stage("compare_natural", r.layers, r.reading(10 * r.signs / r.layers),
               r.megabytes(None, 4 * (shared / r.layers + nulls)), kept=r.signs * ROW),

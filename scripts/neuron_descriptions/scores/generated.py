@@ -133,7 +133,7 @@ class GeneratedScorer:
         groups = [{fingerprint(t) for kind in ("fits", "others") for t in other[kind]} - mine for other in beside]
         control = [np.array([strength[text] for text in sorted(group)], float) for group in groups]
         random = generator(self.job.seed, "generated", described.layer, described.neuron, described.sign)
-        numbers = self.job.numbers["bootstrap"], self.job.numbers["confidence"], random
+        numbers = self.job.numbers.bootstrap, self.job.numbers.confidence, random
         responsiveness, purity = aligned(fits_K, others_K)
         low, high = (2 * end - 1 for end in auc_interval(fits_K, [np.array([v]) for v in others_K], *numbers))
         figures = {

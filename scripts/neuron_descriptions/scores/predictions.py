@@ -93,7 +93,7 @@ class Predictions:
 
 def kept_predictions(kept: dict[str, str], simulator: Job) -> Predictions:
     """Predictions that outlive a job. kept: `path`, and `made_by`, what they depend on beyond the simulator."""
-    folders = [Path(model).name for model in (simulator.subject_folder, simulator.folder)]
+    folders = [Path(model).name for model in (simulator.subject_folder, simulator.folder) if model]
     prompted = file_digest(simulator.prompt) if simulator.prompt else None
     settings = sorted(simulator.settings.model_dump(exclude={"prompt"}).items())
     return Predictions(kept["path"], repr((kept["made_by"], settings, folders, prompted)))

@@ -113,8 +113,8 @@ def probe(
     """Probe the simulator and write what came out as JSON. setting: the config's `scores.probe`.
 
     corpus: table (or tables) whose text is used; rules: file of words that belong together; models: folders of subject
-    and simulator, and the simulator's prompt, if it has one. Raises ValueError, where `setting` is "stop", if the
-    simulator does not listen.
+    and simulator, the simulator's prompt, if it has one, and `asking` (see simulators.opening.Job). Raises ValueError,
+    where `setting` is "stop", if the simulator does not listen.
     """
     found: dict[str, Any] = {"probe": setting}
     if setting != "off":
@@ -122,7 +122,8 @@ def probe(
         if len(trials) < 4:
             logger.warning("the text is too short for a probe of the simulator: rules of text hardly hold in it")
         else:
-            loaded = load_simulator(Job(simulator, models["simulator"], models["prompt"], models["subject"], threads))
+            folders = models["simulator"], models["prompt"], models["subject"]
+            loaded = load_simulator(Job(simulator, *folders, threads, models.get("asking")))
             rows = run_trials(loaded, trials)
             found |= {"simulator": simulator.model, "kind": simulator.kind, **judge(rows), "rules": rows}
             _say(found, setting)

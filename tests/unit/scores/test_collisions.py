@@ -8,6 +8,7 @@ import pytest
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.scorers import Scorer
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.scores.opening import Job, run_scorer
 from neuron_descriptions.scores.tables import SCORES, SHARED
@@ -41,7 +42,7 @@ def tables(tmp_path):
 def scored(tables, shared, neurons=(1, 2, 3, 4, 5)):
     given = {name: tables[name] for name in ("descriptions", "scores")} | {"shared": shared}
     section = restored(Scorer, {"kind": "collisions"})
-    run_scorer(Job("c", section, {}, list(neurons), 0, given, {}, "code", 0, 1), tables["out"])
+    run_scorer(Job("c", section, Scores(simulator=None), list(neurons), 0, given, "", "c", "code", 0, 1), tables["out"])
     return {(row["neuron"], row["sign"]): row for row in pq.read_table(tables["out"]).to_pylist()}
 
 

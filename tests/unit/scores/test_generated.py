@@ -15,6 +15,7 @@ from endpoint import Reply, endpoint
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.scorers import Scorer
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.building import Cut
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.asking import Part
@@ -191,7 +192,7 @@ def scored(planted, folder, served, chunks=1, layers_per_pass=2):
         neurons = np.array_split(planted["neurons"][layer], chunks)[number].tolist()
         given = {"descriptions": str(folder / f"descriptions-{layer}.parquet"), "scores": [], "texts": texts,
                  "others": made["others"], "peaks": peaks[layer]}  # fmt: skip
-        job = Job("g", section(), {"bootstrap": 200, "confidence": 0.95}, neurons, layer, given, "", "g", "code", 0, 1)
+        job = Job("g", section(), Scores(simulator=None, bootstrap=200), neurons, layer, given, "", "g", "code", 0, 1)
         out = str(folder / f"scored-{layer}-{number}.parquet")
         run_scorer(job, out)
         found |= {(row["layer"], row["neuron"], row["sign"]): row for row in pq.read_table(out).to_pylist()}
@@ -289,9 +290,7 @@ def test_what_is_no_text_is_a_status_and_no_score(planted, tmp_path, behave, sta
     run_texts(Subject(planted["base"], 2, 64, None, "float32"), inputs, {0: planted["neurons"][0]}, 4, 1, 1, {0: peaks})
     given = {"descriptions": str(tmp_path / "descriptions-0.parquet"), "scores": [], "texts": path,
              "others": made["others"], "peaks": peaks}  # fmt: skip
-    job = Job(
-        "g", section(), {"bootstrap": 20, "confidence": 0.95}, planted["neurons"][0], 0, given, "", "g", "c", 0, 1
-    )
+    job = Job("g", section(), Scores(simulator=None, bootstrap=20), planted["neurons"][0], 0, given, "", "g", "c", 0, 1)
     out = tmp_path / "scored.parquet"
     run_scorer(job, str(out))
     for row in pq.read_table(out).to_pylist():
@@ -317,7 +316,10 @@ def test_a_neuron_alone_has_no_texts_before_a_run(planted, tmp_path):
     write_table(pa.Table.from_pylist(planted["rows"], schema=DESCRIPTIONS), table)
     given = {"descriptions": str(table), "scores": [], "texts": [], "others": [], "peaks": []}
     neuron = planted["neurons"][0][0]
-    run_scorer(Job("g", section(), {}, [neuron], 0, given, "", "g", "c", 0, 1), str(tmp_path / "scored.parquet"))
+    run_scorer(
+        Job("g", section(), Scores(simulator=None), [neuron], 0, given, "", "g", "c", 0, 1),
+        str(tmp_path / "scored.parquet"),
+    )
     statuses = [row["status"] for row in pq.read_table(tmp_path / "scored.parquet").to_pylist()]
     assert statuses == ["not_generated", "no_description"]
 
