@@ -144,7 +144,7 @@ rule run_texts:
         device_map=CFG.subject.device_map,
         neurons=SELECTED,
         weights=weights(CFG.subject.model),
-        layers_per_pass=untracked(LAYERS_AT_ONCE),
+        layers_per_pass=untracked(len(SELECTED)),
     message:
         "Running the texts of {wildcards.scorer} through the subject"
     script:

@@ -13,7 +13,6 @@ TEXTS_CUT = {
     "chat_prefix": CFG.corpus.chat_prefix if CFG.corpus else True,
 }
 READ_AT_ONCE = getattr(CFG.exemplars, "batch_size", 8)
-LAYERS_AT_ONCE = getattr(CFG.exemplars, "layers_per_job", 8)
 
 
 def writer_prompt(name):

@@ -78,7 +78,7 @@ class Peaks:
     shared: dict[int, int]  # fingerprint -> place among the S
     owners: dict[tuple[int, int], list[int]]  # layer, fingerprint -> places of the features that it was written for
     ends_2SI: dict[int, NDArray[np.float32]] = field(default_factory=dict)  # by layer: highest, lowest
-    own: dict[tuple[int, int, int], tuple[float, float]] = field(default_factory=dict)  # layer, feature, text
+    own: dict[int, dict[tuple[int, int], tuple[float, float]]] = field(default_factory=dict)  # by layer: feature, text
 
     def take(self, layer: int, seen_BTD: Tensor, batch: Batch) -> None:
         """Take in what a layer's tap saw of a batch. Raises ValueError where an activation is not finite."""
@@ -97,14 +97,15 @@ class Peaks:
             if (place := self.shared.get(text)) is not None:
                 self.ends_2SI[layer][:, place] = highest_BI[b], lowest_BI[b]
             for i in self.owners.get((layer, text), ()):
-                self.own[layer, i, text] = float(highest_BI[b, i]), float(lowest_BI[b, i])
+                ends = float(highest_BI[b, i]), float(lowest_BI[b, i])
+                self.own.setdefault(layer, {})[i, text] = ends
 
     def table(self, layer: int) -> pa.Table:
         """PEAKS of a layer, its features in order."""
         rows, texts = [], list(self.shared)
         own: dict[int, dict[int, tuple[float, float]]] = {}
-        for (of_layer, i, text), ends in self.own.items():
-            if of_layer == layer and text not in self.shared:
+        for (i, text), ends in self.own.get(layer, {}).items():
+            if text not in self.shared:
                 own.setdefault(i, {})[text] = ends
         none = np.zeros((2, 0, len(self.neurons[layer])), np.float32)
         for i, neuron in enumerate(self.neurons[layer]):
@@ -126,8 +127,8 @@ def run_texts(
     layers_per_pass: int,
     outputs: dict[int, str],
 ) -> None:
-    """Run all texts through the subject, once for all features of as many layers as memory takes, and write PEAKS of
-    each layer.
+    """Run all texts through the subject, once for all features of `layers_per_pass` layers, and write PEAKS of each
+    layer.
 
     inputs: corpus, texts (tables of GENERATED), others; neurons, outputs: by layer. layers_per_pass never changes a
     result. Raises ValueError where the model is not what the config says, or an activation is not finite.
@@ -152,15 +153,18 @@ def run_texts(
         taps = source.taps(model)
         example = max(table["input_ids"].to_pylist(), key=len)
         try_out(model, source, {layer: taps[layer] for layer in layers}, example, subject.dtype)
-        for first in range(0, len(layers), layers_per_pass):
+    for first in range(0, len(layers), layers_per_pass):
+        some = layers[first : first + layers_per_pass]
+        if facts.sequences:
             batches = progress(
                 read_batches(inputs["corpus"], 0, facts.sequences, batch_size, facts.longest),
                 facts.sequences,
                 "texts",
                 size=lambda batch: len(batch.input_ids_BT),
             )
-            some = layers[first : first + layers_per_pass]
             run_layers(model, {layer: taps[layer] for layer in some}, batches, peaks.take)
-    for layer in layers:
-        write_table(peaks.table(layer), outputs[layer])
+        for layer in some:
+            write_table(peaks.table(layer), outputs[layer])
+        peaks.ends_2SI.clear()
+        peaks.own.clear()
     logger.info("%d texts, %d features", facts.sequences, sum(map(len, neurons.values())))

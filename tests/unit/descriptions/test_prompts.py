@@ -366,7 +366,8 @@ def test_single_stop_string_is_one_stop_or_an_error(tmp_path):
 
 # --- families ----------------------------------------------------------------------------------------
 
-OTHERS = ("simulator.yaml", "detection.yaml", "fuzzing.yaml")  # what no explainer is asked with
+# What no explainer is asked with.
+OTHERS = ("simulator.yaml", "asked-simulator.yaml", "detection.yaml", "fuzzing.yaml", "generation.yaml")
 FAMILIES = sorted(p for p in (ROOT / "config/prompts").glob("*.yaml") if p.name not in OTHERS)
 NO_EXAMPLES = FewShot(place="none")
 

@@ -308,6 +308,31 @@ def test_scorers_are_reckoned_by_what_their_judges_read():
     assert (local.gpus, read.gpus, read.read) == (1, 0, 0)
 
 
+def test_texts_are_reckoned_as_two_answers_a_description_and_one_pass_for_all():
+    endpoint = {"client": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 10.0}}
+    local = {"model": "smollm2-135m-instruct"}
+    section = {"kind": "generated", "texts": 5, "others": 3}
+    plans = [planned(changed(tiny_config(), scores__scorers={"g": section | {"writer": w}})) for w in (local, endpoint)]
+    signs, texts = 2 * 2 * 2, 2 * 2 * 2 * 2 * 5  # layers, neurons, sides; both kinds
+    for plan, rule, gpus in zip(plans, ("write_texts", "ask_for_texts"), (1, 0)):
+        writes, reads = stage(plan, rule), stage(plan, "run_texts")
+        assert (writes.jobs, writes.gpus, reads.jobs, reads.gpus) == (2, gpus, 1, 1)
+        assert within(2, writes.generated, texts * 20) and within(2, writes.read, 2 * signs * 150)
+        assert within(2, reads.read, texts * (20 + PREFIX))
+        assert stage(plan, "run_scorer").gpus == 0
+    asked = stage(plans[1], "ask_for_texts")
+    assert asked.endpoint == pytest.approx((asked.read + 10 * asked.generated) / 1e6)
+
+
+def test_a_simulator_that_is_asked_costs_dollars_and_no_gpu():
+    client = {"client": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 10.0}}
+    usual = planned(tiny_config())
+    plan = planned(changed(tiny_config(), scores__simulator={"kind": "asked", "client": client}))
+    score, local = stage(plan, "score"), stage(usual, "score")
+    assert (score.jobs, score.gpus, local.gpus) == (local.jobs, 0, 1) and score.generated > score.read
+    assert score.endpoint == pytest.approx((score.read + 10 * score.generated) / 1e6) and score.in_turn
+
+
 def test_a_screen_has_a_row_and_leaves_the_large_simulator_what_it_keeps():
     raw = changed(published(), scores__nulls=0, models__small={"source": "random", "base": "llama-8b-simulator"})
     raw["plan"]["parameters"]["small"] = 0.5
