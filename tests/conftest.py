@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock
 
 import forked
+import small
 from s3_server import S3Server
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,8 @@ def demo_config() -> dict[str, Any]:
 
 
 def tiny_config() -> dict[str, Any]:
-    """The demo cut down to what a test can wait for: two layers, two neurons, short texts."""
+    """The demo cut down to what a test can wait for: two layers, two neurons, short texts; and an explainer and a
+    simulator that are six layers of the subject, prompted: most tests need no trained one."""
     config = demo_config()
     config["run"] = "tiny"
     config["corpus"] |= {"seq_len": 40, "sequences": {"train": 72, "valid": 40, "test": 40}}
@@ -56,10 +58,9 @@ def tiny_config() -> dict[str, Any]:
     config["scores"] |= {"top": 3, "middle": 1, "random": 1, "nulls": 2, "bootstrap": 100}
     del config["scores"]["pool_nulls"]
     config["scores"]["probe"] = "off"  # it would stop the run: see below
-    # The subject itself, prompted: most tests need no trained simulator.
-    config["scores"]["simulator"] = {"model": config["subject"]["model"]}
     config["models"] = {name: spec for name, spec in config["models"].items() if spec["source"] != "adapter"}
     config["descriptions"] |= {"candidates": 2, "token_candidates": 0, "concept_candidates": 0}
+    small.made_smaller(config)
     return config
 
 
@@ -136,7 +137,8 @@ def folder_of_all(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def fetched(folder_of_all) -> dict[str, Path]:
-    """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path."""
+    """The demo's model and documents: `smollm2`, `sotu`, `factbook`, `chitchat` -> path; and the small ones of
+    `tiny_config`, which are made of them."""
     from neuron_descriptions.config.sections import load_config
     from neuron_descriptions.config.sources import spec_key
 
@@ -146,9 +148,21 @@ def fetched(folder_of_all) -> dict[str, Path]:
     paths = {"smollm2": f"resources/models/{name}-{spec_key(model)}"}
     for source, spec in config.corpus.sources.items():
         paths[source] = f"resources/documents/{source}-{spec_key(spec, 'ratio')}-seed-{config.seed}.parquet"
-    arguments = ("--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *paths.values())
-    once(folder_of_all / "fetched", lambda _: snakemake(ROOT, *arguments))
-    return {key: ROOT / path for key, path in paths.items()}
+    found = {key: ROOT / path for key, path in paths.items()}
+
+    def make(folder: Path) -> None:
+        arguments = ("--nolock", "--quiet", "all", "--configfile")
+        snakemake(ROOT, *arguments, "config/demo.yaml", "--", *paths.values())
+        small.write_small(found, small.SMALL)
+        tiny = folder / "tiny.yaml"
+        tiny.write_text(yaml.safe_dump(tiny_config(), sort_keys=False))
+        texts = load_config(tiny_config()).corpus.sources.items()
+        tables = [f"resources/documents/{n}-{spec_key(spec, 'ratio')}-seed-{config.seed}.parquet" for n, spec in texts]
+        # Before any test: all projects share them.
+        snakemake(ROOT, *arguments, str(tiny), "--", *tables)
+
+    once(folder_of_all / "fetched", make)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -207,7 +221,12 @@ def finished(fetched) -> Project:
     it; those that change something copy it first."""
     from neuron_descriptions.common.provenance import file_digest
 
-    files = [ROOT / "requirements.lock", Path(__file__), *(p for n in CODE for p in (ROOT / n, *(ROOT / n).rglob("*")))]
+    files = [
+        ROOT / "requirements.lock",
+        Path(__file__),
+        Path(small.__file__),
+        *(p for n in CODE for p in (ROOT / n, *(ROOT / n).rglob("*"))),
+    ]
     code = file_digest(*sorted(p for p in files if p.is_file() and "__pycache__" not in p.parts))
     kept = ROOT / ".pytest_cache/finished" / code[:16]
     for old in kept.parent.glob("*/"):

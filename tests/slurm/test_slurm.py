@@ -217,7 +217,7 @@ def test_a_cancelled_an_overdue_and_a_stranded_job_are_noticed_and_made_again(cl
 def test_a_job_out_of_memory_is_noticed_and_asks_for_more(cluster, finished, tmp_path):
     project = without(with_results_of(finished, tmp_path / "memory"), "descriptions", "scores", "atlas")
     run = Run(cluster, project)
-    config = changed(tiny_config(), plan__memory_mb=500)
+    config = changed(tiny_config(), plan__memory_mb=400)
     code, log = run.run(config, "results/tiny/descriptions/layer-1/chunk-0.parquet")
     assert code == 0, log[-4000:]
     first, *others = run.jobs()

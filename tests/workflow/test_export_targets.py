@@ -7,6 +7,7 @@ import pytest
 
 from conftest import changed, tiny_config, with_results_of
 from neuron_descriptions.atlas.packing import read_neurons
+from neuron_descriptions.run.fingerprints import model_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,10 @@ def test_an_export_of_a_finished_run_makes_nothing_else(project):
     pd.testing.assert_series_equal(frame["score"], atlas["score"])
     assert set(frame["run"]) == {"tiny"} and frame["prompt_sha256"].str.fullmatch("[0-9a-f]{64}").any()
     model = config["models"][config["subject"]["model"]]
-    for role in ("subject", "explainer", "simulator"):
-        assert set(frame[f"{role}_revision"].dropna()) == {f"{model['package']} sha256:{model['sha256']}"}
+    assert set(frame["subject_revision"]) == {f"{model['package']} sha256:{model['sha256']}"}
+    content = model_fingerprint(config["models"][config["scores"]["simulator"]["model"]]["path"])
+    for role in ("explainer", "simulator"):
+        assert set(frame[f"{role}_revision"].dropna()) == {f"folder {content}"}
     table = pd.read_parquet(project.file("exports/huggingface/data"))
     assert [len(exemplars) for exemplars in table["exemplars"]] == [10 + 5 + 4] * len(atlas)
     assert project.planned(config, "export_csv") == {}  # up to date

@@ -162,7 +162,7 @@ def test_the_whole_workflow_with_a_bucket_as_default_storage(finished, s3, smoll
         (texts / f"{i}.txt").write_text(row["text"])
     config = changed(
         tiny_config(),
-        models={"smollm2-135m-instruct": {"source": "path", "path": smollm2}},
+        **{"models__smollm2-135m-instruct": {"source": "path", "path": smollm2}},
         corpus__sources={"texts": {"source": "path", "path": str(texts), "format": "text", "ratio": 1.0}},
         corpus__sequences={"train": 40, "valid": 24, "test": 24},
         neurons={"layers": [1], "indices": [699], "chunk_size": 1},

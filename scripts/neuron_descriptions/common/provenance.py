@@ -7,7 +7,8 @@ every rule has `params: code=digest("<adapter>.py")`.
 import ast
 import importlib.metadata
 import json
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import cache
 from hashlib import sha256
@@ -73,18 +74,29 @@ def _facts_of_version(path: Path, scripts: Path, mtime_ns: int) -> _Facts:
     top: list[_Link] = []
     inner: list[_Link] = []
     outermost = set(map(id, tree.body))
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.ImportFrom | ast.Import):
             for names, files in _named(node, path, scripts):
                 (top if id(node) in outermost else inner).append(_Link(names, files))
+            if isinstance(node, ast.ImportFrom) and _is_library(node):
+                node.module, node.level = PACKAGE, 0
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             # Every bare string, not only the first: attribute docstrings are comments too.
             node.body = [s for s in node.body if not _is_string(s)] or [ast.Pass()]
     tree.body = [s for s in tree.body if not (isinstance(s, ast.ImportFrom | ast.Import) and _is_library(s))]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and _is_library(node):
-            node.module, node.level = PACKAGE, 0
     return _Facts(sha256(ast.dump(tree).encode()).hexdigest(), top + inner, len(top))
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and its statements, and what holds further ones, level by level. `ast.walk` would also go through all
+    expressions, which are most of a tree and hold no statement."""
+    waiting: deque[ast.AST] = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        for name in node._fields:
+            if isinstance(inside := getattr(node, name, None), list):
+                waiting.extend(n for n in inside if isinstance(n, ast.stmt | ast.excepthandler | ast.match_case))
+        yield node
 
 
 def _is_library(node: ast.ImportFrom | ast.Import) -> bool:
@@ -119,10 +131,11 @@ def _run(files: list[Path], scripts: Path) -> list[Path]:
     files = [file for file in files if file.is_file()]
     packages = {parent for file in files for parent in file.parents if scripts in parent.parents}
     inits = {file for package in packages if (file := package / "__init__.py").is_file()}
-    return sorted(set(files) | {file for file in inits if not _is_empty(file)})
+    return sorted(set(files) | {file for file in inits if not _is_empty(file, file.stat().st_mtime_ns)})
 
 
-def _is_empty(init: Path) -> bool:
+@cache
+def _is_empty(init: Path, mtime_ns: int) -> bool:
     return all(_is_string(statement) for statement in ast.parse(init.read_text()).body)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from neuron_descriptions.common.provenance import digest, file_digest, write_provenance
+from neuron_descriptions.common.provenance import _statements, digest, file_digest, write_provenance
 
 SCRIPTS = ROOT / "scripts"
 ADAPTERS = sorted(path.name for path in SCRIPTS.glob("*.py"))
@@ -113,6 +113,38 @@ def test_wording_and_layout_change_nothing(edit, file, old, new):
 def test_formula_or_constant_changes_its_rule(edit, file, old, new):
     adapters = {"build_corpus.py"} if file == "build_corpus.py" else {"build_corpus.py", "build_panel.py"}
     assert changed_adapters(edit(file, old, new)) == adapters
+
+
+EVERYWHERE = """
+import a
+match a:
+    case 1:
+        import b
+    case _:
+        async def f():
+            async with a as x:
+                import c
+            async for y in x:
+                import d
+            else:
+                import e
+try:
+    import f
+except* ValueError:
+    import g
+else:
+    import h
+finally:
+    while a:
+        import i
+"""
+
+
+@pytest.mark.parametrize("text", [EVERYWHERE, *(path.read_text() for path in LIBRARY[::20])], ids=lambda text: "")
+def test_statements_are_met_wherever_they_stand_in_the_order_of_a_walk(text):
+    holding = (ast.Module, ast.stmt, ast.excepthandler, ast.match_case)
+    tree = ast.parse(text)
+    assert list(_statements(tree)) == [node for node in ast.walk(tree) if isinstance(node, holding)]
 
 
 def test_the_template_is_also_the_imports(edit):

