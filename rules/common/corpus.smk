@@ -1,8 +1,17 @@
 # Texts: their settings and files, and whether the subject can read them. No rules.
+from neuron_descriptions.common.places import text_files
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.models.gguf import described
 from neuron_descriptions.models.subjects import check_described, check_subject
 from neuron_descriptions.run.fingerprints import texts_fingerprint
+
+for name, spec in CFG.corpus.sources.items():
+    if spec.source == "path":
+        try:
+            text_files(found(spec.path, f"corpus.sources.{name}.path", HOME))
+        except ValueError as error:
+            said = str(error).removeprefix(f"corpus.sources.{name}.path: ")
+            raise WorkflowError(f"corpus.sources.{name}.path: {said}") from None
 
 TEXTS = {
     f"{name}-{spec_key(spec, 'ratio')}-seed-{CFG.seed}": spec

@@ -37,6 +37,8 @@ _FIELD = re.compile(
 )
 _NO_MONEY = re.compile(r"insufficient (?:credits?|quota|balance|funds)|credit balance is too low", re.IGNORECASE)
 
+_MESSAGE = ("message", "detail", "msg", "faultstring", "error_description", "title")  # where the words stand
+
 
 @dataclass(slots=True, frozen=True)
 class Said:
@@ -103,10 +105,16 @@ def parsed(content: bytes) -> dict[str, Any]:
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        raise Unreadable("a body that is no JSON") from None
+        kind = "a stream of events" if content.lstrip().startswith((b"data:", b"event:")) else "no JSON"
+        raise Unreadable(f"a body that is {kind}{quoted(content)}") from None
     if not isinstance(body, dict):
-        raise Unreadable("a body that is no answer")
+        raise Unreadable(f"a body that is no answer{quoted(content)}")
     return body
+
+
+def quoted(content: bytes) -> str:
+    """How a body begins, for messages; empty where it is."""
+    return f": {content[:400].decode(errors='replace')[:100]!r}" if content.strip() else ""
 
 
 def failure(said: Any, status: int | None = None) -> Failure | None:
@@ -116,14 +124,17 @@ def failure(said: Any, status: int | None = None) -> Failure | None:
         return None
     if not isinstance(said, dict):
         return Failure(status, "", str(said))
-    if isinstance(said.get("error"), dict):  # as some gateways hand on another's body
-        return failure(said["error"], status)
-    codes = [said.get(name) for name in ("status", "code", "type") if isinstance(said.get(name), str | int)]
+    inside = said.get("error") or said.get("fault") or said.get("errors")
+    inside = inside[0] if isinstance(inside, list) and inside else inside
+    if isinstance(inside, dict):  # as some gateways hand on another's body
+        return failure(inside, status)
+    names_of_codes = ("status", "statusCode", "code", "type")
+    codes = [said.get(name) for name in names_of_codes if isinstance(said.get(name), str | int)]
     numbers = [n for n in (int(str(c)) for c in codes if str(c).isdecimal()) if 400 <= n < 600]
     inner = said.get("innererror") or said.get("inner_error")
     codes += [inner["code"]] if isinstance(inner, dict) and isinstance(inner.get("code"), str) else []
     names = " ".join(dict.fromkeys(str(c) for c in codes if not str(c).isdecimal()))
-    message = said.get("message") or said.get("detail") or said.get("msg") or ""
+    message = next((said[name] for name in _MESSAGE if said.get(name)), inside or "")
     status = status if status is not None else next(iter(numbers), None)
     return Failure(status, names, message if isinstance(message, str) else json.dumps(message))
 
@@ -137,6 +148,9 @@ def check(body: dict[str, Any]) -> None:
     if found is None and body.get("type") == "error":
         found = failure(body)
     found = found or failure_of_choice(choice)
+    if found is None and not {"choices", "content"} & set(body):
+        told = failure(body)
+        found = told if told and told.message else None
     if found is not None:
         raise found
 
@@ -176,9 +190,11 @@ def has_refusal(content: Any) -> bool:
 
 
 def tokens(usage: Any, *names: str) -> int | None:
-    """The first of a usage's counts that is one; None where there is none, or none that a model could reach."""
+    """The first of a usage's counts that is one, perhaps as text; None where there is none, or none that a model could
+    reach."""
     for name in names:
         count = usage.get(name) if isinstance(usage, dict) else None
+        count = int(count) if isinstance(count, str) and re.fullmatch("[0-9]{1,9}", count) else count
         if isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= MOST_TOKENS:
             return int(count)
     return None

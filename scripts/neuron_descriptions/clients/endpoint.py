@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from neuron_descriptions.clients.base import Answer, Done, Request, cost, parts
-from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed
+from neuron_descriptions.clients.dialects import Failure, Said, Unreadable, check, clean, failure, parsed, quoted
 from neuron_descriptions.clients.journal import Ledger, OverBudget
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.config.explainers import AnthropicExplainer, OpenaiExplainer
@@ -207,9 +207,9 @@ class EndpointClient:
             check(body)
             said = self.read(body)
         except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
-            raise Unreadable(f"a body that is no answer ({error!r})") from None
+            raise Unreadable(f"a body that is no answer ({error!r}){quoted(content)}") from None
         if not said or not all(isinstance(one.text, str) for one in said):
-            raise Unreadable("a body that is no answer")
+            raise Unreadable(f"a body that is no answer{quoted(content)}")
         counted = all(None not in (one.prompt_tokens, one.completion_tokens) for one in said)
         if not counted and not self.estimates:
             self.estimates = True
@@ -230,7 +230,8 @@ class EndpointClient:
         status = getattr(error, "status_code", None)
         if isinstance(error, Failure) or status is None or status < 400:
             return error if isinstance(error, Failure) else None
-        return failure(getattr(error, "body", None), status) or Failure(status, "", str(error))
+        found = failure(getattr(error, "body", None), status)
+        return found if found and found.message else Failure(status, found.code if found else "", str(error))
 
     def _final(self, failed: Failure, trouble: str) -> str:
         """What to say, and do, of a failure that no other try mends."""

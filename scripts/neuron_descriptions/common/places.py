@@ -24,6 +24,17 @@ def found(path: str, key: str, beside: str | Path = ".") -> str:
     raise ValueError(f"{key}: {path} does not exist{looked}")
 
 
+def text_files(pattern: str) -> list[Path]:
+    """As `matching_files`. Raises ValueError where one is no file, such as a folder, or a pipe that would never end."""
+    files = matching_files(pattern)
+    if odd := next((file for file in files if not file.is_file()), None):
+        kind = "a folder" if odd.is_dir() else "a pipe, a device or a link to nothing"
+        raise ValueError(f"{odd} is no file but {kind}; name files alone, such as by {odd.parent}/*.txt")
+    if not files:
+        raise ValueError(f"no file matches {pattern}")
+    return files
+
+
 def matching_files(pattern: str) -> list[Path]:
     """The files that a local text source's `path` names: a file, those of a folder, those that match a glob; sorted.
     What systems and editors leave there (.DS_Store, ._a.txt, .a.txt.swp, a.txt~) is none of them, as in a shell."""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.places import matching_files
+from neuron_descriptions.common.places import text_files
 from neuron_descriptions.common.provenance import check_sha256
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.vocabulary import Document
@@ -30,10 +30,12 @@ def fetch_documents(spec: dict[str, Any], seed: int, path: str) -> None:
     left = LeftOut()
     with tempfile.TemporaryDirectory() as scratch:
         rows = _from_hub(spec, seed) if spec["source"] == "hub" else _from_files(spec, Path(scratch))
-        documents = [d for where, row in rows if (d := _usable(row, where, spec, left))]
+        tried = [_usable(row, where, spec, left) for where, row in rows]
+        documents = [document for document in tried if document]
     left.log(_origin(spec))
     if not documents:
         said = "".join(f"; {line}" for line in left.lines())
+        said = said or ("; all its rows are blank" if tried else "; its files have no row, such as a header alone")
         raise ValueError(f"{_origin(spec)} gave no document of format {spec['format']}{said}")
     logger.info("%d documents from %s", len(documents), _origin(spec))
     found = [{"text": d, "messages": None} if isinstance(d, str) else {"text": None, "messages": d} for d in documents]
@@ -86,7 +88,7 @@ def _files(spec: dict[str, Any], scratch: Path) -> list[Path]:
         pattern = spec["files"]
     else:
         pattern = spec["path"]
-        files = matching_files(pattern)
+        files = text_files(pattern)
     if not files:
         raise ValueError(f"{_origin(spec)}: no file matches {pattern}")
     return files

@@ -525,6 +525,10 @@ TRANSIENT = {
     "in the body": said({"id": None, "choices": None, "usage": None, "error": UPSTREAM}),
     "handed on": said({"error": {"error": UPSTREAM}}),
     "words": said({"error": "Upstream provider failed"}),
+    "a list": said({"success": False, "errors": [{"code": 7003, "message": "Upstream provider failed"}]}),
+    "a fault": said({"fault": {"faultstring": "Upstream provider failed"}}),
+    "a message alone": said({"status": "error", "message": "Upstream provider failed"}),
+    "a status in the body": said({"statusCode": 503, "message": "Upstream provider failed"}),
     "a type": said({"type": "error", "error": {"type": "overloaded_error", "message": "Upstream provider failed"}}),
 }
 
@@ -543,7 +547,23 @@ def test_a_failure_under_200_is_tried_again_costs_nothing_and_is_not_kept(troubl
     assert ledger.spent() == pytest.approx(COST)
 
 
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"<html>Log in</html>", r"no JSON: '<html>Log in</html>'"),
+        (b'data: {"choices": []}\n\n', r"a stream of events: 'data: "),
+        (b'{"response": {}}', r"no answer \(KeyError\('choices'\)\): '{\"response"),
+        (f'["{KEY}"]'.encode(), r"no answer: '\[\"\*\*\*"),
+        (b"\xff" * 999, "no JSON: '\ufffd{100}'"),
+    ],
+)
+def test_a_body_that_is_no_answer_is_quoted(raw, words):
+    with endpoint(lambda number, body: Reply(raw=raw)) as server, pytest.raises(ValueError, match=words):
+        client("openai", server, tries=1).answer([request("q")], lambda answers: None)
+
+
 FINAL = {
+    "a fault": (401, {"fault": {"faultstring": "Invalid ApiKey"}}, "401: Invalid ApiKey"),
     "402 in the body": (200, {"error": {"code": 402, "message": "Insufficient credits."}}, "Insufficient"),
     "402 in the choice": (200, chat({}, "error", error={"code": 402, "message": "No credits"}), "402: No credits"),
     "401 as text": (200, {"error": {"code": "401", "message": "User not found."}}, "401: User not found"),

@@ -39,7 +39,7 @@ def test_what_is_tracked_is_what_differs():
     rest = tracked(plain.descriptions, exclude=["explainer"])
     assert "attempts" not in rest and "few_shot" not in rest
     assert tracked(other.descriptions, exclude=["explainer"]) == rest | {"attempts": 4, "few_shot": {"count": 2}}
-    assert tracked(other.descriptions, include=["attempts", "pool"]) == {"attempts": 4, "version": 2}
+    assert tracked(other.descriptions, include=["attempts", "pool"]) == {"attempts": 4, "version": 3}
     assert list(tracked(other.descriptions)) == sorted(tracked(other.descriptions))
 
 

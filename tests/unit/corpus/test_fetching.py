@@ -4,6 +4,8 @@ import base64
 import gzip
 import hashlib
 import json
+import os
+import re
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -254,7 +256,7 @@ def test_conversation_that_is_null_is_dropped(tmp_path, talks):
 def test_only_blank_documents_are_an_error(tmp_path):
     (tmp_path / "in.txt").write_text(" \n")
     message = refusal(tmp_path, tmp_path / "in.txt")
-    assert message == f"{tmp_path / 'in.txt'} gave no document of format text"  # a blank row is no fault
+    assert message == f"{tmp_path / 'in.txt'} gave no document of format text; all its rows are blank"
 
 
 @pytest.mark.parametrize("field", ["content", None])
@@ -271,6 +273,27 @@ def test_unknown_suffix_is_named(tmp_path):
     (tmp_path / "in.docx").write_text("x")
     said = "in.docx is neither .txt, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet"
     assert refusal(tmp_path, tmp_path / "in.docx") == said
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "said"),
+    [
+        ("a.csv", lambda path: path.write_text("text\n"), "its files have no row"),
+        ("a.jsonl", lambda path: path.write_text('{"text": ""}\n{"text": null}\n'), "all its rows are blank"),
+        ("a.txt", os.mkfifo, "a.txt is no file but a pipe, a device or a link to nothing"),
+        ("a.txt", lambda path: path.symlink_to("/dev/zero"), "a.txt is no file but a pipe, a device"),
+        ("a.txt", lambda path: path.mkdir(), "no file matches"),
+        ("*", lambda path: (path.parent / "sub").mkdir(), "sub is no file but a folder"),
+    ],
+)
+def test_files_that_hold_nothing_or_are_none_are_named(tmp_path, name, make, said):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    make(texts / name)
+    spec = {"source": "path", "path": str(texts / name), "format": "text", "field": "text", "records": False}
+    with pytest.raises(ValueError, match=re.escape(said)):
+        fetch_documents(spec | {"html": False}, 0, str(tmp_path / "out.parquet"))
+    assert not (tmp_path / "out.parquet").exists()
 
 
 @pytest.mark.parametrize("pattern", ["*.txt", "missing.txt", "nowhere/*.txt"])
