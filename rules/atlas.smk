@@ -65,7 +65,7 @@ if CFG.output_side:
     include: "output_side.smk"
 
 
-if CFG.panel and CFG.panel.neighbours:
+if NEIGHBOURS:
 
     include: "neighbours.smk"
 

@@ -9,7 +9,7 @@ rule find_neighbours:
             for layer in KEPT.neurons
         ],
     output:
-        neighbours="<results>/neighbours/layer-{layer}.parquet",
+        neighbours=NEIGHBOURS_TABLE,
     log:
         "<logs>/find_neighbours/layer-{layer}.log",
     benchmark:

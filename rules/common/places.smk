@@ -34,15 +34,22 @@ def output_side_table(wildcards):
     return OUTPUT_SIDES.get(int(wildcards.layer), [])
 
 
+# Features like those of each described layer, where that is asked.
+NEIGHBOURS_TABLE = "<results>/neighbours/layer-{layer}.parquet"
+NEIGHBOURS = [
+    NEIGHBOURS_TABLE.format(layer=layer)
+    for layer in (SELECTED if CFG.panel and CFG.panel.neighbours else ())
+]
+
+
 def output_scores_table(wildcards):
     """How that is borne out, of all described neurons, where a layer has some."""
     return OUTPUT_SCORES if int(wildcards.layer) in OUTPUT_SIDES else []
 
 
 def neighbours_table(wildcards):
-    """Features like those of a layer that the panel has, where that is asked."""
-    asked = CFG.panel and CFG.panel.neighbours and in_panel(wildcards)
-    return "<results>/neighbours/layer-{layer}.parquet" if asked else []
+    """Features like those of a part, where that is asked and the panel has them."""
+    return NEIGHBOURS_TABLE if NEIGHBOURS and in_panel(wildcards) else []
 
 
 def concept_rules():

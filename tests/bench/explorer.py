@@ -51,6 +51,8 @@ class Real:
                 "statistics": [str(evidence / f"statistics-{part}.parquet")],
                 "scores": str(results / f"scores/layer-{layer}/{part}.parquet"),
                 "simulations": str(results / f"scores/layer-{layer}/simulations-{part}.parquet"),
+                "panel_test": str(results / "corpus/panel_test.parquet"),
+                "panel_test_acts": str(results / f"panel/panel_test/layer-{layer}.safetensors"),
             }
             neurons = sorted(set(described["neuron"].to_pylist()))
             details = Details(neurons, corpus, tables, folder, n_exemplars=10)
@@ -101,7 +103,9 @@ class MadeUp:
         """A neuron with as much to show as one of the published settings."""
         real = self.random.choice([n for n in self.real.neurons if all(s["simulated"] for s in n["signs"].values())])
         signs = {name: self._sign(sign) for name, sign in real["signs"].items()}
-        return {**real, "layer": layer, "neuron": number, "signs": signs}
+        alike = [[self.random.randrange(LAYERS), self.random.randrange(NEURONS), round(self.random.uniform(-1, 1), 3)]
+                 for _ in range(10)]  # fmt: skip
+        return {**real, "layer": layer, "neuron": number, "signs": signs, "neighbours": alike}
 
     def _sign(self, sign: dict[str, Any]) -> dict[str, Any]:
         held: dict[tuple[str, str, int], dict[str, Any]] = {}

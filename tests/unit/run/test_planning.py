@@ -284,6 +284,17 @@ def test_panels_are_reckoned_from_first_principles():
     }  # fmt: skip
 
 
+def test_features_like_one_another_are_reckoned_by_pairs():
+    raw = published() | {"panel": {"tokens": 20_000}}
+    asked, twice = (planned(changed(raw, panel__neighbours=10, panel__tokens=n)) for n in (20_000, 40_000))
+    assert {s.rule for s in asked.stages} - {s.rule for s in planned(raw).stages} == {"find_neighbours"}
+    one, other = (stage(plan, "find_neighbours") for plan in (asked, twice))
+    assert one.jobs == LAYERS and one.kept == pytest.approx(LAYERS * NEURONS * 10 * 10, rel=0.01)
+    start = load_config(raw).plan.start_seconds
+    assert other.seconds - start == pytest.approx(2 * (one.seconds - start))
+    assert one.seconds - start == pytest.approx(9e-11 * NEURONS * LAYERS * NEURONS * 20_000)
+
+
 def test_a_comparison_is_reckoned_as_one_more_pass_over_one_panel():
     raw = published() | {"panel": {"tokens": 20_000}, "diff": {"run": "another"}}
     assert {s.rule for s in planned(raw).stages} - {s.rule for s in planned(raw | {"diff": None}).stages} == {"diff"}

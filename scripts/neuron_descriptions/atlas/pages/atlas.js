@@ -159,6 +159,7 @@ async function show() {
   else if (!wasLoaded) {
     sayWhatIsMissing(neuron);
     if (failedFiles.size) drawTable(viewOf());
+    else setTimeout(chosen);  // so that the first search finds the order made
   }
 }
 

@@ -164,16 +164,29 @@ function keysOf(block, key) {
   return (i) => value(i) === NONE ? MISSING : value(i) - NONE;
 }
 
-// Counting sort: what has the same key stays in its order.
-function ordered(found, keys, falling) {
-  let most = 0, missing = 0;
-  for (const key of keys) if (key === MISSING) missing++; else if (key > most) most = key;
-  const starts = new Uint32Array(most + 2), place = (key) => falling ? most - key : key;
-  for (const key of keys) if (key !== MISSING) starts[place(key) + 1]++;
+// All rows in order, by a counting sort: what has the same key stays in its place.
+function ordered(all, total, key, falling) {
+  const keys = new Uint32Array(total);
+  let most = 0, missing = 0, n = 0;
+  for (const block of all) for (let i = 0, keyOf = keysOf(block, key); i < block.n; i++) {
+    const value = keys[n++] = keyOf(i);
+    if (value === MISSING) missing++; else if (value > most) most = value;
+  }
+  const starts = new Uint32Array(most + 2), order = new Uint32Array(total);
+  for (const value of keys) if (value !== MISSING) starts[(falling ? most - value : value) + 1]++;
   for (let i = 1; i < starts.length; i++) starts[i] += starts[i - 1];
-  const order = new Uint32Array(found.length);
-  let end = found.length - missing;
-  for (let i = 0; i < found.length; i++) order[keys[i] === MISSING ? end++ : starts[place(keys[i])]++] = found[i];
+  let end = total - missing, row = 0;
+  for (const block of all) for (let i = 0; i < block.n; i++, row++) order[keys[row] === MISSING ? end++ : starts[falling ? most - keys[row] : keys[row]]++] = row;
+  return order;
+}
+
+const orders = new Map();  // the last ones, by what rows are sorted by
+
+function orderOf(all, total, sort) {
+  const key = `${sort} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
+  orders.delete(key);
+  orders.set(key, order);
+  if (orders.size > 2) orders.delete(orders.keys().next().value);
   return order;
 }
 
@@ -183,37 +196,61 @@ function medianOf(counts, n, factor) {
   return [(at((n - 1) >> 1) + at(n >> 1)) / 2, n];
 }
 
-let chosenNow = {key: null};
+let chosenNow = {key: null}, letThrough = {key: null};
 
-// The rows that the filters let through, in order, and sums over them; made anew where these have changed.
-function chosen() {
-  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, sorting(), blocks.size]);
-  if (chosenNow.key === key) return chosenNow;
-  const all = loadedBlocks(), total = all.reduce((sum, {n}) => sum + n, 0), tests = filters();
-  const found = new Uint32Array(total), keys = new Uint32Array(total), sums = {described: 0, above: [0, 0]};
-  const [main, other] = SUMMED, counts = {[main]: [new Uint32Array(65536), 0], [other]: [new Uint32Array(65536), 0]}, chances = {};
-  let n = 0;
+// Which rows the filters let through, and sums over them; made anew where these have changed.
+function throughFilters(all, total) {
+  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, blocks.size]);
+  if (letThrough.key === key) return letThrough;
+  const tests = filters(), marks = new Uint8Array(total), [main, other] = SUMMED, chances = {};
+  const ofMain = new Uint32Array(65536), ofOther = new Uint32Array(65536);  // how often each value is had
+  let found = 0, first = 0, described = 0, above = 0, both = 0;
   for (const block of all) {
-    const own = [];
+    const own = [], at = first;
+    first += block.n;
     for (const of of tests) if (own.at(-1) !== nowhere) own.push(of(block));
     if (own.at(-1) === nowhere) continue;
-    const keyOf = keysOf(block, sorting().replace(/^-/, "")), {[main]: score, [other]: contrast, token_baseline_score: tokens} = block;
+    const [one = everywhere, ...others] = own.filter((test) => test !== everywhere), only = one === everywhere;
+    const {[main]: score, [other]: contrast, token_baseline_score: tokens, status, chance: chanceOf} = block;
     const ok = block.words.status.indexOf("ok"), ofChance = new Uint32Array(block.words.chance.length);
     rows: for (let i = 0; i < block.n; i++) {
-      for (const test of own) if (!test(i)) continue rows;
-      keys[n] = keyOf(i);
-      found[n++] = block.first + i;
-      if (block.status[i] === ok) sums.described++;
-      ofChance[block.chance[i]]++;
-      if (score[i] !== NONE) { counts[main][0][score[i] - NONE]++; counts[main][1]++; }
-      if (contrast[i] !== NONE) { counts[other][0][contrast[i] - NONE]++; counts[other][1]++; }
-      if (score[i] !== NONE && tokens[i] !== NONE) { sums.above[1]++; if (score[i] > tokens[i]) sums.above[0]++; }
+      if (!only && !one(i)) continue;
+      for (let k = 0; k < others.length; k++) if (!others[k](i)) continue rows;
+      marks[at + i] = 1;
+      found++;
+      if (status[i] === ok) described++;
+      ofChance[chanceOf[i]]++;
+      const value = score[i], baseline = tokens[i];
+      ofMain[value - NONE]++;
+      ofOther[contrast[i] - NONE]++;
+      if (value !== NONE && baseline !== NONE) { both++; if (value > baseline) above++; }
     }
     block.words.chance.forEach((word, code) => { chances[word] = (chances[word] ?? 0) + ofChance[code]; });
   }
-  const medians = Object.fromEntries(Object.entries(counts).map(([name, [values, known]]) => [name, medianOf(values, known, all[0]?.factors[name])]));
+  const medians = Object.fromEntries([[main, ofMain], [other, ofOther]].map(([name, values]) => {
+    const missing = values[0];
+    values[0] = 0;  // that of NONE
+    return [name, medianOf(values, found - missing, all[0]?.factors[name])];
+  }));
   const chance = ["beats chance", "not shown", "at chance"].map((word) => chances[word] ?? 0);
-  chosenNow = {key, order: ordered(found.subarray(0, n), keys.subarray(0, n), sorting().startsWith("-")), total, ...sums, medians, chance};
+  letThrough = {key, marks, found, sums: {described, above: [above, both], medians, chance}};
+  return letThrough;
+}
+
+// These rows in order; marks and rows count those that are there.
+function chosen() {
+  const all = loadedBlocks(), total = all.reduce((sum, {n}) => sum + n, 0), through = throughFilters(all, total), key = `${sorting()} ${through.key}`;
+  if (chosenNow.key === key) return chosenNow;
+  const {marks, found} = through, whole = orderOf(all, total, sorting());
+  // Rows are numbered among all layers', those that are not there included.
+  const numbers = all.length === layers.length ? null : all.flatMap(({first, n}) => Array.from({length: n}, (_, i) => first + i));
+  let order = whole;
+  if (found < total || numbers) {
+    order = new Uint32Array(found);
+    let n = 0;
+    for (const row of whole) if (marks[row] === 1) order[n++] = numbers ? numbers[row] : row;
+  }
+  chosenNow = {key, order, total, ...through.sums};
   return chosenNow;
 }
 
