@@ -54,7 +54,7 @@ class TopK(nn.Module):
         with torch.no_grad():
             made_ND = self(read_ND[chosen].float()) - self.offset_D
             wanted_ND = target_ND[chosen].float() - self.offset_D
-            self.encoder_SD *= (made_ND * wanted_ND).sum() / made_ND.square().sum()
+            self.encoder_SD.mul_((made_ND * wanted_ND).sum() / made_ND.square().sum())
 
     def encode(self, read_ND: Tensor) -> tuple[Tensor, Tensor]:
         """(values, latents) (N, K) that tokens keep, in units of the scale."""
