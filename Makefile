@@ -27,10 +27,10 @@ help: ## this list
 demo: .venv/ready ## the demo, or CONFIG=file.yaml: an atlas in results/<run>/atlas
 	$(BIN)/snakemake --configfile $(CONFIG) --set-threads $(SIDE_BY_SIDE) --quiet rules host
 
-# Latents of a small sparse autoencoder described as the demo's neurons are, and the scores of both in its layer.
-demo-sae: demo train-dictionary ## latents of a sparse autoencoder, beside the neurons of the same layer
+# Latents of the sparse autoencoder that ships, described as the demo's neurons are, and the scores of both in its layer.
+demo-sae: demo ## latents of a sparse autoencoder, beside the neurons of the same layer
 	$(BIN)/snakemake --configfile config/demo.yaml config/demo/latents.yaml --set-threads $(SIDE_BY_SIDE) --quiet rules host
-	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.side_by_side 5 ../results/demo ../results/demo-sae
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.side_by_side 15 ../results/demo ../results/demo-sae
 
 # What a run would take: jobs, GPU hours, tokens, disk, money. Starts nothing else.
 plan: .venv/ready ## what the run of CONFIG would take; starts nothing
@@ -49,7 +49,7 @@ train-simulator: .venv/ready ## a simulator for the subject of CONFIG
 train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it helps
 	PYTHONPATH=scripts $(BIN)/python -m neuron_descriptions.training.rounds $(CONFIG)
 
-# The dictionaries that `make demo-sae` describes: results/demo-dictionary/trained.
+# The dictionaries of config/dictionaries, trained again: results/demo-dictionary/trained.
 train-dictionary: .venv/ready ## a small autoencoder and a transcoder of a layer of the demo's subject
 	$(BIN)/snakemake results/demo-dictionary/trained/autoencoder results/demo-dictionary/trained/transcoder \
 	  --configfile config/demo.yaml config/demo/dictionary.yaml --set-threads train_dictionary=$(CORES) --quiet rules host

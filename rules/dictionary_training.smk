@@ -1,4 +1,4 @@
-# A dictionary of a layer's latents, trained on the run's train text: only where asked for.
+# Dictionaries of a layer's latents, trained on the run's train text: only where asked for.
 
 
 rule train_dictionary:
@@ -7,11 +7,12 @@ rule train_dictionary:
         test=CORPUS["test"],
         model=model_folder(CFG.subject.model),
     output:
-        dictionary=directory("<results>/trained/{trained,autoencoder|transcoder}"),
+        autoencoder=directory("<results>/trained/autoencoder"),
+        transcoder=directory("<results>/trained/transcoder"),
     log:
-        "<logs>/train_dictionary/{trained}.log",
+        "<logs>/train_dictionary.log",
     benchmark:
-        "<benchmarks>/train_dictionary/{trained}.tsv"
+        "<benchmarks>/train_dictionary.tsv"
     conda:
         "../envs/models.yaml"
     threads: 4
@@ -21,10 +22,11 @@ rule train_dictionary:
     params:
         code=digest("train_dictionary.py"),
         settings=tracked(CFG.dictionary_training),
-        subject={**HARVEST["subject"], "name": CFG.subject.model},
+        subject=HARVEST["subject"],
+        name=CFG.subject.model,
         seed=CFG.seed,
         weights=HARVEST["weights"],
     message:
-        "Training a dictionary: {wildcards.trained}"
+        "Training dictionaries of a layer"
     script:
         "../scripts/train_dictionary.py"

@@ -5,6 +5,7 @@ import sys
 from neuron_descriptions.atlas.comparison import Interval, mean_over_neurons
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.descriptions.candidates import NO_ACTIVATION
 
 # Column of the atlas -> what it is called here.
 SHOWN = {
@@ -17,9 +18,10 @@ SHOWN = {
 
 
 def layer_scores(folder: str, layer: int) -> tuple[int, int, dict[str, Interval]]:
-    """(rows, rows with status ok, mean of each column of SHOWN over these with a 95 % interval over features) of a
-    run's layer. Raises ValueError where the layer has no row that was scored."""
+    """(rows of sides that are ever active, rows with status ok, mean of each column of SHOWN over these with a 95 %
+    interval over features) of a run's layer. Raises ValueError where the layer has no row that was scored."""
     rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("layer", "==", layer)], ATLAS.names).to_pylist()
+    rows = [row for row in rows if row["status"] != NO_ACTIVATION]  # the side that latents do not have
     scored = [row for row in rows if row["status"] == "ok"]
     if not scored:
         raise ValueError(f"{folder}: layer {layer} has no row with status ok, so there is nothing to compare")

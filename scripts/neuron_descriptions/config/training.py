@@ -117,8 +117,8 @@ class ExplainerTraining(Section):
 
 
 class DictionaryTraining(Section):
-    """How a dictionary of a layer is trained on the run's train text: `snakemake results/<run>/trained/autoencoder`, or
-    `.../transcoder`. Not part of the run."""
+    """How an autoencoder and a transcoder of a layer are trained on the run's train text, which is read once for both:
+    `snakemake results/<run>/trained/autoencoder results/<run>/trained/transcoder`. Not part of the run."""
 
     layer: NonNegativeInt
     """The layer: of an autoencoder the residual stream after it, of a transcoder its MLP."""
@@ -132,3 +132,5 @@ class DictionaryTraining(Section):
     """Tokens of a step."""
     learning_rate: PositiveFloat = 1e-3
     """Of Adam; falls to zero over the last fifth of the steps."""
+    sequences: PositiveInt | None = None
+    """Train sequences that are read, the first ones; activations at three places are kept in memory. null: all."""

@@ -242,15 +242,15 @@ def explainer_training_stages(r: Reckoning, training: ExplainerTraining, prompt:
 
 
 def dictionary_training_stages(r: Reckoning, corpus: Corpus, training: DictionaryTraining) -> list[Stage]:
-    """Dictionaries of a layer, a target of its own: the model up to it reads the train text, whose activations are
-    kept; a step costs three passes through an encoder and a decoder, as wide as the model."""
+    """Two dictionaries of a layer, a target of its own: the model up to it reads the train text, whose activations at
+    three places are kept; a step costs three passes through an encoder and a decoder, as wide as the model."""
     width = r.parameters(r.config.subject.model) / r.config.subject.layers / (3 * r.config.subject.neurons_per_layer)
-    tokens = corpus.sequences.train * r.seq_len
-    trained = 3 * 2 * 2 * width * training.latents * training.steps * training.batch_tokens / (r.p.teraflops * 1e12)
+    tokens = min(training.sequences or corpus.sequences.train, corpus.sequences.train) * r.seq_len
+    trained = 2 * 3 * 2 * 2 * width * training.latents * training.steps * training.batch_tokens / (r.p.teraflops * 1e12)
     return [
         Stage("train_dictionary", 1, r.model_job(r.config.subject.model, tokens) + trained,
-              r.megabytes(r.config.subject.model, 2 * tokens * width * 4 + 16 * width * training.latents * 4),
-              read=tokens, kept=4 * width * training.latents),
+              r.megabytes(r.config.subject.model, 3 * tokens * width * 4 + 16 * width * training.latents * 4),
+              read=tokens, kept=8 * width * training.latents),
     ]  # fmt: skip
 
 

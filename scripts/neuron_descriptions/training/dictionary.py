@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neuron_descriptions.common.logs import Progress, logger
+from neuron_descriptions.common.logs import Progress, logger, progress
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.config.training import DictionaryTraining
@@ -25,27 +25,36 @@ from neuron_descriptions.features.hooks import find_taps
 from neuron_descriptions.features.neurons import Tap
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 
 # Kind -> where it reads and what it predicts.
 PLACES = {"autoencoder": ("residual_out", "residual_out"), "transcoder": ("mlp_in", "mlp_out")}
-BATCH, JUDGED = 32, 64  # sequences of a forward call, and those that the loss is measured on
+HOOKS = ("mlp_in", "mlp_out", "residual_out")  # in the order of a pass
+BATCH, JUDGED = 32, 32  # sequences of a forward call, and those that figures are measured on
+BLOCK = 4096  # tokens that are held in float32 at a time
+# What stands in the place of what a dictionary predicts.
+INSTEAD = ("dictionary", "zero", "mean")
 
 
 class TopK(nn.Module):
     """relu(encoder (x - shift) + bias), of which a token keeps the K largest; times decoder, plus offset."""
 
     def __init__(self, read_ND: Tensor, target_ND: Tensor, latents: int, k: int, random: torch.Generator):
-        """Latents begin as single tokens' vectors, so that few are never used. read_ND, target_ND: float32."""
+        """Latents begin as single tokens' vectors, so that few are never used. read_ND, target_ND: any float dtype."""
         super().__init__()
         self.k = k
-        self.shift_D, self.offset_D = read_ND.mean(0), target_ND.mean(0)
-        self.scale = float((read_ND - self.shift_D).square().mean().sqrt())
-        self.out_scale = float((target_ND - self.offset_D).square().mean().sqrt())
+        self.shift_D, self.scale = spread(read_ND)
+        self.offset_D, self.out_scale = spread(target_ND)
         chosen = torch.randint(len(read_ND), (latents,), generator=random)
-        self.encoder_SD = nn.Parameter(F.normalize(read_ND[chosen] - self.shift_D, dim=1))
+        self.encoder_SD = nn.Parameter(F.normalize(read_ND[chosen].float() - self.shift_D, dim=1))
         self.bias_S = nn.Parameter(torch.zeros(latents))
-        self.decoder_SD = nn.Parameter(F.normalize(target_ND[chosen] - self.offset_D, dim=1))
+        self.decoder_SD = nn.Parameter(F.normalize(target_ND[chosen].float() - self.offset_D, dim=1))
+        # As long as makes the first reconstruction the best multiple of itself: K vectors that point alike add up.
+        with torch.no_grad():
+            made_ND = self(read_ND[chosen].float()) - self.offset_D
+            wanted_ND = target_ND[chosen].float() - self.offset_D
+            self.encoder_SD.mul_((made_ND * wanted_ND).sum() / made_ND.square().sum())
 
     def encode(self, read_ND: Tensor) -> tuple[Tensor, Tensor]:
         """(values, latents) (N, K) that tokens keep, in units of the scale."""
@@ -68,6 +77,14 @@ class TopK(nn.Module):
         return {name: tensor.detach().half().contiguous() for name, tensor in turned.items()}
 
 
+def spread(tokens_ND: Tensor) -> tuple[Tensor, float]:
+    """(mean (D) float32, root mean square of what is left without it) over tokens, added up in float64."""
+    total_D = sum(part_ND.double().sum(0) for part_ND in tokens_ND.split(BLOCK))
+    mean_D = total_D / len(tokens_ND)
+    squares = sum(float((part_ND.double() - mean_D).square().sum()) for part_ND in tokens_ND.split(BLOCK))
+    return mean_D.float(), (squares / tokens_ND.numel()) ** 0.5
+
+
 def fit(read_ND: Tensor, target_ND: Tensor, settings: DictionaryTraining, seed: int) -> TopK:
     """Train on some tokens, drawn anew for every step: mean squared error relative to the target's variance, Adam, a
     learning rate that falls to zero over the last fifth; decoder rows of norm 1."""
@@ -79,7 +96,8 @@ def fit(read_ND: Tensor, target_ND: Tensor, settings: DictionaryTraining, seed: 
         left = (settings.steps - step) / settings.steps
         optimizer.param_groups[0]["lr"] = settings.learning_rate * min(1.0, 5 * left)
         drawn = torch.randint(len(read_ND), (settings.batch_tokens,), generator=random)
-        loss = ((made(read_ND[drawn]) - target_ND[drawn]) / made.out_scale).square().mean()
+        wanted_ND = target_ND[drawn].float()
+        loss = ((made(read_ND[drawn].float()) - wanted_ND) / made.out_scale).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -94,16 +112,20 @@ def tokens_of(batch: Batch) -> Tensor:
     return batch.evidence_N if batch.valid_V is None else batch.evidence_N[batch.valid_V]
 
 
-def read_tokens(model: nn.Module, taps: list[Tap], corpus: str) -> list[Tensor]:
-    """What some taps of a layer see at a corpus's evidence tokens, (N, D) float32 each; in the order of the pass."""
+def read_tokens(model: nn.Module, taps: dict[str, Tap], corpus: str, sequences: int | None = None) -> dict[str, Tensor]:
+    """What the taps of a layer (by their hook points, in the order of a pass) see at a corpus's evidence tokens: (N, D)
+    each, in the model's dtype, of the first `sequences`, or of all. One pass, which ends with the last tap."""
     facts = corpus_facts(corpus)
     found: list[list[Tensor]] = [[] for _ in taps]
+    last = min(sequences or facts.sequences, facts.sequences)
 
     def take(number: int, seen_BTD: Tensor, batch: Batch) -> None:
-        found[number].append(seen_BTD.flatten(0, 1).index_select(0, tokens_of(batch)).float())
+        found[number].append(seen_BTD.flatten(0, 1).index_select(0, tokens_of(batch)))
 
-    run_layers(model, dict(enumerate(taps)), read_batches(corpus, 0, facts.sequences, BATCH, facts.longest), take)
-    return [torch.cat(parts) for parts in found]
+    batches = read_batches(corpus, 0, last, BATCH, facts.longest)
+    counted = progress(batches, facts.longest * last, "tokens", size=lambda batch: batch.evidence_N.numel())
+    run_layers(model, dict(enumerate(taps.values())), counted, take)
+    return {hook: torch.cat(parts) for hook, parts in zip(taps, found)}
 
 
 @contextmanager
@@ -124,92 +146,118 @@ def replaced(tap: Tap, made: dict[str, Any]) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def losses(model: nn.Module, taps: list[Tap], made: TopK, corpus: str) -> dict[str, float]:
-    """Nats a token of the model as it is, with the dictionary in the place of what it predicts, and with the mean
-    there; over the first sequences of a corpus, of tokens that follow an evidence token."""
+def losses(
+    model: nn.Module, taps: dict[str, Tap], made: dict[str, TopK], seen: dict[str, Tensor], corpus: str
+) -> tuple[dict[str, dict[str, float]], int]:
+    """({kind: nats a token}, tokens): of the model as it is, and with the dictionary, zero, or the mean in the place of
+    what a dictionary predicts, at evidence tokens.
+
+    seen: what `read_tokens` gives of the first JUDGED sequences. Of tokens that follow an evidence token.
+    """
     facts = corpus_facts(corpus)
-    sums, count = dict.fromkeys(("model", "dictionary", "mean"), 0.0), 0
+    sums = {kind: dict.fromkeys(("model", *INSTEAD), 0.0) for kind in made}
+    count = begun = 0
     for batch in read_batches(corpus, 0, min(JUDGED, facts.sequences), BATCH, facts.longest):
         at_N = tokens_of(batch)
-        width = batch.input_ids_BT.shape[1]
-        follows_N = at_N[(at_N + 1) % width > 0]
+        here, begun = slice(begun, begun + len(at_N)), begun + len(at_N)
+        follows_N = at_N[(at_N + 1) % batch.input_ids_BT.shape[1] > 0]
         follows_N = follows_N[torch.isin(follows_N + 1, at_N)]
-        seen: list[Tensor] = []
-
-        def take(number: int, seen_BTD: Tensor, batch: Batch, seen=seen, at_N=at_N) -> None:
-            seen.append(seen_BTD.flatten(0, 1).index_select(0, at_N).float())
-
-        run_layers(model, {0: taps[0]}, [batch], take)
-        with_it = {"dictionary": made(seen[0]), "mean": made.offset_D.expand(len(at_N), -1)}
-        for name in sums:
-            if name == "model":
-                logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
-            else:
-                with replaced(taps[-1], {"at": at_N, "out": with_it[name]}):
-                    logits_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
-            logits_NV = logits_BTV.flatten(0, 1)[follows_N].float()
-            sums[name] += float(
-                F.cross_entropy(logits_NV, batch.input_ids_BT.flatten()[follows_N + 1], reduction="sum")
-            )
+        plain = _loss(model, batch, follows_N)
+        for kind, dictionary in made.items():
+            reads, writes = PLACES[kind]
+            mean_ND = dictionary.offset_D.expand(len(at_N), -1)
+            outs = dictionary(seen[reads][here].float()), torch.zeros_like(mean_ND), mean_ND
+            sums[kind]["model"] += plain
+            for name, out_ND in zip(INSTEAD, outs):
+                with replaced(taps[writes], {"at": at_N, "out": out_ND}):
+                    sums[kind][name] += _loss(model, batch, follows_N)
         count += len(follows_N)
-    return {name: total / count for name, total in sums.items()} | {"tokens": count}
+    return {kind: {name: total / count for name, total in of.items()} for kind, of in sums.items()}, count
 
 
-def train_dictionary(
-    folder: str, subject: dict[str, Any], corpus: dict[str, str], kind: str, settings: DictionaryTraining, seed: int,
-    threads: int, output: str,
-) -> None:  # fmt: skip
-    """Train a dictionary of a layer on the train text and write it as sparsify does, with a card.
+def _loss(model: nn.Module, batch: Batch, follows_N: Tensor) -> float:
+    """Nats that a batch's tokens after some places cost, summed."""
+    hidden_BTV = model(input_ids=batch.input_ids_BT, use_cache=False).logits
+    logits_NV = hidden_BTV.flatten(0, 1)[follows_N].float()
+    return float(F.cross_entropy(logits_NV, batch.input_ids_BT.flatten()[follows_N + 1], reduction="sum"))
 
-    subject: n_layers, n_neurons, module, dtype, name; corpus: `train`, and `test`, which it is measured on; output: a
-    folder, in which the dictionary's is named for its place. Raises ValueError where the model is not what the
-    configuration says.
+
+def train_dictionaries(
+    subject: Subject,
+    name: str,
+    corpus: dict[str, str],
+    settings: DictionaryTraining,
+    seed: int,
+    threads: int,
+    outputs: dict[str, str],
+) -> None:
+    """Train the dictionaries of a layer on the train text, which is read once, and write them as sparsify does, each
+    with a card.
+
+    name: the subject's; corpus: `train`, and `test`, which they are measured on; outputs: kind -> a folder, in which
+    the dictionary's is named for its place. Raises ValueError where the model is not what the configuration says.
     """
     begun = time.monotonic()
-    model = load_model(folder, subject["dtype"], head=True, threads=threads)
-    where = [
-        find_taps(model, subject["n_layers"], subject["n_neurons"], hook, subject["module"])[settings.layer]
-        for hook in dict.fromkeys(PLACES[kind])
-    ]
-    read_ND, *more = read_tokens(model, where, corpus["train"])
-    target_ND = more[0] if more else read_ND
-    logger.info("%d tokens of %d numbers read in %.0f s", *read_ND.shape, time.monotonic() - begun)
-    made = fit(read_ND, target_ND, settings, key(seed, "dictionary", kind, settings.layer) % 2**63)
-    card = measure(model, where, made, corpus, (read_ND, target_ND)) | {
-        "subject": subject["name"], "layer": settings.layer, "kind": kind, "latents": settings.latents,
-        "k": settings.k, "steps": settings.steps, "train_tokens": len(read_ND), "seed": seed,
-        "minutes": round((time.monotonic() - begun) / 60, 1),
-    }  # fmt: skip
-    name = f"layers.{settings.layer}" + ".mlp" * (kind == "transcoder")
-    with whole(output) as part:
-        write(made, kind, card, Path(part, name))
-    logger.info("%s", json.dumps(card))
-
-
-def measure(
-    model: nn.Module, taps: list[Tap], made: TopK, corpus: dict[str, str], train: tuple[Tensor, Tensor]
-) -> dict[str, float]:
-    """Figures on test text, but for the share of latents that no train token keeps; train: what was read, target."""
-    read_ND, *more = read_tokens(model, taps, corpus["test"])
-    target_ND = more[0] if more else read_ND
-    with torch.inference_mode():
-        left_ND = torch.cat(
-            [part_ND - made(seen_ND) for seen_ND, part_ND in zip(read_ND.split(4096), target_ND.split(4096))]
-        )
-        kept = torch.zeros(len(made.bias_S), dtype=torch.bool)
-        for part_ND in train[0].split(4096):
-            value_NK, latent_NK = made.encode(part_ND)
-            kept[latent_NK[value_NK > 0]] = True
-    unexplained = left_ND.square().sum() / (target_ND - target_ND.mean(0)).square().sum()
-    loss = losses(model, taps, made, corpus["test"])
-    gap = loss["mean"] - loss["model"]
-    return {
-        "variance_explained": round(1 - float(unexplained), 4),
-        "loss_recovered": round((loss["mean"] - loss["dictionary"]) / gap, 4),
-        **{f"loss_{name}": round(loss[name], 4) for name in ("model", "dictionary", "mean")},
-        "judged_tokens": loss["tokens"],
-        "never_used": round(1 - float(kept.float().mean()), 4),
+    model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
+    taps = {
+        hook: find_taps(model, subject.n_layers, subject.n_neurons, hook, subject.module)[settings.layer]
+        for hook in HOOKS
     }
+    seen = read_tokens(model, taps, corpus["train"], settings.sequences)
+    logger.info("%d tokens read in %.0f s", len(seen["mlp_in"]), time.monotonic() - begun)
+    made = fit_all(seen, settings, seed)
+    cards = measure(model, taps, made, seen, corpus["test"])
+    for kind, output in outputs.items():
+        card = {"subject": name, "kind": kind, **settings.model_dump(), "seed": seed} | cards[kind]
+        place = f"layers.{settings.layer}" + ".mlp" * (kind == "transcoder")
+        with whole(output) as part:
+            write(made[kind], kind, card, Path(part, place))
+        logger.info("%s", json.dumps(card))
+
+
+def fit_all(seen: dict[str, Tensor], settings: DictionaryTraining, seed: int) -> dict[str, TopK]:
+    """Train each kind on what the taps saw; each is a function of the seed, its kind and the layer."""
+    return {
+        kind: fit(seen[reads], seen[writes], settings, key(seed, "dictionary", kind, settings.layer) % 2**63)
+        for kind, (reads, writes) in PLACES.items()
+    }
+
+
+@torch.inference_mode()
+def measure(
+    model: nn.Module, taps: dict[str, Tap], made: dict[str, TopK], train: dict[str, Tensor], corpus: str
+) -> dict[str, dict[str, float]]:
+    """Figures by kind. On the first JUDGED sequences of `corpus`: variance explained, latents above 0 a token (L0), and
+    the loss recovered: of what zeros in the place of what is predicted lose against the model, the share that the
+    dictionary does not lose; and the same of the mean. Of `train`, what the taps saw of the train text: tokens, and the
+    share of latents that none of them keeps."""
+    test = read_tokens(model, taps, corpus, JUDGED)
+    loss, tokens = losses(model, taps, made, test, corpus)
+    found = {}
+    for kind, dictionary in made.items():
+        reads, writes = PLACES[kind]
+        left = kept = 0.0
+        for read_ND, target_ND in zip(test[reads].split(BLOCK), test[writes].split(BLOCK)):
+            left += float((target_ND.float() - dictionary(read_ND.float())).double().square().sum())
+            kept += int((dictionary.encode(read_ND.float())[0] > 0).sum())
+        used_S = torch.zeros(len(dictionary.bias_S), dtype=torch.bool)
+        for read_ND in train[reads].split(BLOCK):
+            value_NK, latent_NK = dictionary.encode(read_ND.float())
+            used_S[latent_NK[value_NK > 0]] = True
+        of, all_left = loss[kind], spread(test[writes])[1] ** 2 * test[writes].numel()
+        lost = of["dictionary"] - of["model"]
+        found[kind] = {
+            "train_tokens": len(train[reads]),
+            "test_tokens": len(test[reads]),
+            "variance_explained": round(1 - left / all_left, 4),
+            "l0": round(kept / len(test[reads]), 2),
+            "dead": round(1 - float(used_S.float().mean()), 4),
+            "loss_recovered": round(1 - lost / (of["zero"] - of["model"]), 4),
+            "loss_recovered_of_mean": round(1 - lost / (of["mean"] - of["model"]), 4),
+            **{f"loss_{name}": round(nats, 4) for name, nats in of.items()},
+            "loss_tokens": tokens,
+        }
+    return found
 
 
 def write(made: TopK, kind: str, card: dict[str, Any], folder: Path) -> None:

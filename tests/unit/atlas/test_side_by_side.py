@@ -10,11 +10,12 @@ from neuron_descriptions.common.storage import write_table
 
 @pytest.fixture
 def run(tmp_path):
-    """A run's folder: two rows of layer 5 that were scored, one that was not, one of another layer."""
+    """A run's folder: of layer 5 two rows scored, a silent side, one that fires rarely; and a row of another layer."""
     rows = [
         {"layer": 5, "neuron": 1, "sign": "positive", "status": "ok", "score": 0.2, "best_null_score": 0.1},
         {"layer": 5, "neuron": 2, "sign": "positive", "status": "ok", "score": 0.4, "best_null_score": None},
         {"layer": 5, "neuron": 2, "sign": "negative", "status": "no_activation"},
+        {"layer": 5, "neuron": 3, "sign": "positive", "status": "few_firings"},
         {"layer": 6, "neuron": 1, "sign": "positive", "status": "ok", "score": 0.9},
     ]
     table = pa.Table.from_pylist([{name: row.get(name) for name in ATLAS.names} for row in rows], schema=ATLAS)
