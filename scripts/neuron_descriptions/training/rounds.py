@@ -23,26 +23,27 @@ Scores = dict[tuple[int, int, str], float]
 NONE = "explainer_training: no held-out neuron (a tenth is) has a score; choose more neurons"
 
 
-def held_out_scores(folder: str | Path) -> Scores:
-    """Scores on test text of a run's held-out neurons and signs that have one. Raises ValueError where none has."""
+def held_out_scores(folder: str | Path, silent: bool = False) -> Scores:
+    """Scores on test text of a run's held-out neurons and signs that have one. silent: there may be none, of a model
+    that says nothing before it has learnt to. Raises ValueError where none has."""
     rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")], ATLAS.names).to_pylist()
     found = {
         (row["layer"], row["neuron"], row["sign"]): row["score_contrast"]
         for row in rows
         if is_held_out(row["layer"], row["neuron"])
     }
-    if not found:
+    if not found and not silent:
         raise ValueError(NONE)
     return found
 
 
-def gain(before: Scores, after: Scores) -> Interval:
-    """Mean of the difference of two runs' scores over what both have, with its 95 % interval. Raises ValueError where
-    they have nothing in common."""
-    both = sorted(before.keys() & after.keys())
-    if not both:
+def gain(before: Scores, after: Scores, silent: bool = False) -> Interval:
+    """Mean of the difference of two runs' scores over what both have, with its 95 % interval. silent: over what either
+    has; where one of them says nothing, it scores 0. Raises ValueError where there is nothing to compare."""
+    places = sorted(before.keys() | after.keys() if silent else before.keys() & after.keys())
+    if not places:
         raise ValueError(NONE)
-    return mean_over_neurons([after[p] - before[p] for p in both], [p[:2] for p in both])
+    return mean_over_neurons([after.get(p, 0.0) - before.get(p, 0.0) for p in places], [p[:2] for p in places])
 
 
 def overlay(config: Config, number: int) -> dict[str, Any]:
@@ -76,11 +77,13 @@ def train_rounds(file: str, cores: int) -> None:
         with whole(changed) as part:
             part.write_text(yaml.safe_dump(overlay(config, number), sort_keys=False))
         _make(f"{folder}/atlas/atlas.parquet", [file, str(changed)], cores)
-        scores.append(held_out_scores(folder))
-        own = mean_over_neurons(list(scores[-1].values()), [place[:2] for place in scores[-1]])
-        rounds.append({"round": number, "neurons and signs": len(scores[-1]), "score": own})
+        silent = wanted.readings is not None
+        scores.append(held_out_scores(folder, silent))
+        rounds.append({"round": number, "neurons and signs": len(scores[-1])})
+        if scores[-1]:
+            rounds[-1]["score"] = mean_over_neurons(list(scores[-1].values()), [place[:2] for place in scores[-1]])
         if number:
-            rounds[-1]["gain"] = gain(*scores[-2:])
+            rounds[-1]["gain"] = gain(scores[-2], scores[-1], silent)
             if rounds[-1]["gain"][1] <= 0:
                 break
             best = number
@@ -91,7 +94,7 @@ def train_rounds(file: str, cores: int) -> None:
         part.write_text(json.dumps(rounds, indent=1) + "\n")
     for row in rounds:
         more = f", gain {_shown(row['gain'])}" if "gain" in row else ""
-        logger.info("round %d: held-out score %s%s", row["round"], _shown(row["score"]), more)
+        logger.info("round %d: held-out score %s%s", row["round"], _shown(row.get("score")), more)
     if best == 0:
         logger.info("the first round's explainer is no better beyond the interval: none is kept")
         shutil.rmtree(result / "explainer", ignore_errors=True)  # of earlier settings
@@ -103,7 +106,9 @@ def train_rounds(file: str, cores: int) -> None:
     logger.info("%s; sha256, for the config: %s", result / "explainer", adapter_sha256(result / "explainer"))
 
 
-def _shown(interval: Interval) -> str:
+def _shown(interval: Interval | None) -> str:
+    if interval is None:
+        return "none, since nothing was said"
     mean, low, high = interval
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -112,7 +117,7 @@ def _table(rounds: list[dict[str, Any]]) -> str:
     lines = ["| round | score of held-out neurons' descriptions, test text | gain |", "| --- | --- | --- |"]
     for row in rounds:
         more = _shown(row["gain"]) if "gain" in row else ""
-        lines.append(f"| {row['round']} | {_shown(row['score'])} | {more} |")
+        lines.append(f"| {row['round']} | {_shown(row.get('score'))} | {more} |")
     return "\n".join([*lines, ""])
 
 

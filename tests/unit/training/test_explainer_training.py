@@ -225,3 +225,13 @@ def test_gain_is_of_the_same_neurons():
     assert gain(before, after) == pytest.approx((0.05, 0.05, 0.05))
     with pytest.raises(ValueError, match="no held-out neuron"):
         gain(before, {(9, 9, "positive"): 1.0})
+
+
+def test_a_model_that_says_nothing_before_it_has_learnt_scores_nothing():
+    after = {(1, n, "positive"): 0.2 for n in range(9)}
+    assert gain({}, after, silent=True) == pytest.approx((0.2, 0.2, 0.2))
+    assert gain(after, {}, silent=True) == pytest.approx((-0.2, -0.2, -0.2))
+    mean, low, high = gain({(1, 0, "positive"): 0.5}, {(1, 1, "positive"): 0.1}, silent=True)
+    assert low <= mean <= high and mean == pytest.approx(-0.2)
+    with pytest.raises(ValueError, match="no held-out neuron"):
+        gain({}, {}, silent=True)

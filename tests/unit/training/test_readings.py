@@ -4,7 +4,9 @@ import csv
 import re
 
 from conftest import ROOT
+from neuron_descriptions.descriptions.excerpts import Beside, Contribution, Excerpt
 from neuron_descriptions.descriptions.given import read_given
+from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.training.fine_tuning import is_held_out
 
 FOLDER = ROOT / "config/readings"
@@ -47,6 +49,12 @@ def test_the_held_out_ones_are_those_that_training_leaves_out():
     assert pairs(FOLDER / "held-out.csv") == [pair for pair in pairs(FOLDER / "neurons.csv") if is_held_out(*pair)]
 
 
+def test_the_four_layers_are_the_first_of_the_nine():
+    for name in ("neurons", "held-out"):
+        short = "four-layers" + ("" if name == "neurons" else f"-{name}")
+        assert pairs(FOLDER / f"{short}.csv") == [pair for pair in pairs(FOLDER / f"{name}.csv") if pair[0] <= 10]
+
+
 def test_the_second_reading_is_a_tenth_with_its_agreement():
     with open(FOLDER / "second.csv", newline="") as file:
         second = list(csv.DictReader(file))
@@ -55,3 +63,20 @@ def test_the_second_reading_is_a_tenth_with_its_agreement():
     assert set(agreed) <= {"same", "partly", "different"}
     said = re.search(r"(\d+) say the same .*?(\d+) partly", (FOLDER / "README.md").read_text(), re.DOTALL)
     assert said and (agreed.count("same"), agreed.count("partly")) == tuple(map(int, said.groups()))
+
+
+def test_the_prompt_that_is_learnt_is_short_and_holds_nothing_raw():
+    """Five tokens at most, a word for how often they fire, and a few tokens around the peak: (c) of 0 to 10."""
+    template = read_explainer_template(
+        str(ROOT / "config/prompts/taught.yaml"), {"place": "none", "count": None, "order": "fixed"}, begins=True
+    )
+    strings = ["far", " away", "<|im_end|>", "\n", " a", " year", " ago", ",", " he"]
+    excerpt = Excerpt("", tuple((string, "0") for string in strings), 6)
+    tokens = [("ago", 61.4, 25, 26), ("the", 4.0, 3, 800), ("of", 2.0, 5, 10), ("now", 2.0, 1, 1), ("then", 0.4, 1, 9)]
+    beside = Beside(tuple(Contribution(*token) for token in tokens))
+    lines = [line for line in template.render([excerpt], "positive", beside).splitlines() if line]
+    assert lines == [
+        "Tokens by share of its activity: ago 61 always; the 4 seldom; of 2; now 2;",
+        "Its peaks:",
+        "- [im_end][line] a year {{ago}} ,",
+    ]
