@@ -87,3 +87,9 @@ def exemplars_of(
         np.repeat(np.array(ids, np.int64), lengths),
         np.repeat(np.array([(weights or {}).get(i, 1.0) for i in ids], float), lengths),
     )
+
+
+def joined(one: Exemplars, other: Exemplars) -> Exemplars:
+    """The exemplars of two splits as those of one."""
+    names = ("rows_N", "acts_N", "sequence_N", "weight_N")
+    return Exemplars(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))

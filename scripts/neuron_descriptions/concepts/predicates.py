@@ -8,7 +8,7 @@ import unicodedata
 from functools import cache
 from typing import NamedTuple
 
-from neuron_descriptions.concepts.vocabulary import Vocabulary
+from neuron_descriptions.concepts.vocabulary import Vocabulary, stem_of
 
 # Marks that have a name: one of them, many of them. No other is said alone.
 MARKS = {
@@ -24,20 +24,22 @@ MARKS = {
 # From the plainest on.
 KINDS = (
     "word", "list", "place", "mark", "family", "digits", "ending", "beginning", "piece", "after", "following", "in",
-    "mentioned",
+    "about",
 )  # fmt: skip
 # What narrows another predicate down, rather than standing for itself.
-CONTEXTS = frozenset({"after", "following", "in", "mentioned"})
+CONTEXTS = frozenset({"after", "following", "in", "about"})
 SCRIPTS = ("cyrillic", "greek", "arabic", "hebrew", "devanagari", "cjk", "hiragana", "katakana", "hangul", "thai")
 _SPECIAL = re.compile(r"<\|.*?\|>")
 _YEAR = re.compile(r"(1[5-9]|20)\d\d")
-_SUFFIXES = ("ings", "ing", "ied", "ies", "ed", "es", "ly", "s")
+# A text is about a list from so many of its words on; lists that name a subject.
+ABOUT, SUBJECT = 3, "words about "
 _CODE = re.compile(r"[a-z]\w*[A-Z]|\w_\w")
 
 
 class Predicate(NamedTuple):
     """kind: "word", "family" (words of one stem), "list" (of the vocabulary), "place", "mark", "digits", "ending",
-    "beginning", "piece", "after" (a word or mark), "following" (a list or place), "in", "mentioned"; value: which."""
+    "beginning", "piece", "after" (a word or mark), "following" (a list or place), "in", "about" (a list of which the
+    text before has several words); value: which."""
 
     kind: str
     value: str
@@ -64,20 +66,6 @@ def _continues(tokens: list[str], first: int, j: int) -> bool:
         inner = last in (".", ",") and j - 2 >= first and tokens[j - 2][-1:].isdigit()
         return last[-1:].isdigit() or inner
     return here in (".", ",") and last[-1:].isdigit() and j + 1 < len(tokens) and tokens[j + 1][:1].isdigit()
-
-
-def stem_of(word: str) -> str:
-    """A word's family: it without an ending of inflection, a last e, or the double of a consonant. word: lower case."""
-    for suffix in _SUFFIXES:
-        stem = word.removesuffix(suffix)
-        if stem != word and len(stem) > 2 and any(c in "aeiouy" for c in stem) and not stem.endswith(suffix):
-            stem += "y" if suffix in ("ied", "ies") else ""
-            break
-    else:
-        stem = word
-    if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "aeiousl":
-        stem = stem[:-1]
-    return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
 
 
 _WORDS_OF_A_LETTER = frozenset("aiouy")  # in chats, too
@@ -139,7 +127,7 @@ class Reader:
     def _of_letters(self, word: str) -> set[Predicate]:
         low = word.lower()
         held = {Predicate("word", low)}
-        held |= {Predicate("list", phrase) for phrase in self.vocabulary.of_word.get(low, ())}
+        held |= {Predicate("list", phrase) for phrase in self.vocabulary.phrases(low)}
         if len(low) > 3:
             held.add(Predicate("family", stem_of(low)))
         for size in (2, 3, 4):
@@ -225,6 +213,8 @@ class _State:
         self.words, self.quoted, self.open = 0, False, ""
         self.sentence, self.line, self.role, self.speaker = True, True, False, ""
         self.seen: set[str] = set()
+        self.counts: dict[str, int] = {}  # of a subject's words
+        self.about: set[Predicate] = set()
         self.previous: set[Predicate] = set()  # what stands right before, as contexts
         self.comment = False
 
@@ -248,8 +238,7 @@ class _State:
         inside = {"quotes": self.quoted, "comment": self.comment, self.open: bool(self.open)}
         inside |= {f"turn of {self.speaker}": bool(self.speaker)}
         held |= {Predicate("in", place) for place, holds in inside.items() if holds}
-        held |= {Predicate("mentioned", word) for word in self.seen if len(word) > 5}
-        return held
+        return held | self.about
 
     def first(self, word: str) -> set[Predicate]:
         """What holds of a word's first token alone."""
@@ -266,7 +255,7 @@ class _State:
                 self.speaker = {"user": "user", "assistant": "assistant", "system": "system"}.get(word.lower(), "")
             self.role = special and "start" in word
         if word.isalpha() and of_word != (_ROLE,):
-            self.seen.add(word.lower())
+            self._take_subjects(word.lower(), of_word)
         if word or "\n" in text:
             self.previous = _as_contexts(word, of_word)
         self._open_and_close(word, special or "\n" in text)
@@ -276,6 +265,16 @@ class _State:
             self.sentence = True
         if special or "\n" in text:
             self.line = True
+
+    def _take_subjects(self, low: str, of_word: tuple[Predicate, ...]) -> None:
+        if low in self.seen:
+            return
+        self.seen.add(low)
+        for predicate in of_word:
+            if predicate.kind == "list" and predicate.value.startswith(SUBJECT):
+                count = self.counts[predicate.value] = self.counts.get(predicate.value, 0) + 1
+                if count == ABOUT:
+                    self.about.add(Predicate("about", predicate.value))
 
     def _open_and_close(self, word: str, new_line: bool) -> None:
         if new_line:

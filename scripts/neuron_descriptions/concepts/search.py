@@ -1,5 +1,5 @@
-"""Short lists of concepts that say where a feature fires: found greedily on its train exemplars, cut to a length on
-its valid ones, so that short true sentences win.
+"""Short lists of concepts that say where a feature fires: found greedily on all of its exemplars that no score is made
+on, as long as a part explains more than chance would; a list that is in doubt must hold on valid when found on train.
 
 N tokens of a feature's exemplars, P predicates, M of them that are worth a look (survivors). What a part explains is
 the sum of squares that a step of two means explains among the tokens that no earlier part took (a regression tree's
@@ -11,21 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.concepts.evidence import Exemplars, Floats, TextTable
+from neuron_descriptions.concepts.evidence import Exemplars, Floats, TextTable, joined
 from neuron_descriptions.concepts.execution import ConceptList
-from neuron_descriptions.concepts.predicates import CONTEXTS, KINDS, Predicate
+from neuron_descriptions.concepts.predicates import CONTEXTS, KINDS, SUBJECT, Predicate
+from neuron_descriptions.concepts.vocabulary import stem_of
 from neuron_descriptions.concepts.wording import Part
 
 # How gladly a kind is taken, as a part or to narrow one down: what its gain is multiplied by. Plain and general kinds
 # come before scraps of words.
 FAVOUR = {
-    "word": 1.0, "family": 0.95, "list": 1.1, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
-    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.95, "mentioned": 0.5,
+    "word": 1.0, "family": 0.95, "list": 1.0, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
+    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.95, "about": 0.9,
 }  # fmt: skip
 # Tokens that a part must be true of; other kinds 3.
 LEAST = {
     "word": 2, "piece": 2, "after": 3, "following": 4, "list": 3, "place": 4, "ending": 5, "beginning": 5, "in": 12,
-    "mentioned": 20,
+    "about": 12,
 }  # fmt: skip
 _LEAST = np.array([LEAST.get(kind, 3) for kind in KINDS])
 _FAVOUR = np.array([FAVOUR[kind] for kind in KINDS])
@@ -39,7 +40,11 @@ class Settings:
     most: int = 8  # parts
     groups: int = 3  # kinds of parts: further parts are said together with these, or there is none
     shrink: float = 2.0  # tokens of the others' mean that a part's mean is drawn towards
-    gain: float = 0.0015  # share of the variance that a part must explain
+    gain: float = 0.004  # share of the variance that a part must explain
+    new_gain: float = 0.008  # the same of a part that cannot be said together with those before it
+    chance: float = (
+        20.0  # a part must explain so many times what one token's share is: twice the log of 20,000 predicates
+    )
     narrower: float = 1.8  # a part is narrowed down where that explains so many times as much
     survivors: int = 160  # predicates that are worth a look
     contexts: int = 60  # of them that narrow others down
@@ -47,10 +52,12 @@ class Settings:
     distinct: int = 3  # words that an ending or a beginning must be seen with; a list or a family: 2
     per_group: float = 0.012  # cost of a part of a new kind
     per_part: float = 0.005  # cost of a part said together with others
-    least: float = 0.1  # correlation on valid below which there is no pattern
+    sure: float = 0.35  # correlation with valid, which a list was found on too, from which it is not in doubt
+    least: float = 0.15  # correlation on valid below which there is no pattern
 
 
 DEFAULTS = Settings()
+EXAMPLES = 3  # words that a list about a subject is said with
 
 
 @dataclass(slots=True)
@@ -75,35 +82,52 @@ class _Survivors:
 def find_list(
     table: TextTable, train: Exemplars, valid: Exemplars | None, settings: Settings = DEFAULTS
 ) -> ConceptList:
-    """The list of a feature; without a part where no concept fits. valid: None: as long as train lets it be."""
-    whole = find_parts(table, train, settings)
-    if not whole.parts or valid is None or not len(valid.acts_N):
-        return whole
-    return cut(table, whole, valid, settings)
+    """The list of a feature, found on train and valid together; without a part where no concept fits: where it does not
+    match them well, and what train alone suggests does not hold on valid. valid: None: train alone."""
+    if valid is None or not len(valid.acts_N):
+        return find_parts(table, train, settings)
+    found = find_parts(table, joined(train, valid), settings)
+    if not found.parts or _matched(table, found, valid) >= settings.sure:
+        return found
+    alone = find_parts(table, train, settings)
+    return found if cut(table, alone, valid, settings).parts else ConceptList()
 
 
 def find_parts(table: TextTable, train: Exemplars, settings: Settings = DEFAULTS) -> ConceptList:
-    """The list as train has it, at most settings.most parts."""
+    """The list as these exemplars alone suggest it, at most settings.most parts."""
     acts_N, weight_N = train.acts_N, train.weight_N
     if len(acts_N) < 2 or np.ptp(acts_N) == 0:
         return ConceptList()
     mean = float(weight_N @ acts_N / weight_N.sum())
     whole = float(weight_N @ (acts_N - mean) ** 2)
+    chance = settings.chance * float(weight_N @ weight_N) / float(weight_N.sum()) ** 2
+    least, least_new = (max(chance, gain) * whole for gain in (settings.gain, settings.new_gain))
     found = _survivors(table, train, settings)
     open_N = np.ones(len(acts_N), dtype=bool)
     parts: list[Part] = []
     while len(parts) < settings.most:
         groups = {part.group for part in parts}
-        best = _best(table, found, train, open_N, groups if len(groups) >= settings.groups else None, settings)
-        if best is None or best.gain < settings.gain * whole:
+        best = None
+        if len(groups) < settings.groups:
+            best = _best(table, found, train, open_N, None, settings)
+        if best is None or (best.group not in groups and best.gain < (least_new if parts else least)):
+            best = _best(table, found, train, open_N, groups, settings) if parts else None
+        if best is None or best.gain < least:
             break
         mean = _mean(train, open_N)
         weight = _shrunk(train, best.rows, mean, settings.shrink)
-        name = _name(table, train, best.rows) if best.head.kind == "family" else ""
-        parts.append(Part(best.head, best.narrowed, weight, name))
+        parts.append(Part(best.head, best.narrowed, weight, _name(table, train, best)))
         open_N[best.rows] = False
         found.sums_XM -= found.sums(train, best.rows)
     return ConceptList(tuple(parts), _mean(train, open_N) if open_N.any() else 0.0)
+
+
+def _matched(table: TextTable, found: ConceptList, exemplars: Exemplars) -> float:
+    """Correlation of what a list predicts with activations."""
+    predicted_N = np.full(len(exemplars.acts_N), found.base)
+    for part in reversed(found.parts):
+        predicted_N[holding(table, part, exemplars.rows_N)] = part.weight
+    return weighted_correlation(predicted_N, exemplars.acts_N, exemplars.weight_N)
 
 
 def cut(table: TextTable, whole: ConceptList, valid: Exemplars, settings: Settings) -> ConceptList:
@@ -199,6 +223,11 @@ class _Found:
     narrowed: Predicate | None
     rows: NDArray[np.int64]
 
+    @property
+    def group(self) -> tuple[str, ...]:
+        """See Part.group."""
+        return Part(self.head, self.narrowed).group
+
 
 def _best(
     table: TextTable,
@@ -253,14 +282,16 @@ def _stands_alone(
     table: TextTable, predicate: Predicate, train: Exemplars, rows: NDArray[np.int64], settings: Settings
 ) -> bool:
     """Whether a predicate may head a part: it is no mere context, and it is seen in two sequences; a list, a family, an
-    ending or a beginning with several words, or it is a word in disguise."""
-    if predicate.kind in ("in", "mentioned") or not len(rows):
+    ending or a beginning with several words (a list with several families), or it is a word in disguise."""
+    if predicate.kind in ("in", "about") or not len(rows):
         return False
     if train.sequence_N[rows[0]] == train.sequence_N[rows[-1]]:
         return False
     if predicate.kind not in ("list", "family", "ending", "beginning"):
         return True
     words = {table.word[row] for row in train.rows_N[rows].tolist()}
+    if predicate.kind == "list":
+        words = {stem_of(word) for word in words}
     return len(words) >= (2 if predicate.kind in ("list", "family") else settings.distinct)
 
 
@@ -274,7 +305,16 @@ def _shrunk(train: Exemplars, rows: NDArray[np.int64], mean: float, shrink: floa
     return float(((weights * train.acts_N[rows]).sum() + shrink * mean) / (weights.sum() + shrink))
 
 
-def _name(table: TextTable, train: Exemplars, rows: NDArray[np.int64]) -> str:
-    """The word that a family is said by: its shortest one here."""
-    words = {table.word[row] for row in train.rows_N[rows].tolist()} - {""}
-    return min(words, key=lambda word: (len(word), word))
+def _name(table: TextTable, train: Exemplars, best: _Found) -> str:
+    """The word that a family is said by: its shortest one here; of a list about a subject the words that add most."""
+    rows = best.rows
+    of_rows = [table.word[row] for row in train.rows_N[rows].tolist()]
+    if best.head.kind == "family":
+        return min(set(of_rows) - {""}, key=lambda word: (len(word), word))
+    if best.head.kind != "list" or not best.head.value.startswith(SUBJECT):
+        return ""
+    added: dict[str, float] = {}
+    for word, much in zip(of_rows, (train.weight_N[rows] * train.acts_N[rows]).tolist()):
+        added[word] = added.get(word, 0.0) + much
+    stems = {stem_of(word): word for word in sorted(added, key=lambda w: (added[w], w))}  # of a family the strongest
+    return " ".join(sorted(stems.values(), key=lambda w: (-added[w], w))[:EXAMPLES])

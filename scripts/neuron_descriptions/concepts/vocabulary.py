@@ -1,7 +1,7 @@
 """Lists of words that belong together, from a file that users can extend, each with a phrase for it in plain words."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as checked
@@ -14,10 +14,12 @@ _DEBRIS = re.compile(r"<\||\|>|\ufffd|[\x00-\x1f`<>]|^\s|\s$")
 
 @checked(config=ConfigDict(extra="forbid"), frozen=True)
 class _Entry:
-    """An entry of the file: how to say it (the first of several ways), its words, and lists that it includes."""
+    """An entry of the file: how to say it (the first of several ways), its words, words that stand for their families,
+    and lists that it includes."""
 
     say: str | list[str]
     words: str = ""
+    families: str = ""
     includes: tuple[str, ...] = ()
 
     @property
@@ -27,10 +29,32 @@ class _Entry:
 
 @dataclass(slots=True, frozen=True)
 class Vocabulary:
-    """Lists by their phrases, and for each word the phrases of its lists."""
+    """Lists by their phrases, with their words; for each word, and for each stem, the phrases of its lists."""
 
     lists: dict[str, frozenset[str]]
     of_word: dict[str, tuple[str, ...]]
+    of_stem: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def phrases(self, word: str) -> set[str]:
+        """Phrases of the lists that a word (lower case) is in, itself or by its family."""
+        return {*self.of_word.get(word, ()), *self.of_stem.get(stem_of(word), ())}
+
+
+_SUFFIXES = ("ings", "ing", "ied", "ies", "ed", "es", "ly", "s")
+
+
+def stem_of(word: str) -> str:
+    """A word's family: it without an ending of inflection, a last e, or the double of a consonant. word: lower case."""
+    for suffix in _SUFFIXES:
+        stem = word.removesuffix(suffix)
+        if stem != word and len(stem) > 2 and any(c in "aeiouy" for c in stem) and not stem.endswith(suffix):
+            stem += "y" if suffix in ("ied", "ies") else ""
+            break
+    else:
+        stem = word
+    if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "aeiousl":
+        stem = stem[:-1]
+    return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
 
 
 def is_debris(text: str) -> bool:
@@ -56,16 +80,21 @@ def read_vocabulary(path: str) -> Vocabulary:
             raise ValueError(f"{path}, entry {number}: {entry.phrase!r} cannot stand in a sentence; mend `say`")
         if entry.phrase in by_phrase:
             raise ValueError(f'{path}, entry {number}: "{entry.phrase}" is said by an entry above already')
-        for word in entry.words.split():
+        for word in (*entry.words.split(), *entry.families.split()):
             if fault := _fault(word):
                 raise ValueError(f'{path}, "{entry.phrase}": the word {word!r} never holds: {fault}')
         by_phrase[entry.phrase] = entry
-    lists = {phrase: _words(path, phrase, by_phrase, ()) for phrase in by_phrase}
+    lists: dict[str, frozenset[str]] = {}
     of_word: dict[str, list[str]] = {}
-    for phrase in sorted(lists):
-        for word in lists[phrase]:
+    of_stem: dict[str, list[str]] = {}
+    for phrase in sorted(by_phrase):
+        words, families = _words(path, phrase, by_phrase, ())
+        lists[phrase] = words | families
+        for word in words:
             of_word.setdefault(word, []).append(phrase)
-    return Vocabulary(lists, {word: tuple(phrases) for word, phrases in of_word.items()})
+        for stem in {stem_of(word) for word in families}:
+            of_stem.setdefault(stem, []).append(phrase)
+    return Vocabulary(lists, *({name: tuple(phrases) for name, phrases in of.items()} for of in (of_word, of_stem)))
 
 
 def _fault(word: str) -> str | None:
@@ -77,15 +106,20 @@ def _fault(word: str) -> str | None:
     return None
 
 
-def _words(path: str, phrase: str, entries: dict[str, _Entry], above: tuple[str, ...]) -> frozenset[str]:
+def _words(
+    path: str, phrase: str, entries: dict[str, _Entry], above: tuple[str, ...]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """(words, words that stand for their families) of an entry and of what it includes."""
     if phrase in above:
         raise ValueError(f"{path}: {' includes '.join(f'“{p}”' for p in (*above[above.index(phrase) :], phrase))}")
     if phrase not in entries:
         raise ValueError(f"{path}: “{above[-1]}” includes “{phrase}”, which no entry says")
     entry = entries[phrase]
-    words = set(entry.words.split())
+    words, families = set(entry.words.split()), set(entry.families.split())
     for included in entry.includes:
-        words |= _words(path, included, entries, (*above, phrase))
-    if not words:
-        raise ValueError(f"{path}: “{phrase}” never holds: it has neither words nor includes")
-    return frozenset(words)
+        more = _words(path, included, entries, (*above, phrase))
+        words |= more[0]
+        families |= more[1]
+    if not words and not families:
+        raise ValueError(f"{path}: “{phrase}” never holds: it has neither words nor families nor includes")
+    return frozenset(words), frozenset(families)

@@ -6,10 +6,11 @@ A list is read from above: the first part that is true of a token decides. Parts
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from neuron_descriptions.concepts.predicates import MARKS, Predicate
+from neuron_descriptions.concepts.predicates import MARKS, SUBJECT, Predicate
 from neuron_descriptions.concepts.vocabulary import is_debris
 
 NO_PATTERN = "no pattern found"
+EXAMPLES = ", such as "
 # What holds of whole words or marks, or of their places.
 PLACES = {
     "text": "the first words of a text",
@@ -96,7 +97,7 @@ class Part:
     head: Predicate
     narrowed: Predicate | None = None
     weight: float = 1.0  # the activation that it predicts
-    word: str = ""  # of a family: one that it is said by
+    word: str = ""  # of a family: one that it is said by; of a list: some of its words, between spaces
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -137,7 +138,11 @@ def _phrase(parts: list[Part]) -> str:
         said = f"the {_joined(names, 'and')} {SERIES[head.value][0]}"
     else:
         said = {"mark": lambda v: _marks(v), "list": lambda v: v}.get(head.kind, lambda v: PLACES[v])(head.value)
-    return said if narrowed is None else f"{said} {narrowing(narrowed)}"
+    said += "" if narrowed is None else f" {narrowing(narrowed)}"
+    if head.kind != "list" or not parts[0].word:
+        return said
+    said = f"{head.value.split(EXAMPLES)[0]}{said.removeprefix(head.value)}"  # a list's own examples give way
+    return f"{said}{EXAMPLES}" + _joined([f'"{word}"' for word in parts[0].word.split()], "and")
 
 
 def _name(part: Part) -> str:
@@ -163,8 +168,8 @@ def narrowing(context: Predicate) -> str:
     match context.kind:
         case "after" | "following":
             return f"after {_name(Part(context))}"
-        case "mentioned":
-            return f'in texts that mention "{context.value}"'
+        case "about":
+            return f"in passages about {context.value.removeprefix(SUBJECT)}"
         case _:
             return INSIDE[context.value]
 

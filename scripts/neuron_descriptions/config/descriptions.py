@@ -62,10 +62,10 @@ class Descriptions(Section):
     floor for the explainer; the atlas says whose description won."""
     concept_candidates: Annotated[int, Field(ge=0, le=3)] = 0
     """Further candidates that no model writes: a sentence about words, families of words, lists, places, marks and what
-    stands before, found by search on all train exemplars of the neuron (and on the panel, where there is one), as long
-    as the valid ones bear out. The second has its first two parts, the third one. They execute: the tables
-    `concepts/layer-L/` have how well their own predictions match. More `exemplars.k`, `exemplars.random` and a `panel`
-    make them better."""
+    stands before, found by search on all train and valid exemplars of the neuron (and on the panel, where there is
+    one). The second has its first two parts, the third one. They execute: the tables `concepts/layer-L/` have how well
+    their own predictions match. With 1 the search chooses, by those, and the simulator only scores: that agrees with
+    readers better than a simulator's choice. A `panel` makes them better."""
     concept_rules: UserPath = "config/concepts/lists.yaml"
     """File of words that belong together, with a phrase for them, for `concept_candidates`: this one, or a copy with
     your own."""

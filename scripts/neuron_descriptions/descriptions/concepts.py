@@ -25,12 +25,13 @@ from neuron_descriptions.panel.reading import Panel
 SHORTER = (2, 1)  # parts of the second candidate, and of the third
 # Ids of valid's sequences follow those of train's, which are below this; of the panel's, those of valid's.
 _STRIDE = 1 << 40
+PANEL_WEIGHT = 0.25  # of a token of the panel, beside those of exemplars: readers look at peaks
 
 
 class ConceptFinder:
-    """Finds lists for the features of a part, from all their exemplars: top, middle and random ones; train chooses the
-    parts, valid how many. Where there is a panel, all of its text counts as random sequences do: so lists are fitted
-    on the mixture that they are scored on, and on text as it comes."""
+    """Finds lists for the features of a part, from all their exemplars of train and valid: top, middle and random ones.
+    Where there is a panel, all of its text counts as well, PANEL_WEIGHT each token: so lists are fitted on the mixture
+    that they are scored on, and on text as it comes."""
 
     def __init__(
         self,
@@ -71,7 +72,8 @@ class ConceptFinder:
         return find_list(self.table, self._exemplars("train", neuron, sign), self._exemplars("valid", neuron, sign))
 
     def _exemplars(self, split: str, neuron: int, sign: str) -> Exemplars:
-        return exemplars_of(self.table, self.acts.get((split, neuron, sign), {}))
+        acts = self.acts.get((split, neuron, sign), {})
+        return exemplars_of(self.table, acts, {i: PANEL_WEIGHT for i in acts if i >= 2 * _STRIDE})
 
 
 def find_concepts(

@@ -12,7 +12,7 @@ from neuron_descriptions.common.streams import generator
 from neuron_descriptions.concepts.evidence import Exemplars, TextTable
 from neuron_descriptions.concepts.execution import ConceptList
 from neuron_descriptions.concepts.predicates import Predicate, Reader
-from neuron_descriptions.concepts.search import find_list, holding, weighted_correlation
+from neuron_descriptions.concepts.search import DEFAULTS, cut, find_parts, holding, weighted_correlation
 from neuron_descriptions.concepts.vocabulary import Vocabulary
 
 # Tokens that a search reads: the strongest, and a sample that stands for all others.
@@ -60,7 +60,7 @@ class Namer:
             )
             for tokens in halves
         )
-        found = find_list(self.table, fit, held_out)
+        found = cut(self.table, find_parts(self.table, fit), held_out, DEFAULTS)
         predicted_N, open_N = np.full(len(held_out.rows_N), found.base), np.ones(len(held_out.rows_N), dtype=bool)
         for part in found.parts:
             holds_N = holding(self.table, part, held_out.rows_N) & open_N

@@ -14,7 +14,17 @@ def test_what_ships_is_large_and_clean():
     assert len(found.of_word) > 2000
     assert not any(map(is_debris, found.lists))
     for word, phrases in found.of_word.items():
-        assert phrases == tuple(sorted(p for p, words in found.lists.items() if word in words))
+        assert phrases == tuple(sorted(phrases))
+        assert found.phrases(word) >= {p for p, words in found.lists.items() if word in words}
+
+
+def test_families_bring_their_other_words(tmp_path):
+    path = tmp_path / "lists.yaml"
+    path.write_text("- {say: walks, families: walk stroll, words: pace}\n- {say: motion, includes: [walks]}\n")
+    found = read_vocabulary(str(path))
+    for word in ("walk", "walked", "strolling", "pace"):
+        assert found.phrases(word) == {"walks", "motion"}
+    assert not found.phrases("paces") and not found.phrases("talk")
 
 
 def test_a_list_holds_the_words_of_those_it_includes(tmp_path):
@@ -33,7 +43,7 @@ def test_a_list_holds_the_words_of_those_it_includes(tmp_path):
     ("content", "fault"),
     [
         ("- [", "is not a list of word lists|not valid YAML|YAML"),
-        ("- say: a list", "“a list” never holds: it has neither words nor includes"),
+        ("- say: a list", "“a list” never holds: it has neither words nor families nor includes"),
         ("- {say: a, words: b, other: c}", "is not a list of word lists"),
         ("- {say: a, words: b}\n- {say: a, words: c}", r'entry 2: "a" is said by an entry above already'),
         ("- {say: a, includes: [b]}\n- {say: b, includes: [a]}", "“a” includes “b” includes “a”"),
