@@ -21,6 +21,7 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_tables, whole
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.candidates import descriptions_table
@@ -62,6 +63,15 @@ class Describing:
     seed: int
     prompts_by_type: dict[str, str] = field(default_factory=dict)
     """Type -> file."""
+
+    @classmethod
+    def of_job(cls, files: Mapping[str, str], params: Mapping[str, Any]) -> "Describing":
+        """What a rule's params name. files: subject, explainer_prompt, and explainer_prompt_<type> of each type that
+        has one; params: settings, explainer, begins, seed."""
+        settings = restored(Descriptions, params["settings"], explainer=params["explainer"])
+        prompts = {str(kind): files[f"explainer_prompt_{kind}"] for kind in settings.prompts_by_type}
+        begins, seed = params["begins"], params["seed"]
+        return cls(settings, files["subject"], files["explainer_prompt"], begins, seed, prompts)
 
 
 def check_descriptions(
@@ -121,6 +131,15 @@ class Scoring:
     """Who chooses without a simulator; see Config.choice."""
     rules: str | None = None
     """File of words that lists of concepts know, where these choose."""
+
+    @classmethod
+    def of_job(cls, files: Mapping[str, str], params: Mapping[str, Any], threads: int) -> "Scoring":
+        """What a rule's params name. files: subject, nulls, and, where there are such, simulator, prompt, rules; params:
+        settings, simulator, seed, and choice, where no simulator chooses."""
+        settings = restored(Scores, params["settings"], simulator=params["simulator"])
+        models = {name: files.get(name) for name in ("subject", "simulator", "prompt")}
+        choice, rules = params.get("choice", ""), files.get("rules")
+        return cls(settings, models, files["nulls"], params["seed"], threads, choice, rules)
 
 
 def check_scores(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[int, Tables], scoring: Scoring) -> None:

@@ -74,6 +74,8 @@ def test_digest_is_the_same_in_another_process():
 
 CORPUS = "neuron_descriptions/corpus/building.py"
 TABLES = "neuron_descriptions/corpus/tables.py"
+# What cuts texts into sequences: those of a corpus, and those that are written to descriptions.
+CUTTING = {"build_corpus.py", "build_panel.py", "gather_texts.py", "run_texts.py"}
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,7 @@ def test_wording_and_layout_change_nothing(edit, file, old, new):
     ],
 )
 def test_formula_or_constant_changes_its_rule(edit, file, old, new):
-    adapters = {"build_corpus.py"} if file == "build_corpus.py" else {"build_corpus.py", "build_panel.py"}
+    adapters = {file} if file == "build_corpus.py" else CUTTING
     assert changed_adapters(edit(file, old, new)) == adapters
 
 
@@ -148,7 +150,7 @@ def test_statements_are_met_wherever_they_stand_in_the_order_of_a_walk(text):
 
 
 def test_the_template_is_also_the_imports(edit):
-    adapters = {"build_corpus.py", "build_panel.py", "list_exemplars.py"}
+    adapters = CUTTING | {"list_exemplars.py"}
     assert (
         changed_adapters(edit("neuron_descriptions/corpus/templates.py", "return text.strip()", "return text"))
         == adapters
@@ -230,7 +232,7 @@ def test_module_that_is_not_imported_does_not_count(edit):
     adapters = changed_adapters(edit("neuron_descriptions/models/fetching.py", '"--no-deps"', '"--quiet"'))
     assert adapters == {"fetch_documents.py", "fetch_model.py"}
     adapters = changed_adapters(edit("neuron_descriptions/corpus/building.py", "room < 4", "room < 5"))
-    assert adapters == {"build_corpus.py", "build_panel.py"}
+    assert adapters == CUTTING
 
 
 def test_new_module_that_nobody_imports_does_not_count(edit):
