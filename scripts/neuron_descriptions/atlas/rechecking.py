@@ -134,8 +134,8 @@ class Scoring:
 
     @classmethod
     def of_job(cls, files: Mapping[str, str], params: Mapping[str, Any], threads: int) -> "Scoring":
-        """What a rule's params name. files: subject, nulls, and, where there are such, simulator, prompt, rules; params:
-        settings, simulator, seed, and choice, where no simulator chooses."""
+        """What a rule's params name. files: subject, nulls, and, where there are such, simulator, prompt, rules;
+        params: settings, simulator, seed, and choice, where no simulator chooses."""
         settings = restored(Scores, params["settings"], simulator=params["simulator"])
         models = {name: files.get(name) for name in ("subject", "simulator", "prompt")}
         choice, rules = params.get("choice", ""), files.get("rules")
