@@ -388,7 +388,9 @@ def test_every_family_renders_with_its_examples_at_every_place(tokenizer, path, 
     text = "\n".join(m["content"] for m in messages)
     answers = [example.answer.strip() for example in template.examples]
     assert all((answer in text) == (place != "none") for answer in answers)
-    assert all(re.search(rf"^(Excerpt {n}:|{n}\. )", messages[-1]["content"], re.MULTILINE) for n in (1, 2))
+    # The shortest prompt spares the numbers.
+    starts = ("- ", "- ") if path.stem == "taught" else (r"(Excerpt 1:|1\. )", r"(Excerpt 2:|2\. )")
+    assert re.search("^{}.*^{}".format(*starts), messages[-1]["content"], re.MULTILINE | re.DOTALL)
     assert "tax" in messages[-1]["content"] and "tax" not in messages[0]["content"]
 
 

@@ -15,6 +15,7 @@ from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.evidence import _excerpts
 from neuron_descriptions.descriptions.excerpts import Highlights
 from neuron_descriptions.descriptions.prompts import read_explainer_template
+from neuron_descriptions.harvest.exemplars import Exemplar
 from neuron_descriptions.simulators.simulating import FinetunedFormat
 
 NAMES = ("begin_of_text", "start_header_id", "end_header_id", "eot_id")
@@ -129,20 +130,26 @@ def golden_parts(tokenizer):
         Text("made", tokenizer(prefix + text)["input_ids"], len(tokenizer(prefix)["input_ids"]))
         for prefix, text, _ in SHOWN
     ]
-    rows = [
-        {"seq_id": i, "activations": [9.0 if place in marked else -1.0 for place in range(len(text.evidence))]}
-        for i, (text, (_, _, marked)) in enumerate(zip(texts, SHOWN))
+    strengths = [
+        [9.0 if place in marked else -1.0 for place in range(len(text.evidence))]
+        for text, (_, _, marked) in zip(texts, SHOWN)
     ]
-    return rows, dict(enumerate(texts))
+    return texts, strengths
+
+
+def exemplars(texts, activations, sign):
+    return [
+        Exemplar("train", 0, 0, sign, "top", i, i, text, np.array(acts, np.float32), 9.0)
+        for i, (text, acts) in enumerate(zip(texts, activations))
+    ]
 
 
 @pytest.mark.parametrize("sign", ["positive", "negative"])
 def test_the_explainer_is_shown_the_published_message(tokenizer, sign):
     template = read_explainer_template(str(PROMPT), NO_EXAMPLES, begins=True)
-    rows, texts = golden_parts(tokenizer)
-    direction = 1 if sign == "positive" else -1
-    rows = [row | {"activations": [direction * a for a in row["activations"]]} for row in rows]
-    shown = _excerpts(tokenizer, template, rows, texts, Highlights([8.0, 4.0], 3), direction)
+    texts, strengths = golden_parts(tokenizer)
+    stored = [[a if sign == "positive" else -a for a in acts] for acts in strengths]
+    shown = _excerpts(tokenizer, template, exemplars(texts, stored, sign), Highlights([8.0, 4.0], 3))
     messages = template.messages(shown, sign)
     assert [message["role"] for message in messages] == ["system", "user"]
     assert messages[1]["content"] == GOLDEN
@@ -156,9 +163,9 @@ def test_the_explainer_reads_the_published_ids(llama):
         llama(text, add_special_tokens=False)["input_ids"] for text in (" the cat sat", "<|eot_id|>\n\nthe mat")
     ]
     prefix = llama("<|start_header_id|>user<|end_header_id|>\n\n")["input_ids"]
-    texts = {i: Text("made", prefix + ids, len(prefix)) for i, ids in enumerate(evidence)}
-    rows = [{"seq_id": i, "activations": [9.0, *[0.0] * (len(ids) - 1)]} for i, ids in enumerate(evidence)]
-    messages = template.messages(_excerpts(llama, template, rows, texts, Highlights([8.0], 2), 1), "positive")
+    texts = [Text("made", prefix + ids, len(prefix)) for ids in evidence]
+    drawn = exemplars(texts, [[9.0, *[0.0] * (len(ids) - 1)] for ids in evidence], "positive")
+    messages = template.messages(_excerpts(llama, template, drawn, Highlights([8.0], 2)), "positive")
     head, rest = TokenIds(llama).prompt(Prompt(messages, template.answer, 1))
 
     replaced = [message | {"content": with_stand_ins(message["content"])} for message in messages]

@@ -4,6 +4,7 @@ import csv
 import re
 
 from conftest import ROOT
+from neuron_descriptions.config.descriptions import FewShot
 from neuron_descriptions.descriptions.excerpts import Beside, Contribution, Excerpt
 from neuron_descriptions.descriptions.given import read_given
 from neuron_descriptions.descriptions.prompts import read_explainer_template
@@ -67,9 +68,7 @@ def test_the_second_reading_is_a_tenth_with_its_agreement():
 
 def test_the_prompt_that_is_learnt_is_short_and_holds_nothing_raw():
     """Five tokens at most, a word for how often they fire, and a few tokens around the peak: (c) of 0 to 10."""
-    template = read_explainer_template(
-        str(ROOT / "config/prompts/taught.yaml"), {"place": "none", "count": None, "order": "fixed"}, begins=True
-    )
+    template = read_explainer_template(str(ROOT / "config/prompts/taught.yaml"), FewShot(place="none"), begins=True)
     strings = ["far", " away", "<|im_end|>", "\n", " a", " year", " ago", ",", " he"]
     excerpt = Excerpt("", tuple((string, "0") for string in strings), 6)
     tokens = [("ago", 61.4, 25, 26), ("the", 4.0, 3, 800), ("of", 2.0, 5, 10), ("now", 2.0, 1, 1), ("then", 0.4, 1, 9)]
