@@ -37,8 +37,8 @@ DESCRIBING = Descriptions(
     evidence_min=2, evidence_max=3, candidates=2, token_candidates=1, temperature=0.5, max_tokens=8, attempts=1,
 )  # fmt: skip
 SETTINGS = {
-    "least_score": 0.2, "rank": 8, "steps": 30, "batch_size": 4, "batch_tokens": 4096, "device_map": None,
-    "learning_rate": 0.02, "validate_every": 10,
+    "least_score": 0.2, "rank": 8, "steps": 40, "batch_size": 4, "batch_tokens": 4096, "device_map": None,
+    "learning_rate": 0.01, "validate_every": 10,
 }  # fmt: skip
 ABOUT = {"subject": "tiny", "base": "a base", "simulator": "small", "prompt": "words.yaml", "layers": [0]}
 WINNER = "words like peace and war"
