@@ -103,7 +103,7 @@ def test_words_and_resources_rerun_nothing(project, file, old, new):
             "scripts/neuron_descriptions/descriptions/accounting.py",
             r"if seconds else None",
             "or None",
-            {"account", "write_atlas_page"},
+            {"account", "plot_scores", "write_atlas_page"},
         ),
         ("config/prompts/words.yaml", r"one short phrase", "a phrase", DESCRIPTIONS),
         ("config/prompts/simulator.yaml", r"October", "November", SIMULATED),
