@@ -214,7 +214,7 @@ def test_a_bad_neurons_file_stops_before_any_job(tmp_path, rows, message):
 FULL_DISK = """
 import resource, signal, subprocess, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, 15_000))
 sys.exit(subprocess.call(sys.argv[1:]))
 """
 
@@ -229,7 +229,7 @@ def test_a_failing_job_says_why_and_where_and_a_later_run_recovers(tmp_path):
     assert not list(project.file("corpus").glob("*"))
 
     target = "results/tiny/corpus/test.parquet"
-    large = changed(tiny_config(), corpus__sequences={"train": 2000, "valid": 40, "test": 40})
+    large = changed(tiny_config(), corpus__sequences={"train": 700, "valid": 40, "test": 40})
     (project.folder / "run.yaml").write_text(yaml.safe_dump(large))
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, sys.executable, "-m", "snakemake", target, "--configfile", "run.yaml"],
