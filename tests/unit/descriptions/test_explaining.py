@@ -351,7 +351,7 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
 
     def prepared(
         neurons=NEURONS, n_candidates=3, seed=0, most=5, template=TEMPLATE, n_tokens=0, n_concepts=0, samples=1,
-        **few_shot,
+        near_misses=1.0, **few_shot,
     ):  # fmt: skip
         settings = Descriptions(
             explainer={"client": "transformers", "model": "m"},
@@ -363,6 +363,7 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
             few_shot=FewShot(**FEW_SHOT | few_shot),
             token_candidates=n_tokens,
             concept_candidates=n_concepts,
+            near_misses=near_misses,  # 1: a threshold decides alone
         )
         files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], [found])
         return prepare(neurons, 1, files, tokenizer, template, settings, seed)

@@ -33,7 +33,7 @@ from word_neurons import NEURONS, tiny_base, word_neurons
 
 PROMPT = str(ROOT / "config/prompts/words.yaml")
 DESCRIBING = Descriptions(
-    explainer={"client": "transformers", "model": "an explainer"}, few_shot=FewShot(place="none"), pool=8,
+    explainer={"client": "transformers", "model": "me"}, few_shot=FewShot(place="none"), pool=8,
     evidence_min=2, evidence_max=3, candidates=2, token_candidates=1, temperature=0.5, max_tokens=8, attempts=1,
 )  # fmt: skip
 SETTINGS = {
@@ -142,7 +142,7 @@ def test_loss_of_a_padded_batch_is_that_of_each_alone(base):
 
 def train(inputs, folder, **changed):
     train_explainer(
-        inputs=inputs, descriptions=Descriptions(explainer={"model": "me"}, **DESCRIBING),
+        inputs=inputs, descriptions=DESCRIBING,
         settings=ExplainerTraining(base="a base", **SETTINGS | changed), about=ABOUT, seed=0, threads=1,
         checkpoints=Checkpoints(str(folder / "checkpoints"), "this"), output=str(folder / "explainer"),
     )  # fmt: skip

@@ -223,7 +223,7 @@ def test_best_description_is_the_one_predicted_best_from(base, data, trained, tm
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(simulator_training, "logits_of", logits)
-        best = rank(Hears(), FinetunedFormat(tokenizer), features, material.texts, Ranked(**SECOND), 0)
+        best = rank(Hears(), FinetunedFormat(tokenizer), features, Ranked(**SECOND), 0)
     assert best == {f.place: WORDS[f.neuron % 10] for f in features}
 
 
