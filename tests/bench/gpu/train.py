@@ -8,8 +8,8 @@ import numpy as np
 
 from gpu.shapes import Shape, bare_rate, most_memory, prose, random_llama, texts, tokenizer
 from neuron_descriptions.config.training import Training
-from neuron_descriptions.models.processor import reduced_precision_is_fast
 from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat
+from neuron_descriptions.training.fine_tuning import trains_faster_in_bfloat16
 from neuron_descriptions.training.simulator import Example, Validation, fit, learning
 
 
@@ -30,7 +30,7 @@ class Numbered:
 def measure(shape: Shape, scratch: Path) -> Iterator[dict[str, float]]:
     """Seconds of a step, and how many forward passes over its tokens take as long."""
     steps, size, batch_tokens, rank = shape.training
-    dtype = "bfloat16" if reduced_precision_is_fast() else "float32"
+    dtype = "bfloat16" if trains_faster_in_bfloat16() else "float32"
     model = random_llama(shape, head=True, dtype=dtype)
     bare = bare_rate(model, batch_tokens, shape.seq_len)
     settings = Training(
