@@ -988,6 +988,7 @@ def test_a_feature_is_copied_as_json_and_as_a_link(page, site, denied):
 def test_charts_are_drawn_when_they_are_opened(table, site):
     assert table.locator("figure").count() == 0
     table.click("#graphs > summary")
+    table.locator("figcaption strong").nth(4).wait_for()
     captions = table.locator("figcaption strong").all_inner_texts()
     assert captions == ["Scores by layer.", "How often each is had.", "Description against look-up.", "Types by layer.",
                         "What describing took."]  # fmt: skip
