@@ -56,11 +56,11 @@ function bandsChart({name, layers: numbers, bands}) {
 
 function histogramChart({name, histogram: {low, series}}) {
   const bins = series[0].counts.length, width = 460, height = 220, most = Math.max(1, ...series.flatMap(({counts}) => counts));
-  const xOf = (bin) => 60 + (width - 80) * bin / bins, yOf = (value) => 10 + 170 * (1 - value / most);
+  const xOf = (bin) => 60 + (width - 80) * bin / bins, yOf = (value) => 14 + 166 * (1 - value / most);
   const lines = series.map(({name: kind, label: words, counts}) => svg("path", {class: `line ${kind}`, d: `M${xOf(0)},${yOf(0)}${counts.map((n, i) => `V${yOf(n)}H${xOf(i + 1)}`).join("")}V${yOf(0)}`}, svg("title", {}, words)));
   const round = Number(most.toPrecision(1)), ticks = [...new Set([0, Math.round(round / 2), round])].filter((value) => value <= most * 1.05);
   const places = Array.from({length: Math.round((1 - low) / 0.25) + 1}, (_, i) => low + i / 4);
-  return figure("How often each is had.", `Rows in steps of ${STEP} of the ${name}.`,
+  return figure("How the scores are spread.", `Rows in steps of ${STEP} of the ${name}.`,
     [key(series), drawing(width, height, `histogram of the ${name}; the numbers stand below`, grid(55, width, yOf, ticks, count), lines,
       places.map((value) => label(xOf((value - low) / STEP), 196, number(value))), label((width + 40) / 2, 214, name))],
     ["From", ...series.map((one) => one.label)], series[0].counts.map((_, i) => [number(low + i * STEP), ...series.map(({counts}) => count(counts[i]))])
