@@ -65,11 +65,15 @@ class Scorer:
         screened: Iterable[dict] = (),
         every: bool = False,
     ) -> tuple[list[dict], list[dict]]:
-        """(rows of SCORES, rows of SIMULATIONS). candidates: rows of DESCRIPTIONS; screened: of SCREENED; every: score
-        all of them on test, after a full search."""
+        """(rows of SCORES, rows of SIMULATIONS); none where valid or test keep no sequence of this side.
+
+        candidates: rows of DESCRIPTIONS; screened: of SCREENED; every: score all of them on test, after a full search.
+        """
         who = {"layer": layer, "neuron": neuron, "sign": sign}
         counts = {kind: getattr(self.settings, kind) for kind in KINDS}
         sequences = {split: self.evidence.scored(split, neuron, sign, **counts) for split in ("valid", "test")}
+        if not all(sequences.values()):  # a latent has no negative side, and may not fire in a split
+            return [], []
         out = {row["candidate"]: row for row in screened if not row["kept"]}
         described = {
             c["candidate"]: c["description"] for c in candidates if c["status"] == "ok" and c["candidate"] not in out

@@ -990,8 +990,10 @@ def test_charts_are_drawn_when_they_are_opened(table, site):
     table.click("#graphs > summary")
     table.locator("figcaption strong").nth(4).wait_for()
     captions = table.locator("figcaption strong").all_inner_texts()
-    assert captions == ["Scores by layer.", "How the scores are spread.", "Description against look-up.", "Types by layer.",
-                        "What describing took."]  # fmt: skip
+    assert captions == [
+        "Scores by layer.", "How the scores are spread.", "Description against look-up.", "Types by layer.",
+        "What describing took.",
+    ]  # fmt: skip
     figure = table.locator("figure").first
     figure.locator("summary").click()
     first, second = (

@@ -15,6 +15,7 @@ from transformers import AutoModel
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.features import Features
+from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, ladder, prepare
 from neuron_descriptions.features.converting import convert_dictionary
@@ -27,6 +28,7 @@ from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
 from neuron_descriptions.run.memory import Keep
 from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.simulation import Scorer
 
 LATENTS, LAYER, SEQUENCES, K = 24, 1, 60, 8
 KEEP = {"top": K, "middle": 3, "random": 4}
@@ -222,6 +224,15 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     for sign in ("positive", "negative"):
         baseline = evidence.token_baseline(silent[0], sign, SEQUENCES)
         assert not evidence.get("train", silent[0], sign, "top") and not baseline.predict([5, 6]).any()
+
+
+def test_a_side_without_sequences_has_no_score(folder, tables):
+    """As of the negative side of what is never negative, described or not."""
+    splits = ("train", "valid", "test")
+    evidence = Evidence([tables[0]], [tables[1]], dict.fromkeys(splits, str(folder / "corpus.parquet")), [0])
+    scorer = Scorer(None, "none", evidence, None, Scores(simulator=None), dict.fromkeys(splits, SEQUENCES), 0)
+    said = [{"candidate": 0, "description": "the word river", "status": "ok"}]
+    assert scorer.score(LAYER, 0, "negative", said) == scorer.score(LAYER, 0, "negative", []) == ([], [])
 
 
 def test_highlights_of_what_can_be_silent_begin_at_a_share_of_its_maximum(tables, latents):
