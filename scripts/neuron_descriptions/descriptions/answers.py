@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 from neuron_descriptions.descriptions.prompts import MARKER
 
@@ -22,6 +23,7 @@ _TAG = re.compile(
 )
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")  # of gpt-oss; what is said is in "final"
 
+_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 _BULLET = re.compile(r"(?:[-*•‣–·]|1[.)](?!.*\b2[.)]))\s+(?=[^\s\d])")
 _LONE_QUOTE = re.compile(r"(?<=['`(\[]).(?=['`)\]])")  # spoken of
 _INCH = re.compile(r"(?<![\w.\"])\d{1,2}(?:\.\d+)?\"(?!\w)")
@@ -216,3 +218,16 @@ def parse_answer(begun: str, text: str, finished: bool) -> tuple[str | None, str
         return None, "unparsed"
     line = clean_line(line)
     return (line, "ok") if re.search(r"\w", line) else (None, "unparsed")
+
+
+def answered_list(text: str, count: int) -> list[Any] | None:
+    """The items of the JSON list, of `count` of them, that is all of an answer behind its last thought, in a fence or
+    not; None where the answer is anything else."""
+    text = (without_thoughts(text) or "").strip()
+    if fenced := _FENCE.match(text):
+        text = fenced[1]
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return items if isinstance(items, list) and len(items) == count else None

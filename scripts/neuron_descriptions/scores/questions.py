@@ -1,16 +1,13 @@
 """What a judge is asked about passages, and how a list of answers is read. Planning imports it: nothing heavy."""
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neuron_descriptions.clients.base import Prompt
-from neuron_descriptions.descriptions.answers import without_thoughts
+from neuron_descriptions.descriptions.answers import answered_list
 from neuron_descriptions.descriptions.prompts import _rendered, prompt_file, read_template
 
 _WORDS = {"yes": 1.0, "no": 0.0, "true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 
 @prompt_file
@@ -57,14 +54,8 @@ class Question:
 def parse_list(text: str, count: int) -> list[float] | None:
     """The answers behind the last thought, in a JSON list of `count` items, each yes or no (or true or false, 1
     or 0); None where the text is anything else, or of another length."""
-    text = (without_thoughts(text) or "").strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(items, list) or len(items) != count:
+    items = answered_list(text, count)
+    if items is None:
         return None
     if not all(isinstance(item, str | bool) or (isinstance(item, int) and item in (0, 1)) for item in items):
         return None

@@ -4,14 +4,12 @@ T tokens of a sequence.
 """
 
 import json
-import re
 
 from neuron_descriptions.clients.base import Prompt
-from neuron_descriptions.descriptions.answers import without_thoughts
+from neuron_descriptions.descriptions.answers import answered_list
 from neuron_descriptions.descriptions.prompts import _rendered, prompt_file, read_template
 
 HIGHEST = 10.0
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
 
 @prompt_file
@@ -44,14 +42,8 @@ def read_asked_template(path: str, name: str = "scores.simulator.prompt") -> Ask
 def parse_numbers(text: str, count: int) -> list[float] | None:
     """(T,) numbers of 0 to 10 in a JSON list behind the last thought, each alone or in a list behind its token; None
     where the text is anything else, or of another length: what cannot be read is not guessed."""
-    text = (without_thoughts(text) or "").strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
-    try:
-        items = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(items, list) or len(items) != count:
+    items = answered_list(text, count)
+    if items is None:
         return None
     found = [item[-1] if isinstance(item, list) and len(item) == 2 else item for item in items]
     if not all(isinstance(n, int | float) and not isinstance(n, bool) and 0 <= n <= HIGHEST for n in found):
