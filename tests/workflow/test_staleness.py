@@ -8,7 +8,7 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Project, changed, demo_config, tiny_config, with_results_of
+from conftest import Project, changed, demo_config, record, tiny_config, with_results_of
 from reruns import BY_KEY, CONCEPTS, DESCRIPTIONS, EXEMPLARS, SCORES, SIMULATED
 
 
@@ -183,15 +183,10 @@ def own_files_config():
 def recorded(tmp_path_factory):
     """A run whose files are all there, empty, and recorded as made: enough for what is planned."""
     project = Project(tmp_path_factory.mktemp("recorded") / "first")
-    (project.folder / "resources").unlink()
     for name, text in {"own/config.json": "{}", "own/model.safetensors": "weights", "texts/a.txt": "A text."}.items():
         (project.folder / name).parent.mkdir(exist_ok=True)
         (project.folder / name).write_text(text)
-    rows = [line.split("\t") for line in project.run(own_files_config(), "--summary").stdout.splitlines()[1:]]
-    for path in (project.folder / row[0] for row in rows if len(row) > 1 and "temp" not in row[4]):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if path.parent.name == "models" or "details" in path.parts else path.touch()
-    project.run(own_files_config(), "--touch", "--cores", "1")
+    record(project, own_files_config())
     return project
 
 

@@ -1,11 +1,11 @@
-"""The page of one feature on demand, of every kind that is no neuron: planned alone, under the kind's name. What a page
-holds, tests/unit/atlas says."""
+"""Features that are no neurons: one page on demand is planned alone, under its kind's name (tests/unit/atlas says what
+it holds), and what a dictionary holds decides what is made again."""
 
 import numpy as np
 import pytest
 
 import small
-from conftest import Project, changed, tiny_config
+from conftest import Project, changed, record, tiny_config
 
 DIRECTIONS, WIDTH, HEADS, LAYER = 4, 576, 9, 1
 SHIPPED = "config/dictionaries/smollm2-135m/layers.{layer}"
@@ -48,3 +48,14 @@ def test_a_feature_s_page_is_planned_whatever_its_kind(kind, project):
     planned = project.planned(config, page)
     assert planned["harvest"] == 3 and planned["find_concepts"] == planned["write_neuron_page"] == 1
     assert planned.get("convert_dictionary", 0) == (kind in OF_FILES)
+
+
+def test_another_dictionary_under_the_same_name_makes_its_features_anew(project):
+    config, _ = configured("directions")
+    record(project, config)
+    assert project.planned(config) == {}
+    np.save(project.folder / "directions.npy", np.ones((DIRECTIONS, WIDTH), np.float32))
+    planned = project.planned(config)
+    assert planned["convert_dictionary"] == 1 and planned["harvest"] == 3
+    assert {"merge_exemplars", "find_concepts", "describe", "build_atlas"} <= set(planned)
+    assert not {"build_corpus", "fetch_documents", "fetch_model"} & set(planned)
