@@ -258,7 +258,7 @@ def test_no_room_is_told_before_any_work(smollm2, panels, tmp_path, monkeypatch)
         check_room(10**18, 1, {0: str(tmp_path / "new/layer-0")})
     with pytest.raises(ValueError, match=r"of disk are free at .*layer-0: make room, or lower panel.tokens"):
         check_room(1, 10**18, {0: str(tmp_path / "new/layer-0")})
-    monkeypatch.setattr(harvesting, "load_model", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(Subject, "load", lambda *_, **__: pytest.fail("the model was loaded"))
     monkeypatch.setattr(harvesting.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(ValueError, match="of disk are free"):
         harvest(smollm2, panels["panel"], tmp_path)
