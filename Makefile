@@ -115,6 +115,7 @@ docs: .venv/ready ## generated pages: configuration, columns, rule graph
 	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.tables
 	cd scripts && ../$(BIN)/python -m neuron_descriptions.scores.opening
 	$(BIN)/python tests/rule_graph.py
+	$(BIN)/python tests/reruns.py
 
 .venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv

@@ -7,7 +7,7 @@ with job_log(snakemake.log[0], snakemake.rule):
     convert_dictionary(
         source=f"{snakemake.input.source}/{snakemake.params.inside}".rstrip("/"),
         layer=int(snakemake.wildcards.layer),
-        features=restored(Features, snakemake.params.features).model_dump(),
+        features=restored(Features, snakemake.params.features),
         subject=snakemake.params.subject,
         output=snakemake.output.dictionary,
     )

@@ -1,4 +1,5 @@
 from neuron_descriptions.common.logs import job_log
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
 
@@ -7,9 +8,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         subject=Subject.of_job(snakemake.input.model, snakemake.params, snakemake.input.dictionaries),
         corpus=snakemake.input.corpus,
         neurons=snakemake.params.neurons,
-        batch_size=snakemake.params.batch_size,
         seed=snakemake.params.seed,
-        threads=snakemake.threads,
-        layers_per_pass=snakemake.params.layers_per_pass,
+        passes=Passes(snakemake.params.batch_size, snakemake.params.layers_per_pass, snakemake.threads),
         outputs=dict(zip(snakemake.params.neurons, snakemake.output.acts)),
     )

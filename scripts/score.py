@@ -2,7 +2,7 @@ from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.scores.simulation import Chunk, score_chunk
-from neuron_descriptions.simulators.opening import Asking, Job
+from neuron_descriptions.simulators.opening import Job
 
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
@@ -10,14 +10,7 @@ with job_log(snakemake.log[0], snakemake.rule):
     score_chunk(
         Chunk(int(snakemake.wildcards.layer), wanted.neurons, wanted.seed, wanted.every),
         tables=dict(given.items()),
-        simulator=Job(
-            settings.simulator,
-            given.simulator,
-            given.get("prompt"),
-            given.subject,
-            snakemake.threads,
-            Asking.of(settings.simulator, wanted.kept["access"]),
-        ),
+        simulator=Job.of_job(settings.simulator, given, snakemake.threads, wanted.kept["access"]),
         settings=settings,
         outputs={name: snakemake.output[name] for name in ("scores", "simulations")},
         kept=wanted.kept,

@@ -2,7 +2,7 @@ from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.scores.natural import score_natural
-from neuron_descriptions.simulators.opening import Asking, Job
+from neuron_descriptions.simulators.opening import Job
 
 given, wanted = snakemake.input, snakemake.params
 with job_log(snakemake.log[0], snakemake.rule):
@@ -11,14 +11,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         inputs=dict(given.items()),
-        simulator=Job(
-            settings.simulator,
-            given.simulator,
-            given.get("prompt"),
-            given.subject,
-            snakemake.threads,
-            Asking.of(settings.simulator, wanted.kept["access"]),
-        ),
+        simulator=Job.of_job(settings.simulator, given, snakemake.threads, wanted.kept["access"]),
         settings=settings,
         seed=wanted.seed,
         outputs=dict(snakemake.output.items()),

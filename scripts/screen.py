@@ -12,7 +12,7 @@ with job_log(snakemake.log[0], snakemake.rule):
         neurons=wanted.neurons,
         layer=int(snakemake.wildcards.layer),
         tables={name: given[name] for name in ("valid", "exemplars", "statistics", "descriptions")},
-        job=Job(settings.screen.simulator, given.simulator, given.get("prompt"), given.subject, snakemake.threads),
+        job=Job.of_job(settings.screen.simulator, given, snakemake.threads),
         settings=settings,
         kept=wanted.kept,
         output=snakemake.output.screened,

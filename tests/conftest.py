@@ -115,6 +115,16 @@ class Project:
         return self.folder / "results/tiny" / path
 
 
+def record(project: Project, config: dict[str, Any]) -> None:
+    """Have all files of a run, empty, and recorded as made: enough for what is planned. Its `resources` are its own."""
+    (project.folder / "resources").unlink()
+    rows = [line.split("\t") for line in project.run(config, "--summary").stdout.splitlines()[1:]]
+    for path in (project.folder / row[0] for row in rows if len(row) > 1 and "temp" not in row[4]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if path.parent.name == "models" or "details" in path.parts else path.touch()
+    project.run(config, "--touch", "--cores", "1")
+
+
 def once(folder: Path, make: Callable[[Path], Any]) -> Path:
     """A folder that the first of the test processes makes, and that all of them read."""
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,11 @@ from conftest import ROOT, snakemake
 from neuron_descriptions.atlas.comparison import mean_over_neurons
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
+from neuron_descriptions.config.features import AutoencoderFeatures
 from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.harvest.tables import STATISTICS
@@ -27,8 +29,12 @@ from neuron_descriptions.scores.tables import CONCEPT_SCORES
 LAYERS, NEURONS, LAYER, BATCH, ROWS, SEED = 30, 1536, 15, 64, 400, 0
 KEEP, NUMBERS = Keep(20, 10, 10), {"top": 5, "middle": 2, "random": 2}  # the demo's
 RULES = str(ROOT / "config/concepts/lists.yaml")
-DICTIONARY = {"kind": "autoencoder", "path": str(ROOT / f"config/dictionaries/smollm2-135m/layers.{LAYER}"),
-              "count": 2048, "hook": "residual_out", "format": "auto"}  # fmt: skip
+DICTIONARY = AutoencoderFeatures(
+    kind="autoencoder",
+    path=str(ROOT / f"config/dictionaries/smollm2-135m/layers.{LAYER}"),
+    count=2048,
+    hook="residual_out",
+)
 SCORES = ("direct_score", "direct_score_contrast")
 
 
@@ -38,7 +44,7 @@ def measure(scratch: Path) -> dict[str, Any]:
     names = [f"results/demo/corpus/{name}.parquet" for name in (*SPLITS, *PANELS)]
     snakemake(ROOT, "--configfile", "config/demo.yaml", "--nolock", "--quiet", "all", "--", *names)
     corpus = {Path(name).stem: str(ROOT / name) for name in names}
-    convert_dictionary(DICTIONARY["path"], LAYER, DICTIONARY, [], str(scratch / "dictionary"))
+    convert_dictionary(DICTIONARY.path, LAYER, DICTIONARY, [], str(scratch / "dictionary"))
     model = str(folder), LAYERS, NEURONS, None, "bfloat16"
     subjects = {
         "latents": Subject(*model, features=DICTIONARY, dictionaries={LAYER: str(scratch / "dictionary")}),
@@ -57,7 +63,7 @@ def measure(scratch: Path) -> dict[str, Any]:
 
 def drawn(name: str) -> list[int]:
     """Features drawn at random: a latent is a row, a neuron two."""
-    of, count = (DICTIONARY["count"], ROWS) if name == "latents" else (NEURONS, ROWS // 2)
+    of, count = (DICTIONARY.count, ROWS) if name == "latents" else (NEURONS, ROWS // 2)
     return sorted(generator(SEED, name).permutation(of)[:count].tolist())
 
 
@@ -72,7 +78,7 @@ def harvested(name: str, subject: Subject, corpus: dict[str, str], scratch: Path
     merge(files, splits, LAYER, wanted[LAYER], rows, SEED, *tables(name, scratch))
     for panel in PANELS:
         output = {LAYER: str(scratch / f"{name}-{panel}")}
-        harvest_panel(subject, corpus[panel], wanted, BATCH, SEED, threads, 1, output)
+        harvest_panel(subject, corpus[panel], wanted, SEED, Passes(BATCH, 1, threads), output)
 
 
 def tables(name: str, scratch: Path) -> list[str]:

@@ -15,6 +15,7 @@ from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel.harvesting import Dense, harvest_panel
@@ -34,7 +35,8 @@ def measure(scratch: Path) -> dict[str, float]:
     files = {panel: {layer: str(scratch / panel / f"{layer}.safetensors") for layer in EVERYTHING} for panel in PANELS}
     for panel in PANELS:
         subject = Subject(folder, LAYERS, NEURONS, None, "bfloat16")
-        harvest_panel(subject, panels[panel], EVERYTHING, BATCH, 0, torch.get_num_threads(), LAYERS, files[panel])
+        passes = Passes(BATCH, LAYERS, torch.get_num_threads())
+        harvest_panel(subject, panels[panel], EVERYTHING, 0, passes, files[panel])
     size = sum(Path(file).stat().st_size for by_layer in files.values() for file in by_layer.values())
     start, clock = time.monotonic(), Clock()
     with clock:

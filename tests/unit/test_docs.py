@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import reruns
 from conftest import ROOT
 from neuron_descriptions.concepts.vocabulary import is_debris
 from neuron_descriptions.panel.tables import TYPES
@@ -82,6 +83,12 @@ def test_the_readme_is_short_and_begins_with_the_two_commands():
     first_screen = "\n".join(lines[:30])
     assert "make demo" in first_screen
     assert "make test" in first_screen
+
+
+def test_the_page_of_what_runs_again_is_the_tests_and_leaves_no_rule_out():
+    assert reruns.PAGE.read_text() == reruns.documentation(), "run `make docs`"
+    named = set().union(*(rules for _, rules in reruns.BY_KEY))
+    assert named <= set().union(*reruns.STAGES.values())
 
 
 def test_the_catalogs_files_are_there():

@@ -348,7 +348,7 @@ class Shares:
 SHARES = """def _shares(job: SourceJob) -> FeatureSource:
     from neuron_descriptions.features.shares import Shares
 
-    return Shares(job.settings["count"], job.n_layers, job.n_neurons)
+    return Shares(job.settings.count, job.n_layers, job.n_neurons)
 
 
 # The key `kind` of the section -> how it is opened."""
@@ -366,7 +366,7 @@ config = load_config(yaml.safe_load(open(sys.argv[1])))
 section = restored(Features, tracked(config.features))
 shape = dict(hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, vocab_size=9)
 model = LlamaModel(LlamaConfig(**shape))
-source = open_source(SourceJob(section.model_dump(), 2, 12))
+source = open_source(SourceJob(section, 2, 12))
 print(config.features_per_layer, len(source.taps(model)), source.features(0, torch.ones(1, 1, 4)).tolist())
 """
 

@@ -8,14 +8,8 @@ import shutil
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import Project, changed, demo_config, tiny_config, with_results_of
-
-AFTER_SCORES = {"build_atlas", "write_details", "write_atlas_page", "plot_scores", "write_provenance"}
-SCORES = {"score", *AFTER_SCORES}
-SIMULATED = {"probe", *SCORES}  # what the simulator decides
-DESCRIPTIONS = {"describe", "account", "pool_nulls", *SCORES}
-CONCEPTS = {"find_concepts", "score_concepts"}
-EXEMPLARS = {"harvest", "merge_exemplars", *DESCRIPTIONS}
+from conftest import Project, changed, demo_config, record, tiny_config, with_results_of
+from reruns import BY_KEY, CONCEPTS, DESCRIPTIONS, EXEMPLARS, SCORES, SIMULATED
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +41,6 @@ def test_a_panel_switched_on_reruns_nothing_else(project):
     told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1}  # of types and scores
     # The provenance names all of the configuration.
     assert project.planned(config) == panel | scores | told | {"write_provenance": 1}
-
-
-def test_nulls_that_are_pooled_make_the_atlas_and_its_pages_anew_alone(project):
-    told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1, "write_provenance": 1}
-    assert project.planned(changed(tiny_config(), scores__pool_nulls=True)) == told
 
 
 def test_touched_files_rerun_nothing(project):
@@ -121,26 +110,7 @@ def test_an_edit_reruns_what_depends_on_it(project, file, old, new, rerun):
 
 
 @pytest.mark.parametrize(
-    ("changes", "rerun"),
-    [
-        ({"scores__nulls": 3}, SCORES),
-        ({"scores__top": 4}, SCORES),
-        ({"scores__middle": 2, "scores__random": 2}, SCORES),
-        ({"scores__race_from": 2}, SCORES),
-        ({"scores__null_neurons": 1}, {"pool_nulls", *SCORES}),
-        ({"scores__simulator__kind": "finetuned"}, SIMULATED),
-        ({"scores__simulator__batch_tokens": 4096}, SIMULATED),
-        ({"scores__simulator__dtype": "float32"}, SIMULATED),
-        ({"scores__probe": "warn"}, {"write_provenance"}),
-        ({"descriptions__temperature": 0.9}, DESCRIPTIONS),
-        ({"descriptions__candidates": 3}, DESCRIPTIONS),
-        ({"descriptions__few_shot": {"place": "system"}}, DESCRIPTIONS),
-        ({"exemplars__k": 13}, EXEMPLARS),
-        ({"exemplars__batch_size": 16}, EXEMPLARS),
-        ({"corpus__seq_len": 44}, {"build_corpus", "probe", *EXEMPLARS}),
-        ({"plan__teraflops": 300.0, "plan__margin": 2.0}, set()),
-        ({"atlas__exemplars": 7}, {"write_details", "write_atlas_page", "write_provenance"}),  # the report holds them
-    ],
+    ("changes", "rerun"), BY_KEY, ids=lambda given: " ".join(given) if isinstance(given, dict) else ""
 )
 def test_a_setting_reruns_what_depends_on_it(project, changes, rerun):
     assert set(project.planned(changed(tiny_config(), **changes))) == rerun
@@ -213,15 +183,10 @@ def own_files_config():
 def recorded(tmp_path_factory):
     """A run whose files are all there, empty, and recorded as made: enough for what is planned."""
     project = Project(tmp_path_factory.mktemp("recorded") / "first")
-    (project.folder / "resources").unlink()
     for name, text in {"own/config.json": "{}", "own/model.safetensors": "weights", "texts/a.txt": "A text."}.items():
         (project.folder / name).parent.mkdir(exist_ok=True)
         (project.folder / name).write_text(text)
-    rows = [line.split("\t") for line in project.run(own_files_config(), "--summary").stdout.splitlines()[1:]]
-    for path in (project.folder / row[0] for row in rows if len(row) > 1 and "temp" not in row[4]):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir() if path.parent.name == "models" or "details" in path.parts else path.touch()
-    project.run(own_files_config(), "--touch", "--cores", "1")
+    record(project, own_files_config())
     return project
 
 

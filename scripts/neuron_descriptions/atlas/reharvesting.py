@@ -19,7 +19,6 @@ from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
 from neuron_descriptions.harvest.forward import run_layers
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.harvest.tables import STATISTICS
-from neuron_descriptions.models.loading import load_model
 
 # What other batches and processors may change: the largest difference in a sequence over the largest activation in it,
 # or the neuron's standard deviation where that is larger.
@@ -40,7 +39,7 @@ def check_activations(
     """Of every neuron, sign, split and kind one stored sequence, drawn at random, runs through the subject again, not
     in the batch that it was harvested in; and the peak that is stored beside it is that of the stored numbers."""
     drawn = [one for layer in neurons for one in _drawn_exemplars(tables[layer], layer, neurons[layer], seed)]
-    model = load_model(subject.folder, subject.dtype, head=False, threads=threads, device_map=subject.device_map)
+    model = subject.load(threads)
     source = subject.source()
     taps, found = source.taps(model), {}
     batches = []

@@ -67,7 +67,7 @@ class _Placed(Section):
         return self
 
 
-class _Dictionary(_Placed):
+class _Latents(_Placed):
     """Latents of a dictionary."""
 
     hook: Hook
@@ -91,14 +91,14 @@ class _Dictionary(_Placed):
     noun: ClassVar[str] = "latent"
 
 
-class AutoencoderFeatures(_Dictionary):
+class AutoencoderFeatures(_Latents):
     """Latents of a sparse autoencoder, converted once from the form in which it was published."""
 
     kind: Literal["autoencoder"]
     """`autoencoder`."""
 
 
-class TranscoderFeatures(_Dictionary):
+class TranscoderFeatures(_Latents):
     """Latents of a transcoder, converted once from the form in which it was published."""
 
     kind: Literal["transcoder"]
@@ -142,6 +142,11 @@ class HeadFeatures(Section):
         """The path of a layer's."""
         assert self.path is not None
         return self.path.replace("{layer}", str(layer))
+
+
+LatentFeatures = AutoencoderFeatures | TranscoderFeatures
+MatrixFeatures = LatentFeatures | DirectionFeatures
+FeaturesOfFiles = MatrixFeatures | HeadFeatures
 
 
 def _kind(features: Any) -> str | None:

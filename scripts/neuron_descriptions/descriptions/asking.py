@@ -9,13 +9,13 @@ from typing import Any
 import pyarrow as pa
 
 from neuron_descriptions.clients.base import Answer, Request, cost
-from neuron_descriptions.clients.journal import Journal
-from neuron_descriptions.clients.opening import Job, open_client
+from neuron_descriptions.clients.journalled import JournalledClient, open_journalled
+from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.config.descriptions import Descriptions
-from neuron_descriptions.config.explainers import Prices, answering
+from neuron_descriptions.config.explainers import Prices
 from neuron_descriptions.descriptions.answers import answered
 from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
@@ -168,27 +168,20 @@ def describe(
     by_type = read_templates_of_types(paths, settings.few_shot, begins, template)
     tokenizer = load_tokenizer(inputs["subject"])
     candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed, by_type)
-    tally, written_by, finished = Tally(getattr(explainer, "prices", None)), NOBODY, lambda: None
+    tally, written_by = Tally(getattr(explainer, "prices", None)), NOBODY
+    client: JournalledClient | None = None
     if explainer is not None:
         written_by, where = explainer.model, f"layer-{part.layer}/{part.name}"
         job = Job(
             explainer, inputs.get("explainer"), template.stop, settings.temperature, max_tokens, requests, where,
             part.threads,
         )  # fmt: skip
-        with open_client(job) as client:
-            # An endpoint's answers are paid for: they outlive the code and the job.
-            made_by = "" if client.keeps else f"{code} {answering(explainer)} {inputs['explainer']}"
-            journal = Journal(f"{requests}/{where}.jsonl", set(part.neurons), made_by)
-
-            def answer(asked: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
-                journal.answer(client, asked, done)
-
+        with open_journalled(job, set(part.neurons), code) as client:
             begun = template.answer if client.begins else ""
-            ask(candidates, answer, begun, part.seed, settings.attempts, tally)
-        if not client.keeps:
-            finished = journal.remove
+            ask(candidates, client.answer, begun, part.seed, settings.attempts, tally)
         logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
     accounts = [tally.row(part.layer, written_by, candidates)]
     write_table(pa.Table.from_pylist(accounts, schema=ACCOUNTING), outputs["accounting"])
     write_table(descriptions_table(candidates, written_by), outputs["descriptions"])
-    finished()
+    if client is not None:
+        client.forget()

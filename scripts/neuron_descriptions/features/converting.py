@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from neuron_descriptions.common.logs import logger
-from neuron_descriptions.features.dictionaries import About, Dictionary, check, write_dictionary
+from neuron_descriptions.config.features import FeaturesOfFiles, HeadFeatures, LatentFeatures
+from neuron_descriptions.features.dictionaries import About, Dictionary, check, check_numbers, write_dictionary
 from neuron_descriptions.features.published_files import positive, read_json, read_tensors
 
 # TransformerLens' names of places, and the same in this workflow's terms.
@@ -33,7 +34,7 @@ _HARMLESS = {"fold_ln": False, "center_writing_weights": False, "center_unembed"
              "refactor_factored_attn_matrices": False, "n_ctx": None, "dtype": None, "revision": None}  # fmt: skip
 
 
-def convert_dictionary(source: str, layer: int, features: dict[str, Any], subject: list[str], output: str) -> None:
+def convert_dictionary(source: str, layer: int, features: FeaturesOfFiles, subject: list[str], output: str) -> None:
     """Convert a layer's features and write them.
 
     source: file or folder; features: the config's section of that name; subject: names that the subject goes by.
@@ -42,14 +43,16 @@ def convert_dictionary(source: str, layer: int, features: dict[str, Any], subjec
     """
     dictionary = read_published(source, features)
     about = dictionary.about
-    if about.model and not same_model(str(about.model), [*subject, features.get("made_for") or ""]):
+    meant = [features.made_for] if isinstance(features, LatentFeatures) and features.made_for else []
+    if about.model and not same_model(str(about.model), [*subject, *meant]):
         raise ValueError(
             f"{source} was made for {about.model}, but the subject is {' or '.join(subject)}; if that is meant, write"
             f" features.made_for: {about.model}"
         )
-    if features["kind"] == "attention_heads":  # what these read is no place of the model's
-        features = {**features, "kind": "directions", "count": len(dictionary.encoder_SD), "hook": None}
-    check(dictionary, layer, features)
+    if isinstance(features, HeadFeatures):  # its count is of heads times directions, and what these read is no place
+        check_numbers(dictionary)
+    else:
+        check(dictionary, layer, features)
     write_dictionary(dictionary, output)
     logger.info("%s: %d features that read %d numbers, from %s", source, *dictionary.encoder_SD.shape, about.form)
 
@@ -60,12 +63,11 @@ def same_model(one: str, names: list[str]) -> bool:
     return plain[0] in plain[1:]
 
 
-def read_published(source: str, features: dict[str, Any]) -> Dictionary:
+def read_published(source: str, features: FeaturesOfFiles) -> Dictionary:
     """A layer's features as they were published. Raises ValueError as `convert_dictionary` does."""
-    if features["kind"] in ("directions", "attention_heads"):
+    if not isinstance(features, LatentFeatures):
         return _directions(Path(source))
-    form = features.get("format", "auto")
-    form = _told_by_files(Path(source)) if form == "auto" else form
+    form = _told_by_files(Path(source)) if features.format == "auto" else features.format
     try:
         found = _READERS[form](Path(source), features)
     except (OSError, KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
@@ -126,7 +128,7 @@ def _gated(
 # --- where a dictionary says that it reads -------------------------------------------------------------
 
 
-def lens_hook(name: str | None, features: dict[str, Any]) -> tuple[str | None, int | None]:
+def lens_hook(name: str | None, features: LatentFeatures) -> tuple[str | None, int | None]:
     """(hook, layer) of a place that a dictionary names, in this workflow's terms; (None, None) where it names none.
     Raises ValueError where it is not known, and the config does not say that `hook` is the same."""
     if not name:
@@ -137,10 +139,10 @@ def lens_hook(name: str | None, features: dict[str, Any]) -> tuple[str | None, i
         layer = int(found[1])
     else:
         layer = None
-    if features.get("made_at") == name:
-        return features["hook"], layer
+    if features.made_at == name:
+        return features.hook, layer
     raise ValueError(
-        f"the dictionary reads at {name}, which is not known here; where features.hook ({features['hook']}) is the same"
+        f"the dictionary reads at {name}, which is not known here; where features.hook ({features.hook}) is the same"
         f" place, write features.made_at: {name}"
     )
 
@@ -148,7 +150,7 @@ def lens_hook(name: str | None, features: dict[str, Any]) -> tuple[str | None, i
 # --- formats -----------------------------------------------------------------------------------------
 
 
-def _saelens(folder: Path, features: dict[str, Any]) -> Dictionary:
+def _saelens(folder: Path, features: LatentFeatures) -> Dictionary:
     """SAELens (6, and the older form, whose keys have other names)."""
     config = read_json(folder / "cfg.json")
     tensors = read_tensors(folder / "sae_weights.safetensors")
@@ -208,7 +210,7 @@ def _normalization(config: Mapping[str, Any], folder: Path) -> Any:
     )
 
 
-def _sparsify(folder: Path, features: dict[str, Any]) -> Dictionary:
+def _sparsify(folder: Path, features: LatentFeatures) -> Dictionary:
     """sparsify (EleutherAI, 1.3): top-k of what is above 0; the folder's name is the hook's."""
     config, tensors = read_json(folder / "cfg.json"), read_tensors(folder / "sae.safetensors")
     transcoder = bool(config.get("transcode", False))
@@ -232,18 +234,18 @@ def _sparsify(folder: Path, features: dict[str, Any]) -> Dictionary:
     return _built(about, tensors["encoder.weight"], tensors["encoder.bias"], b_dec)
 
 
-def _gemma_scope(source: Path, features: dict[str, Any]) -> Dictionary:
+def _gemma_scope(source: Path, features: LatentFeatures) -> Dictionary:
     """Gemma Scope (Lieberum et al. 2024): JumpReLU, nothing subtracted. The file names neither hook nor model."""
     path = source if source.is_file() else source / "params.npz"
     arrays = {name.lower(): tensor for name, tensor in read_tensors(path).items()}
     scale = arrays.get("scaling_factor")
     if scale is not None and not bool((scale == 1).all()):
         raise ValueError(f"{path}: a scaling_factor other than 1 is not supported")
-    about = About(kind=features["kind"], form="gemma_scope")
+    about = About(kind=features.kind, form="gemma_scope")
     return _built(about, arrays["w_enc"].T, arrays["b_enc"], None, arrays["threshold"])
 
 
-def _dictionary_learning(source: Path, features: dict[str, Any]) -> Dictionary:
+def _dictionary_learning(source: Path, features: LatentFeatures) -> Dictionary:
     """dictionary_learning (Marks et al.): a file of weights, its class in config.json beside it."""
     folder = source if source.is_dir() else source.parent
     path = source if source.is_file() else folder / "ae.pt"
@@ -281,7 +283,7 @@ def _dictionary_learning(source: Path, features: dict[str, Any]) -> Dictionary:
     raise ValueError(f"{folder}: the class {name} is not supported")
 
 
-def _llama_scope(folder: Path, features: dict[str, Any]) -> Dictionary:
+def _llama_scope(folder: Path, features: LatentFeatures) -> Dictionary:
     """Llama Scope (He et al. 2024): JumpReLU with one threshold, of inputs scaled to a mean norm of sqrt(D)."""
     config = read_json(folder / "hyperparams.json")
     tensors = read_tensors(folder / "checkpoints" / "final.safetensors")
@@ -300,7 +302,7 @@ def _llama_scope(folder: Path, features: dict[str, Any]) -> Dictionary:
     return _built(about, tensors["encoder.weight"].double() * scale, tensors["encoder.bias"], None, threshold)
 
 
-def _circuit_tracer(path: Path, features: dict[str, Any]) -> Dictionary:
+def _circuit_tracer(path: Path, features: LatentFeatures) -> Dictionary:
     """circuit-tracer's transcoders: a file per layer, relu(x W' + b); with a threshold, a JumpReLU."""
     tensors = read_tensors(path)
     return _built(About(kind="transcoder", form="circuit_tracer"), tensors["W_enc"], tensors["b_enc"], None,
@@ -330,7 +332,7 @@ def _directions(path: Path) -> Dictionary:
     return found
 
 
-_READERS: dict[str, Callable[[Path, dict[str, Any]], Dictionary]] = {
+_READERS: dict[str, Callable[[Path, LatentFeatures], Dictionary]] = {
     "saelens": _saelens,
     "sparsify": _sparsify,
     "gemma_scope": _gemma_scope,

@@ -9,7 +9,7 @@ B sequences of a batch, T tokens, N tokens in a row, D width of what is read, S 
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neuron_descriptions.common.storage import whole
+from neuron_descriptions.config.features import MatrixFeatures
 from neuron_descriptions.features.hooks import find_taps
 from neuron_descriptions.features.neurons import Tap
 
@@ -105,36 +106,46 @@ def write_dictionary(dictionary: Dictionary, output: str) -> None:
         save_file(tensors, part, metadata={"dictionary": about})
 
 
-def read_dictionary(path: str, layer: int, settings: dict[str, Any]) -> Dictionary:
-    """A layer's features. settings: the config's `features`. Raises ValueError where the file holds none, or others
-    than these say."""
+def read_dictionary(path: str, layer: int, settings: MatrixFeatures) -> Dictionary:
+    """A layer's features, converted. settings: the config's `features`. Raises ValueError where the file holds none,
+    or others than these say."""
+    found = _read(path)
+    check(found, layer, settings)
+    return found
+
+
+def _read(path: str) -> Dictionary:
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["dictionary"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         if about.pop("format") != FORMAT:
             raise ValueError("it was written by another version")
-        found = Dictionary(About(**about), tensors["encoder"], tensors["bias"], tensors.get("shift"),
-                           tensors.get("threshold"), path)  # fmt: skip
+        return Dictionary(About(**about), tensors["encoder"], tensors["bias"], tensors.get("shift"),
+                          tensors.get("threshold"), path)  # fmt: skip
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no features of a layer ({error}); delete it and run again") from None
-    check(found, layer, settings)
-    return found
 
 
-def check(dictionary: Dictionary, layer: int, settings: dict[str, Any]) -> None:
-    """Raises ValueError where a dictionary is not what the config's `features` says of it."""
-    about, said = dictionary.about, dictionary.path or settings["path"]
+def check(dictionary: Dictionary, layer: int, settings: MatrixFeatures) -> None:
+    """Raises ValueError where a dictionary is not what the config's `features` says of it, or as `check_numbers`."""
+    about, said = dictionary.about, dictionary.path
     count = len(dictionary.encoder_SD)
-    if about.kind != settings["kind"]:
-        raise ValueError(f"features.kind is {settings['kind']}, but {said} holds {_a(about.kind)}; correct it")
-    if count != settings["count"]:
-        raise ValueError(f"features.count is {settings['count']}, but {said} has {count} features; correct it")
-    if about.hook is not None and about.hook != settings["hook"]:
-        raise ValueError(f"features.hook is {settings['hook']}, but {said} was made for {about.hook}; correct it")
+    if about.kind != settings.kind:
+        raise ValueError(f"features.kind is {settings.kind}, but {said} holds {_a(about.kind)}; correct it")
+    if count != settings.count:
+        raise ValueError(f"features.count is {settings.count}, but {said} has {count} features; correct it")
+    if about.hook is not None and about.hook != settings.hook:
+        raise ValueError(f"features.hook is {settings.hook}, but {said} was made for {about.hook}; correct it")
     if about.layer is not None and str(about.layer) != str(layer):
         raise ValueError(f"{said} was made for layer {about.layer}, but is named for layer {layer}; correct"
                          " features.path or neurons.layers")  # fmt: skip
+    check_numbers(dictionary)
+
+
+def check_numbers(dictionary: Dictionary) -> None:
+    """Raises ValueError where no activation can be computed by a dictionary."""
+    about, said, count = dictionary.about, dictionary.path, len(dictionary.encoder_SD)
     if about.activation in ("topk", "groupmax"):
         if not isinstance(about.k, int) or isinstance(about.k, bool) or about.k < 1:
             raise ValueError(f"{said} keeps k of a token's features, but its k is {about.k!r}, not a number above 0")
@@ -191,12 +202,13 @@ class DictionaryFeatures:
         return found_NS.view(*seen_BTD.shape[:-1], -1)
 
 
-def read_directions(path: str, layer: int) -> Tensor:
+def read_directions(path: str) -> Tensor:
     """Directions (S, D) of a layer, for heads. Raises ValueError as `read_dictionary` does, or where they have a
     bias."""
-    with safe_open(path, "pt") as file:
-        count = file.get_slice("encoder").get_shape()[0]
-    found = read_dictionary(path, layer, {"kind": "directions", "count": count, "hook": None, "path": path})
+    found = _read(path)
+    if found.about.kind != "directions":
+        raise ValueError(f"{path} holds {_a(found.about.kind)}, not directions; correct features.path")
+    check_numbers(found)
     if bool(found.bias_S.any()):
         raise ValueError(f"{path}: directions that heads are projected on have no bias; leave it out")
     return found.encoder_SD

@@ -6,19 +6,16 @@ Its module is imported when it is opened, so that no job loads or depends on ano
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
+from neuron_descriptions.config.features import Features, HeadFeatures, MatrixFeatures
 from neuron_descriptions.features.neurons import FeatureSource
-
-# What a run without the section describes.
-NEURONS: dict[str, Any] = {"kind": "mlp_neurons"}
 
 
 @dataclass(slots=True, frozen=True)
 class SourceJob:
     """What a source is made of."""
 
-    settings: dict[str, Any]
+    settings: Features
     """The config's `features`."""
     n_layers: int
     n_neurons: int
@@ -39,16 +36,18 @@ def _dictionary(job: SourceJob) -> FeatureSource:
     from neuron_descriptions.features.dictionaries import DictionaryFeatures, read_dictionary
 
     settings = job.settings
+    assert isinstance(settings, MatrixFeatures)
     read = {layer: read_dictionary(file, layer, settings) for layer, file in job.files.items()}
-    return DictionaryFeatures(read, job.n_layers, job.n_neurons, settings["hook"], job.module)
+    return DictionaryFeatures(read, job.n_layers, job.n_neurons, settings.hook, job.module)
 
 
 def _attention_heads(job: SourceJob) -> FeatureSource:
     from neuron_descriptions.features.dictionaries import read_directions
     from neuron_descriptions.features.heads import AttentionHeads
 
-    given = {layer: read_directions(file, layer) for layer, file in job.files.items()}
-    return AttentionHeads(job.n_layers, job.n_neurons, job.settings["count"], given, job.module)
+    assert isinstance(job.settings, HeadFeatures)
+    given = {layer: read_directions(file) for layer, file in job.files.items()}
+    return AttentionHeads(job.n_layers, job.n_neurons, job.settings.count, given, job.module)
 
 
 # The key `kind` of the section -> how it is opened.
@@ -63,4 +62,4 @@ SOURCES: dict[str, Callable[[SourceJob], FeatureSource]] = {
 
 def open_source(job: SourceJob) -> FeatureSource:
     """The source that a job's section names. Raises ValueError where a file is not what the section says."""
-    return SOURCES[job.settings["kind"]](job)
+    return SOURCES[job.settings.kind](job)

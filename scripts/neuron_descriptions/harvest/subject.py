@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neuron_descriptions.config.base import restored
-from neuron_descriptions.config.features import Features
+from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.features.neurons import FeatureSource
-from neuron_descriptions.features.opening import NEURONS, SourceJob, open_source
+from neuron_descriptions.features.opening import SourceJob, open_source
+from neuron_descriptions.models.loading import load_model
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,7 +21,7 @@ class Subject:
     module: str | None
     dtype: str
     device_map: str | None = None
-    features: dict[str, Any] = field(default_factory=lambda: NEURONS)
+    features: Features = field(default_factory=MlpNeuronFeatures)
     """The config's section of that name."""
     dictionaries: dict[int, str] = field(default_factory=dict)
     """Layer -> file of its features, where the kind has files."""
@@ -33,9 +34,13 @@ class Subject:
             folder,
             **params["subject"],
             device_map=params["device_map"],
-            features=restored(Features, params.get("features", {})).model_dump(),
+            features=restored(Features, params.get("features", {})),
             dictionaries=dict(zip(params["neurons"], dictionaries)),
         )
+
+    def load(self, threads: int) -> Any:
+        """The model, without its head. Raises ValueError as `load_model` does."""
+        return load_model(self.folder, self.dtype, head=False, threads=threads, device_map=self.device_map)
 
     def source(self) -> FeatureSource:
         """What is read. Raises ValueError as `open_source` does."""

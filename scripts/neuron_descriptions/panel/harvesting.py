@@ -5,7 +5,6 @@ B sequences of a batch, T tokens, D whatever a tap sees, I features, N a panel's
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
-from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.fingerprints import model_fingerprint
 
 ACTS, NEURONS, MADE_OF = "acts", "neurons", "made_of"
@@ -68,37 +67,34 @@ def harvest_panel(
     subject: Subject,
     corpus: str,
     neurons: dict[int, list[int]],
-    batch_size: int,
     seed: int,
-    threads: int,
-    layers_per_pass: int,
+    passes: Passes,
     outputs: dict[int, str],
 ) -> None:
     """Run a panel through the subject and write a file per layer: `acts` (I, N) in the subject's dtype, as computed,
     so that nothing is rounded and a feature is one row; `neurons` (I), which features these are; a CRC-32 of each row.
 
-    neurons, outputs: by layer. layers_per_pass bounds memory and never changes a result. Raises ValueError where the
-    model is not what the config says, memory or disk cannot take the activations, the panel was made with another
-    seed, or an activation is not finite.
+    neurons, outputs: by layer. Raises ValueError where the model is not what the config says, memory or disk cannot
+    take the activations, the panel was made with another seed, or an activation is not finite.
     """
     facts = corpus_facts(corpus)
     check_architecture(subject.folder, subject.n_layers, subject.module)
     check_seed(corpus, seed)
     source = subject.source()
-    passes = list(_passes(neurons, layers_per_pass))
     width = getattr(torch, subject.dtype).itemsize
     of_layer = {layer: len(indices) * facts.tokens * width for layer, indices in neurons.items()}
-    check_room(max(sum(of_layer[layer] for layer in part) for part in passes), sum(of_layer.values()), outputs)
-    model = load_model(subject.folder, subject.dtype, head=False, threads=threads, device_map=subject.device_map)
+    at_once = max(sum(of_layer[layer] for layer in part) for part in passes.over(neurons))
+    check_room(at_once, sum(of_layer.values()), outputs)
+    model = subject.load(passes.threads)
     taps = source.taps(model)
     example = read_table(corpus, CORPUS, [("seq_id", "=", 0)])["input_ids"][0].as_py()
     try_out(model, source, {layer: taps[layer] for layer in neurons}, example, subject.dtype)
     start_B = np.concatenate([[0], evidence_lengths(corpus).cumsum()])
     metadata = {"corpus": file_digest(corpus), "subject": model_fingerprint(subject.folder), "seed": str(seed)}
-    for part in passes:
+    for part in passes.over(neurons):
         dense = Dense(source, {layer: neurons[layer] for layer in part}, start_B, subject.dtype)
         batches = progress(
-            read_batches(corpus, 0, facts.sequences, batch_size, facts.longest),
+            read_batches(corpus, 0, facts.sequences, passes.batch_size, facts.longest),
             facts.longest * facts.sequences,
             "tokens",
             size=lambda batch: batch.evidence_N.numel(),
@@ -122,12 +118,6 @@ def write_layer(layer: int, acts_IN: Tensor, neurons: list[int], metadata: dict[
     made_of = json.dumps(metadata | {"layer": layer}, sort_keys=True)
     with whole(output) as part:
         save_file(tensors, part, metadata={MADE_OF: made_of})
-
-
-def _passes(neurons: dict[int, list[int]], size: int) -> Iterator[list[int]]:
-    layers = list(neurons)
-    for first in range(0, len(layers), size):
-        yield layers[first : first + size]
 
 
 def check_seed(corpus: str, seed: int) -> None:

@@ -22,8 +22,9 @@ from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
 from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
-from neuron_descriptions.models.loading import load_model, load_tokenizer
+from neuron_descriptions.models.loading import load_tokenizer
 from neuron_descriptions.scores.generated_tables import GENERATED, PEAKS, fingerprint
 
 _SPARE = 2  # a feature's own two sides are none of its others
@@ -122,16 +123,13 @@ def run_texts(
     subject: Subject,
     inputs: dict[str, Any],
     neurons: dict[int, list[int]],
-    batch_size: int,
-    threads: int,
-    layers_per_pass: int,
+    passes: Passes,
     outputs: dict[int, str],
 ) -> None:
-    """Run all texts through the subject, once for all features of `layers_per_pass` layers, and write PEAKS of each
-    layer.
+    """Run all texts through the subject, once for all features of a pass's layers, and write PEAKS of each layer.
 
-    inputs: corpus, texts (tables of GENERATED), others; neurons, outputs: by layer. layers_per_pass never changes a
-    result. Raises ValueError where the model is not what the config says, or an activation is not finite.
+    inputs: corpus, texts (tables of GENERATED), others; neurons, outputs: by layer. Raises ValueError where
+    the model is not what the config says, or an activation is not finite.
     """
     check_architecture(subject.folder, subject.n_layers, subject.module)
     source, facts = subject.source(), corpus_facts(inputs["corpus"])
@@ -147,17 +145,15 @@ def run_texts(
     peaks = Peaks(
         source, subject.dtype, neurons, table["document"].to_pylist(), {t: i for i, t in enumerate(shared)}, owners
     )
-    layers = list(neurons)
     if facts.sequences:
-        model = load_model(subject.folder, subject.dtype, head=False, threads=threads, device_map=subject.device_map)
+        model = subject.load(passes.threads)
         taps = source.taps(model)
         example = max(table["input_ids"].to_pylist(), key=len)
-        try_out(model, source, {layer: taps[layer] for layer in layers}, example, subject.dtype)
-    for first in range(0, len(layers), layers_per_pass):
-        some = layers[first : first + layers_per_pass]
+        try_out(model, source, {layer: taps[layer] for layer in neurons}, example, subject.dtype)
+    for some in passes.over(neurons):
         if facts.sequences:
             batches = progress(
-                read_batches(inputs["corpus"], 0, facts.sequences, batch_size, facts.longest),
+                read_batches(inputs["corpus"], 0, facts.sequences, passes.batch_size, facts.longest),
                 facts.sequences,
                 "texts",
                 size=lambda batch: len(batch.input_ids_BT),

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import torch
 
-from neuron_descriptions.clients.base import Answer, Client, Request
-from neuron_descriptions.clients.journal import Journal
-from neuron_descriptions.clients.opening import Job, open_client
+from neuron_descriptions.clients.base import Answer, Request
+from neuron_descriptions.clients.journalled import JournalledClient, open_journalled
+from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.clients.token_ids import TokenIds
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.config.explainers import TransformersExplainer, answering
+from neuron_descriptions.config.explainers import TransformersExplainer
 from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.opening import Job as ScorerJob
@@ -38,9 +38,8 @@ class Judge(Protocol):
 class ListJudge:
     """Asks a client about several passages at once."""
 
-    def __init__(self, client: Client, journal: Journal, template: JudgeTemplate, at_once: int, seed: int):
-        self.client, self.journal, self.template = client, journal, template
-        self.at_once, self.seed = at_once, seed
+    def __init__(self, client: JournalledClient, template: JudgeTemplate, at_once: int, seed: int):
+        self.client, self.template, self.at_once, self.seed = client, template, at_once, seed
 
     def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
         """See Judge."""
@@ -60,7 +59,7 @@ class ListJudge:
                 failed: Verdict = REFUSED if answer.refused else UNPARSED
                 found[number][first : first + count] = said if said is not None else [failed] * count
 
-        self.journal.answer(self.client, requests, done)
+        self.client.answer(requests, done)
         return found
 
 
@@ -107,8 +106,6 @@ def open_judge(job: ScorerJob) -> Iterator[Judge]:
         return
     at_once = section.passages_per_request
     most = _LIST_TOKENS + _ANSWER_TOKENS * at_once
-    with open_client(Job(judge, folder or None, (), 0.0, most, job.requests, job.part, job.threads)) as client:
-        # An endpoint's answers are paid for: they outlive the code and the job.
-        made_by = "" if client.keeps else f"{job.code} {answering(judge)} {folder or None}"
-        journal = Journal(f"{job.requests}/{job.part}.jsonl", set(job.neurons), made_by)
-        yield ListJudge(client, journal, template, at_once, job.seed)
+    asked = Job(judge, folder or None, (), 0.0, most, job.requests, job.part, job.threads)
+    with open_journalled(asked, set(job.neurons), job.code) as client:
+        yield ListJudge(client, template, at_once, job.seed)

@@ -16,7 +16,6 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.concepts.rules_of_text import Rule, read_rules, table
-from neuron_descriptions.config.scores import Simulator as Section
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
@@ -100,32 +99,20 @@ def judge(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def probe(
-    corpus: str | list[str],
-    rules: str,
-    models: dict[str, Any],
-    simulator: Section,
-    setting: str,
-    seed: int,
-    threads: int,
-    output: str,
-) -> None:
+def probe(job: Job, corpus: str | list[str], rules: str, setting: str, seed: int, output: str) -> None:
     """Probe the simulator and write what came out as JSON. setting: the config's `scores.probe`.
 
-    corpus: table (or tables) whose text is used; rules: file of words that belong together; models: folders of subject
-    and simulator, the simulator's prompt, if it has one, and `asking` (see simulators.opening.Job). Raises ValueError,
-    where `setting` is "stop", if the simulator does not listen.
+    job: the simulator's; corpus: table (or tables) whose text is used; rules: file of words that belong together.
+    Raises ValueError, where `setting` is "stop", if the simulator does not listen.
     """
     found: dict[str, Any] = {"probe": setting}
     if setting != "off":
-        trials = draw_trials(read_rules(rules), *_texts(corpus, models["subject"]), seed)
+        trials = draw_trials(read_rules(rules), *_texts(corpus, job.subject_folder), seed)
         if len(trials) < 4:
             logger.warning("the text is too short for a probe of the simulator: rules of text hardly hold in it")
         else:
-            folders = models["simulator"], models["prompt"], models["subject"]
-            loaded = load_simulator(Job(simulator, *folders, threads, models.get("asking")))
-            rows = run_trials(loaded, trials)
-            found |= {"simulator": simulator.model, "kind": simulator.kind, **judge(rows), "rules": rows}
+            rows = run_trials(load_simulator(job), trials)
+            found |= {"simulator": job.settings.model, "kind": job.settings.kind, **judge(rows), "rules": rows}
             _say(found, setting)
     with whole(output) as part:
         part.write_text(json.dumps(found, indent=1) + "\n")

@@ -2,19 +2,18 @@
 nothing else of it."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from neuron_descriptions.clients.base import Answer, Request
-from neuron_descriptions.clients.journal import Journal
-from neuron_descriptions.clients.opening import Job, open_client
+from neuron_descriptions.clients.journalled import open_journalled
+from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.config.explainers import answering
 from neuron_descriptions.config.scorers import Generated
 from neuron_descriptions.descriptions.asking import Answering, Part, Tally
 from neuron_descriptions.descriptions.tables import ACCOUNTING
@@ -139,19 +138,10 @@ def write_texts(
             written.append(Written(part.layer, described.neuron, described.sign, candidate, texts[candidate]))
     most, folder = _LIST_TOKENS + _TEXT_TOKENS * section.texts, inputs.get("writer") or None
     job = Job(writer, folder, (), section.temperature, most, requests, where, part.threads)
-    tally, finished = Tally(getattr(writer, "prices", None)), lambda: None
-    with open_client(job) as client:
-        # An endpoint's answers are paid for: they outlive the code and the job.
-        made_by = "" if client.keeps else f"{code} {answering(writer)} {folder}"
-        journal = Journal(f"{requests}/{where}.jsonl", set(part.neurons), made_by)
-
-        def answer(asked: list[Request], done: Callable[[dict[int, Answer], bool], None]) -> None:
-            journal.answer(client, asked, done)
-
+    tally = Tally(getattr(writer, "prices", None))
+    with open_journalled(job, set(part.neurons), code) as client:
         begun = template.answer if client.begins else ""
-        write(written, answer, template, begun, section, part.seed, tally)
-    if not client.keeps:
-        finished = journal.remove
+        write(written, client.answer, template, begun, section, part.seed, tally)
     rows = [one.row(writer.model, section.fewest) for one in written]
     ok = sum(row["status"] == "ok" for row in rows)
     logger.info("%d of %d descriptions have texts; %d answers, %s", ok, len(rows), tally.answers, tally)
@@ -159,4 +149,4 @@ def write_texts(
     account = {"layer": part.layer, "explainer": writer.model, "candidates": len(rows), "described": ok, **counts}
     write_table(pa.Table.from_pylist([account], schema=ACCOUNTING), outputs["accounting"])
     write_table(pa.Table.from_pylist(rows, schema=GENERATED), outputs["texts"])
-    finished()
+    client.forget()

@@ -59,6 +59,14 @@ class Job:
     asking: "Asking | None" = None
     """Of one that asks a client."""
 
+    @classmethod
+    def of_job(
+        cls, settings: Section, files: Mapping[str, Any], threads: int, how: Mapping[str, Any] | None = None
+    ) -> "Job":
+        """Of a rule's files: subject, simulator (its folder) and prompt, where it has these; how: see Asking.of."""
+        asking = Asking.of(settings, how)
+        return cls(settings, files["simulator"], files.get("prompt"), files["subject"], threads, asking)
+
     def texts(self, tokenizer: Any) -> SameTokens | Retokenizer:
         """Gives sequences in the simulator's tokens, which may be the subject's."""
         subject = load_tokenizer(self.subject_folder)

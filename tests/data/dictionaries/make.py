@@ -5,6 +5,7 @@ Not run by any test: it needs the authors' packages, in an environment of its ow
     python3.11 -m venv venv && venv/bin/pip install torch==2.13.0 sae-lens==6.54.12
     venv/bin/pip install --no-deps eai-sparsify==1.3.3 dictionary-learning==0.1.0
     venv/bin/python make.py <folder>
+    venv/bin/python make.py <folder> activations.npy    # of a real model, (n, width), instead of drawn ones
 
 Random weights, 16 numbers read, 48 latents; the numbers that are read have a mean, and one much larger than the others,
 as those of a residual stream do. Gemma Scope's and Llama Scope's code is not published as a package: their files are
@@ -20,12 +21,15 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-D, S, N = 16, 48, 40
+GIVEN = torch.from_numpy(np.load(sys.argv[2])).float() if len(sys.argv) > 2 else None
+(N, D), S = (40, 16) if GIVEN is None else GIVEN.shape, 48
 LENS = {"model_name": "some-org/Tiny-Model", "hook_name": "blocks.5.hook_resid_post"}
 
 
 def seen() -> torch.Tensor:
     """Numbers that are read, (N, D)."""
+    if GIVEN is not None:
+        return GIVEN
     torch.manual_seed(1)
     x = torch.randn(N, D) + 0.5
     x[:, 3] *= 30

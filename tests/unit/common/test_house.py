@@ -47,10 +47,6 @@ AS_DATA = {
     "models/fetching.py": {"spec"},  # of a model: likewise
     "models/subjects.py": {"section"},  # of a model's own config.json
     "models/loading.py": {"settings"},  # arguments of another library
-    "features/converting.py": {"features"},  # what a published dictionary's own file is held against
-    "features/dictionaries.py": {"settings"},
-    "features/opening.py": {"settings"},
-    "harvest/subject.py": {"features"},
 }
 
 

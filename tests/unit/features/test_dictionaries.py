@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import ROOT
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import DirectionFeatures, Features
 from neuron_descriptions.features.converting import convert_dictionary, read_published, same_model
 from neuron_descriptions.features.dictionaries import DictionaryFeatures, read_dictionary
 
@@ -20,12 +22,12 @@ FOUND = sorted(path.parent for path in DATA.rglob("expected.safetensors"))
 COUNT, LAYER = 48, 5
 
 
-def section(folder: Path, **changes) -> dict:
+def section(folder: Path, **changes) -> Features:
     """The config's `features` for a folder of DATA."""
     transcoder = "transcoder" in folder.name or folder.name == "layers.5.mlp"
     kind, hook = ("transcoder", "mlp_in") if transcoder else ("autoencoder", "residual_out")
     settings = {"kind": kind, "path": str(folder), "count": COUNT, "hook": hook, "format": "auto"}
-    return settings | {"made_at": None, "made_for": None} | changes
+    return restored(Features, settings | changes)
 
 
 def converted(folder: Path, tmp_path: Path, layer: int = LAYER, **changes):
@@ -144,7 +146,7 @@ def test_directions_are_projections_with_their_bias(tmp_path):
     matrix, bias, seen = torch.randn(6, 16), torch.randn(6), torch.randn(2, 3, 16)
     save_file({"directions": matrix, "bias": bias}, tmp_path / "probes.safetensors")
     np.save(tmp_path / "probes.npy", matrix.double().numpy())
-    settings = {"kind": "directions", "count": 6, "hook": "residual_out", "path": "probes"}
+    settings = DirectionFeatures(kind="directions", count=6, path="probes")
     for file, added in (("probes.safetensors", bias), ("probes.npy", 0)):
         convert_dictionary(str(tmp_path / file), 2, settings, ["any"], str(tmp_path / "out"))
         source = DictionaryFeatures(

@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 from hub_server import ROOT, TOKEN, run_with, serve
+from neuron_descriptions.config.features import AutoencoderFeatures
 from neuron_descriptions.features.converting import read_published
 
 MADE = ROOT / "tests/data/dictionaries/saelens-topk"
@@ -34,7 +35,7 @@ def test_a_layer_s_files_come_and_nothing_else_and_are_read_as_those_on_disk(hub
     place = tmp_path / "published"
     fetched = sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
     assert fetched == ["res/layer-1/cfg.json", "res/layer-1/sae_weights.safetensors"]
-    settings = {"kind": "autoencoder", "hook": "residual_out", "format": "auto"}
+    settings = AutoencoderFeatures(kind="autoencoder", path="x", count=48, hook="residual_out")
     expected = load_file(MADE / "expected.safetensors")
     found = read_published(str(place / "res/layer-1"), settings).encode(expected["seen"])
     latents = next(tensor for name, tensor in expected.items() if name != "seen")

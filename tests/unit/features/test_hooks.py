@@ -11,7 +11,7 @@ from test_features import FAMILIES, LAYERS, NEURONS
 from torch import nn
 from transformers import AutoModel
 
-from neuron_descriptions.config.features import HOOKS
+from neuron_descriptions.config.features import HOOKS, HeadFeatures
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.heads import AttentionHeads
 from neuron_descriptions.features.hooks import find_taps
@@ -157,8 +157,8 @@ def test_heads_are_opened_with_directions_that_were_converted(tmp_path):
     torch.manual_seed(3)
     directions = torch.randn(2, 32)
     np.save(tmp_path / "directions.npy", directions.numpy())
-    section = {"kind": "attention_heads", "count": 8, "path": str(tmp_path / "directions.npy")}
-    convert_dictionary(section["path"], 1, section, ["any"], str(tmp_path / "converted"))
+    section = HeadFeatures(kind="attention_heads", count=8, path=str(tmp_path / "directions.npy"))
+    convert_dictionary(section.path, 1, section, ["any"], str(tmp_path / "converted"))
     source = open_source(SourceJob(section, LAYERS, NEURONS, files={1: str(tmp_path / "converted")}))
     source.taps(model)
     z, wrote = seen(model, "attention_z")[1], seen(model, "attention_out")[1]

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from neuron_descriptions.config.features import AutoencoderFeatures
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.published_files import read_tensors
 
 D, S = 4, 6
-FEATURES = {"kind": "autoencoder", "count": S, "hook": "residual_out", "format": "auto", "path": "x"}
+FEATURES = AutoencoderFeatures(kind="autoencoder", count=S, hook="residual_out", path="x")
 SAELENS = {"architecture": "standard", "d_in": D, "d_sae": S, "normalize_activations": "none"}
 
 

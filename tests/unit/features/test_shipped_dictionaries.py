@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import Features
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.dictionaries import DictionaryFeatures, read_dictionary
 
@@ -21,14 +23,9 @@ def card(kind: str) -> dict:
 
 def converted(kind: str, folder: Path):
     place, hook = KINDS[kind]
-    section = {
-        "kind": kind,
-        "path": str(FOLDER / place),
-        "count": card(kind)["latents"],
-        "hook": hook,
-        "format": "auto",
-    }
-    convert_dictionary(section["path"], LAYER, section, ["smollm2-135m-instruct"], str(folder / kind))
+    said = {"kind": kind, "path": str(FOLDER / place), "count": card(kind)["latents"], "hook": hook}
+    section = restored(Features, said)
+    convert_dictionary(section.path, LAYER, section, ["smollm2-135m-instruct"], str(folder / kind))
     return read_dictionary(str(folder / kind), LAYER, section)
 
 

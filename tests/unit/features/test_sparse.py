@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.descriptions import Descriptions
-from neuron_descriptions.config.features import Features
+from neuron_descriptions.config.features import AutoencoderFeatures, Features, MlpNeuronFeatures
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.evidence import EvidenceFiles, ladder, prepare
@@ -23,6 +23,7 @@ from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
 from neuron_descriptions.harvest.fired import drawn_keys
 from neuron_descriptions.harvest.keys import decode_keys
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
@@ -70,9 +71,8 @@ def sparsify(folder: Path) -> Path:
     return place
 
 
-def section(folder: Path) -> dict:
-    return {"kind": "autoencoder", "path": str(folder), "count": LATENTS, "hook": "residual_out", "format": "auto",
-            "made_at": None, "made_for": None}  # fmt: skip
+def section(folder: Path) -> AutoencoderFeatures:
+    return AutoencoderFeatures(kind="autoencoder", path=str(folder), count=LATENTS, hook="residual_out")
 
 
 def harvested(folder: Path, shards: int, output: Path) -> tuple[str, str]:
@@ -196,7 +196,7 @@ def test_the_panel_holds_the_same_numbers(folder, latents, tmp_path):
     subject = Subject(str(folder / "model"), LAYERS, NEURONS, None, "float32", features=section(folder),
                       dictionaries={LAYER: str(folder / "latents.safetensors")})  # fmt: skip
     output = {LAYER: str(tmp_path / "panel.safetensors")}
-    harvest_panel(subject, str(folder / "corpus.parquet"), {LAYER: [2, 5]}, 8, 0, 1, 1, output)
+    harvest_panel(subject, str(folder / "corpus.parquet"), {LAYER: [2, 5]}, 0, Passes(8, 1), output)
     expected = np.concatenate(latents)[:, [2, 5]].T
     np.testing.assert_allclose(load_file(output[LAYER])["acts"], expected, rtol=1e-4, atol=1e-5)
 
@@ -248,4 +248,4 @@ def test_every_kind_of_the_configuration_is_in_the_list_and_the_other_way_round(
 
     kinds = {tag.tag for form in get_args(get_args(Features)[0]) for tag in get_args(form)[1:]}
     assert kinds == set(SOURCES)
-    assert open_source(SourceJob({"kind": "mlp_neurons"}, LAYERS, NEURONS)).one_sided is False
+    assert open_source(SourceJob(MlpNeuronFeatures(), LAYERS, NEURONS)).one_sided is False

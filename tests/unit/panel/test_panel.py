@@ -20,6 +20,7 @@ from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.harvest.forward import run_layers
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.panel import harvesting
@@ -52,7 +53,7 @@ def harvest(smollm2, corpus, folder, layers=LAYERS, at_once=2, seed=0, batch_siz
     outputs = {layer: str(folder / f"layer-{layer}.safetensors") for layer in layers}
     subject = Subject(smollm2, 30, 1536, None, "bfloat16")
     neurons = {layer: NEURONS[layer] for layer in layers}
-    harvest_panel(subject, corpus, neurons, batch_size, seed, 2, at_once, outputs)
+    harvest_panel(subject, corpus, neurons, seed, Passes(batch_size, at_once, 2), outputs)
     return outputs
 
 

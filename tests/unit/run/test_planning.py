@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import yaml
@@ -70,8 +71,23 @@ def test_the_recommended_run_takes_at_most_250_h100_hours_and_what_first_princip
     assert sum(len(n) for n in described_and_kept(load_config(raw))[0].neurons.values()) == LAYERS * NEURONS
     signs, per_hour = 2 * LAYERS * NEURONS, 0.4 * 989e12 * 3600
     prompts = signs * 5 * (15 * (95 - PREFIX + 8) + 100 + 25 * 4)
-    simulated = signs * (5 + 3 + 3 + 1 + 3) * 9 * 95
+    simulated = signs * ((5 + 1 + 3 + 1 + 3) * 9 + 20 + 48) * 95
     assert within(1.5, plan.totals()["gpu_hours"], 2 * IN_LAYERS * (prompts + simulated + 3e6 * 95) / per_hour)
+
+
+def test_the_table_in_the_docs_is_the_plan_s():
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    plans = [planned(yaml.safe_load((ROOT / f"config/llama-3.1-8b-{name}.yaml").read_text()))
+             for name in ("instruct", "recommended")]  # fmt: skip
+    for rule in ("harvest", "describe", "score", "score_natural"):
+        cells = re.search(rf"^\| `{rule}`.* \| (.*) \| (.*) \|$", page, re.MULTILINE).groups()
+        hours = [sum(s.gpu_hours() for s in plan.stages if s.rule == rule) for plan in plans]
+        assert cells == tuple(f"{found:,.0f}" if found else "none" for found in hours), rule
+    totals = " | ".join(f"**{plan.totals()['gpu_hours']:,.0f}**" for plan in plans)
+    assert f"| all | {totals} |" in page
+    assert not any("no panel" in line for line in plans[1].precision)
+    for line, half in zip(plans[1].precision, ("0.096", "0.068", "0.034")):
+        assert half in line and line.split(": ")[1].split()[0] in page.partition("| all | ")[2][:900]
 
 
 def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_first_principles():

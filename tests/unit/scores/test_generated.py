@@ -20,6 +20,7 @@ from neuron_descriptions.corpus.building import Cut
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.asking import Part
 from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.scores.formulas import average_precision
 from neuron_descriptions.scores.generated import aligned, auc, auc_interval
@@ -186,7 +187,7 @@ def scored(planted, folder, served, chunks=1, layers_per_pass=2):
     peaks = {layer: str(folder / f"peaks-{layer}.parquet") for layer in planted["neurons"]}
     subject = Subject(planted["base"], 2, 64, None, "float32")
     inputs = {"corpus": made["corpus"], "others": made["others"], "texts": list(parts.values())}
-    run_texts(subject, inputs, planted["neurons"], 4, 1, layers_per_pass, peaks)
+    run_texts(subject, inputs, planted["neurons"], Passes(4, layers_per_pass), peaks)
     found = {}
     for (layer, number), texts in parts.items():
         neurons = np.array_split(planted["neurons"][layer], chunks)[number].tolist()
@@ -287,7 +288,8 @@ def test_what_is_no_text_is_a_status_and_no_score(planted, tmp_path, behave, sta
     gather_texts([path], planted["base"], "g", Cut(64), 3, 0, made)
     peaks = str(tmp_path / "peaks.parquet")
     inputs = {"corpus": made["corpus"], "others": made["others"], "texts": [path]}
-    run_texts(Subject(planted["base"], 2, 64, None, "float32"), inputs, {0: planted["neurons"][0]}, 4, 1, 1, {0: peaks})
+    subject = Subject(planted["base"], 2, 64, None, "float32")
+    run_texts(subject, inputs, {0: planted["neurons"][0]}, Passes(4, 1), {0: peaks})
     given = {"descriptions": str(tmp_path / "descriptions-0.parquet"), "scores": [], "texts": path,
              "others": made["others"], "peaks": peaks}  # fmt: skip
     job = Job("g", section(), Scores(simulator=None, bootstrap=20), planted["neurons"][0], 0, given, "", "g", "c", 0, 1)

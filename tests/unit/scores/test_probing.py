@@ -10,6 +10,7 @@ from neuron_descriptions.concepts.rules_of_text import FORMS
 from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.scores import probing
+from neuron_descriptions.simulators.opening import Job
 
 WORDS = (
     "The war of 1812 ended , and in May the NATIONS were re-united ; nothing unlikely happened , they are at peace ."
@@ -84,10 +85,10 @@ def test_a_deaf_simulator_stops_the_run_unless_told_to_go_on(tmp_path, monkeypat
     for level in ("info", "warning"):
         monkeypatch.setattr(probing.logger, level, lambda form, *a: said.append(form % a))
     output = tmp_path / "probe.json"
-    models = {"subject": "", "simulator": "", "prompt": None}
+    job = Job(Simulator(model="mine"), "", None, "", 1)
 
     def run():
-        probing.probe("", "", models, Simulator(model="mine"), setting, 0, 1, str(output))
+        probing.probe(job, "", "", setting, 0, str(output))
 
     if setting == "stop" and not hears:
         with pytest.raises(ValueError, match=r"scores\.simulator: mine .*train-a-simulator.*`scores\.probe: warn`"):

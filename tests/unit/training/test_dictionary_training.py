@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import Features
 from neuron_descriptions.config.training import DictionaryTraining
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.converting import read_published
@@ -51,7 +53,7 @@ def test_most_is_explained_and_the_file_s_latents_are_those_that_were_trained(ki
     folder = tmp_path / ("layers.3" + ".mlp" * (kind == "transcoder"))
     write(made, kind, {"layer": LAYER}, folder)
     hook = PLACES[kind][0]
-    found = read_published(str(folder), {"kind": kind, "hook": hook, "format": "auto"})
+    found = read_published(str(folder), restored(Features, {"kind": kind, "path": "x", "count": 64, "hook": hook}))
     assert (found.about.kind, found.about.hook, found.about.layer, found.about.k) == (kind, hook, LAYER, 4)
     with torch.inference_mode():
         value_NK, latent_NK = made.encode(read_ND)
@@ -146,7 +148,8 @@ def test_both_are_trained_from_one_reading_and_their_cards_say_what_they_are(tin
     for kind, (reads, _) in PLACES.items():
         place = tmp_path / kind / ("layers.1" + ".mlp" * (kind == "transcoder"))
         card = json.loads((place / "card.json").read_text())
-        latents = read_published(str(place), {"kind": kind, "hook": reads, "format": "auto"})
+        section = restored(Features, {"kind": kind, "path": "x", "count": 40, "hook": reads})
+        latents = read_published(str(place), section)
         assert (card["subject"], card["kind"], card["latents"], card["k"]) == ("tiny", kind, 40, 3)
         assert (card["train_tokens"], card["test_tokens"]) == (len(train[reads]), len(test[reads]))
         with torch.inference_mode():
