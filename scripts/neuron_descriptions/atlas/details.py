@@ -137,7 +137,7 @@ class Details:
             *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score", "null_percentile",
             "best_null_score", "best_null_percentile", "token_baseline_contrast", "spearman", "average_precision", "r2",
             "abs_dev_explained", "published_score", "published_score_test", "selection_score", "direct_score",
-            "direct_score_contrast",
+            "direct_score_contrast", "gate_positive",
         )  # fmt: skip
         listed = list_shown(self.lists.get(key, []), row["description"])
         parts = None if listed is None else read_list(listed["parts"])
@@ -166,7 +166,11 @@ class Details:
                 for c in self.candidates.get(key, [])
             ],
             "exemplars": [
-                {**self._sequence(e, parts), "peak": rounded(e.peak)}
+                {
+                    **self._sequence(e, parts),
+                    "peak": rounded(e.peak),
+                    **({} if e.gate is None else {"gate": rounded(e.gate)}),
+                }
                 for e in self.exemplars.of(*key)
                 if e.rank < (self.n_exemplars if (e.split, e.kind) == ("train", "top") else half)
             ],

@@ -51,7 +51,7 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
     blocks = -(-r.layers // kept.layers_per_job)
     shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
     jobs = shards * blocks
-    keep = Keep(kept.k, kept.middle, kept.random)
+    keep = Keep(kept.k, kept.middle, kept.random, kept.gates)
     state = state_bytes(r.neurons, keep, r.text, r.config.subject.dtype, r.config.features.one_sided) / blocks
     texts = sum(_documents(source) for source in corpus.sources.values())
     model = r.config.subject.model
@@ -71,7 +71,7 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
 
 def state_of_a_layer(r: Reckoning, kept: HarvestedExemplars) -> str:
     """What the harvest's state takes, in words: of all features of a layer, whichever are kept."""
-    keep, one_sided = Keep(kept.k, kept.middle, kept.random), r.config.features.one_sided
+    keep, one_sided = Keep(kept.k, kept.middle, kept.random, kept.gates), r.config.features.one_sided
     each = state_bytes(1, keep, r.text, r.config.subject.dtype, one_sided)
     sides = "one side of each" if one_sided else "both sides of each"
     return (

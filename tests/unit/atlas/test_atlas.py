@@ -34,7 +34,7 @@ from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS, gate_column
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
@@ -74,6 +74,7 @@ def statistics(neuron, layer=1):
     return [
         {"split": split, "layer": layer, "neuron": neuron, "tokens": 5000, "mean": 0.1, "std": 1.5}
         | {"min": -2.0 - place, "max": 3.0 + place}
+        | ({"log_density": -3.5} if layer == 3 else dict(zip(map(gate_column, SIGNS), (0.75, 0.375))))
         | quantiles
         for place, split in enumerate(SPLITS)
     ]
@@ -427,6 +428,7 @@ def shown_sequences(texts, layer, neuron, sign):
                 activations[min(2, size - 1)] = direction * (9 - rank)
                 yield {
                     "split": split, "layer": layer, "neuron": neuron, "sign": sign, "kind": kind, "rank": rank,
+                    "gate": None if layer == 3 else 1.5 - rank,
                     "seq_id": seq_id, "peak": direction * (9 - rank), "activations": activations.tolist(),
                 }  # fmt: skip
 
@@ -906,6 +908,21 @@ def test_neuron_without_a_description_says_why(page, site, sign, words):
 def test_link_to_nowhere_shows_the_table(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/6/positive")
     wait_for_rows(page, 6)
+def test_exemplars_say_their_gates_where_these_are_kept(page, site):
+    """And their share: in the atlas, from the statistics, and among the numbers of the page."""
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("#neuron-view h2")
+    shown = page.locator("details.group").first.locator(".meta").all_inner_texts()
+    assert [text.rpartition("gate ")[2] for text in shown] == ["1.5", "0.5", "−0.5", "−1.5"]
+    assert "GATE ABOVE 0 37.5 %" in " ".join(page.locator("dl.numbers").first.inner_text().upper().split())
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/negative")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    assert "gate " not in page.inner_text("#neuron-view")
+    atlas = read_table(site / "atlas.parquet", ATLAS).to_pandas()
+    assert atlas[atlas.layer == 1].gate_positive.tolist() == [75.0, 37.5] * 2
+    assert atlas[atlas.layer == 3].gate_positive.isna().all()
+
+
     assert "1/6/positive" in page.inner_text("#message")
 
 
