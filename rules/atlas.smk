@@ -87,6 +87,7 @@ rule write_details:
     output:
         details=directory("<results>/atlas/details/layer-{layer}/{part}"),
     log:
+        output_scaled=output_scaled_table,
         "<logs>/write_details/layer-{layer}/{part}.log",
     benchmark:
         "<benchmarks>/write_details/layer-{layer}/{part}.tsv"
@@ -194,6 +195,7 @@ rule write_neuron_page:
         pages=PAGES,
     output:
         page=FEATURE_PAGE,
+        output_scaled=output_scaled_table,
     log:
         "<logs>/write_neuron_page/layer-{layer}/neuron-{neuron}.log",
     benchmark:

@@ -20,7 +20,7 @@ rule publish:
         scorers=scorer_tables(),
         types=TYPES,
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
-        output_side=list(OUTPUT_SIDES.values()) + OUTPUT_SCORES,
+        output_side=list(OUTPUT_SIDES.values()) + OUTPUT_SCORES + OUTPUT_SCALED,
         neighbours=NEIGHBOURS,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",

@@ -29,6 +29,14 @@ OUTPUT_SCORES = (
 )
 
 
+# What changes when some of them are scaled, where that is asked.
+OUTPUT_SCALED = (
+    ["<results>/output_side/scaled.parquet"]
+    if OUTPUT_SCORES and CFG.output_side.scaled
+    else []
+)
+
+
 def output_side_table(wildcards):
     """What a layer's described neurons write, where that is asked and there are some."""
     return OUTPUT_SIDES.get(int(wildcards.layer), [])
@@ -55,6 +63,11 @@ def neighbours_table(wildcards):
 def concept_rules():
     """The words that concepts know."""
     return project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
+
+def output_scaled_table(wildcards):
+    """What changes when some neurons are scaled, where that is asked and a layer has some."""
+    return OUTPUT_SCALED if int(wildcards.layer) in OUTPUT_SIDES else []
+
 
 
 def executable_of_part():

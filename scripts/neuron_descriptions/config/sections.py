@@ -120,6 +120,10 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
+        if self.output_side is not None and self.output_side.scaled and self.panel is None:
+            raise ValueError(
+                "output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0"
+            )
         _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")

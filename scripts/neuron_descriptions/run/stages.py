@@ -34,6 +34,7 @@ from neuron_descriptions.run.reckoning import (
     PROMPT,
     RACE,
     ROW,
+    SCALED,
     SEARCH_SECONDS,
     TABLE,
     UNEMBEDDED,
@@ -189,10 +190,13 @@ def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
     words = r.p.start_seconds + UNEMBEDDED * VOCABULARY_SECONDS + r.signs * NAMED_SECONDS
     stream = 4 * 0.3 * r.config.subject.neurons_per_layer * tokens  # of the residual stream, as wide as 0.3 of an MLP
     acts = r.neurons / r.layers * tokens * 8
+    scaled = r.layers * getattr(r.config.output_side, "scaled", 0)
     return [
         Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
               r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
               kept=r.signs * ROW),
+        *([Stage("scale_output_side", 1, r.model_job(model, SCALED * scaled * r.seq_len), r.megabytes(model, acts),
+                 r.config.subject.devices, read=SCALED * scaled * r.seq_len, kept=2 * scaled * ROW)] if scaled else []),
     ]  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
+from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS, gate_column
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
@@ -490,7 +491,12 @@ def around(tmp_path_factory) -> dict:
               "n_documents": 28, "reads_r": 0.1, "reads_percentile": 0.99, "agreement": "same",
               "gate_positive": 0.875}  # fmt: skip
     write_table(pa.Table.from_pylist([judged], schema=OUTPUT_SCORES), folder / "scores.parquet")
-    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")]}
+    scaled = {"layer": 1, "neuron": 5, "sign": "positive", "up_tokens": [" <i>so</i>"], "up_changes": [0.25],
+              "up_effect": 3.125, "down_tokens": ["no"], "down_changes": [-1.5], "down_effect": -0.5, "n_places": 40,
+              "n_others": 11, "factor": 3.0}  # fmt: skip
+    write_table(pa.Table.from_pylist([scaled], schema=OUTPUT_SCALED), folder / "scaled.parquet")
+    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")],
+            "output_scaled": [str(folder / "scaled.parquet")]}  # fmt: skip
 
 
 def listed(paths: dict[str, str]) -> dict:
@@ -924,6 +930,21 @@ def test_exemplars_say_their_gates_where_these_are_kept(page, site):
 
 
     assert "1/6/positive" in page.inner_text("#message")
+
+
+def test_a_neuron_s_page_says_what_scaling_it_changes(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
+    said = page.locator("dl.scaled").inner_text()
+    assert [" ".join(line.split()) for line in said.splitlines() if "effect" in line] == [
+        "<i>so</i> effect 3.1", "no effect −0.5"
+    ]  # fmt: skip
+    assert page.locator("dl.scaled code").last.get_attribute("title") == "−1.5"
+    assert "at 40 tokens of the panel" in page.inner_text("#neuron-view") and "11 other" in page.inner_text(
+        "#neuron-view"
+    )
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("[data-sign=negative]")
+    assert page.locator("dl.scaled").count() == 0
 
 
 def test_a_neuron_s_page_says_what_each_sign_writes(page, site):

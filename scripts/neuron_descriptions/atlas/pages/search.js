@@ -143,8 +143,8 @@ function filters() {
   if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
   if (state.status) found.push((block) => (i) => block.place[i] === STATUS_NAMES.indexOf(state.status));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
-  if (state.min !== "" && isNumber(least)) found.push((block) => (i) => block.score[i] !== NONE && block.score[i] >= least * block.factors.score - 1e-6);
-  if (words.length) found.push(haveWords(words));  // last: what costs most
+  if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
+  if (words.length && !byMeaning()) found.push(haveWords(words));  // last: what costs most
   return found;
 }
 
@@ -160,8 +160,13 @@ function keysOf(block, key) {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
     return (i) => places[block[key][i]];
   }
-  const value = key === "chance" ? (i) => chanceAt(block, i) : block.factors[key] ? (i) => block[key][i] : () => 0;
-  return (i) => value(i) === NONE ? MISSING : value(i) - NONE;
+  if (key !== "chance" && !block.factors[key]) return keys.fill(0, from, from + n);  // of an address that somebody wrote
+  const [own, other] = key === "chance" ? [block.best_null_score, block.null_score] : [block[key], block[key]];  // as chanceAt
+  for (let i = 0; i < n; i++) {
+    const value = own[i] === NONE ? other[i] : own[i];
+    keys[from + i] = value === NONE ? MISSING : value - NONE;
+  }
+  return undefined;
 }
 
 // All rows in order, by a counting sort: what has the same key stays in its place.
