@@ -25,7 +25,7 @@ FEATURE_PAGE = (
 )
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js semantic.js table.js atlas.js".split()
 ]
 
 
@@ -68,6 +68,11 @@ if CFG.output_side:
 if NEIGHBOURS:
 
     include: "neighbours.smk"
+
+
+if SEMANTIC:
+
+    include: "semantic.smk"
 
 
 rule write_details:
@@ -137,7 +142,7 @@ rule write_atlas_page:
         runtime=minutes("write_atlas_page"),
     params:
         code=digest("write_atlas_page.py"),
-        about=ABOUT,
+        about={**ABOUT, **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {})},
         parts={layer: DESCRIBED.names(layer) for layer in SELECTED},
         chunk_size=CFG.neurons.chunk_size,
     message:

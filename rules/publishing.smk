@@ -28,6 +28,7 @@ rule publish:
         report="<results>/atlas/report.html",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
+        semantic=SEMANTIC_FILES,
         plot="<results>/atlas/scores.svg",
         provenance="<results>/atlas/provenance.json",
     output:

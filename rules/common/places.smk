@@ -50,6 +50,15 @@ NEIGHBOURS = [
 ]
 
 
+# What the page loads to search by meaning, where that is asked for.
+SEMANTIC = CFG.atlas.semantic_search
+SEMANTIC_ROWS = "<results>/atlas/meaning/layer-{layer}.js"
+SEMANTIC_FILES = [
+    *(["<results>/atlas/meaning/vocabulary.js"] if SEMANTIC else []),
+    *(SEMANTIC_ROWS.format(layer=layer) for layer in (SELECTED if SEMANTIC else ())),
+]
+
+
 def output_scores_table(wildcards):
     """How that is borne out, of all described neurons, where a layer has some."""
     return OUTPUT_SCORES if int(wildcards.layer) in OUTPUT_SIDES else []

@@ -27,6 +27,7 @@ function rowAt(block, i) {
   for (const name of Object.keys(block.factors)) row[name] = valueAt(block, i, name);
   for (const name of Object.keys(block.words)) row[name] = block.words[name][block[name][i]];
   return row;
+  if (byMeaning()) row.near = nearAt(block, i);
 }
 
 function rowOf(index) {
@@ -150,12 +151,15 @@ function filters() {
 
 // Columns whose medians are told.
 const SUMMED = SIMULATED ? ["score", "score_contrast"] : ["direct_score", "direct_score_contrast"];
-const sorting = () => state.sort || (SIMULATED ? "-score" : "-direct_score");
+const sorting = () => state.sort || (byMeaning() ? "-meaning" : SIMULATED ? "-score" : "-direct_score");
 
-// What rows are ordered by, as whole numbers; MISSING stands last in both directions.
-function keysOf(block, key) {
-  const columns = {layer: () => block.layer, neuron: (i) => block.neuron[i], description: (i) => block.order[i], status: (i) => block.place[i]};
-  if (columns[key]) return columns[key];
+// Writes what a block's rows are ordered by, as whole numbers, from a place on; MISSING stands last in both directions. Column by column, since
+// a function called for each of a million rows takes longer than the sorting.
+function writeKeys(keys, from, block, key) {
+  const {n} = block, whole = {neuron: block.neuron, description: block.order, status: block.place}[key];
+  if (whole) return keys.set(whole, from);
+  if (key === "meaning") return keys.set(nearness(block), from);
+  if (key === "layer") return keys.fill(block.layer, from, from + n);
   if (key === "sign" || key === "type") {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
     return (i) => places[block[key][i]];
@@ -188,7 +192,7 @@ function ordered(all, total, key, falling) {
 const orders = new Map();  // the last ones, by what rows are sorted by
 
 function orderOf(all, total, sort) {
-  const key = `${sort} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
+  const key = `${sort} ${sort === "-meaning" ? queryOf(state.q) : ""} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
   orders.delete(key);
   orders.set(key, order);
   if (orders.size > 2) orders.delete(orders.keys().next().value);
