@@ -87,12 +87,12 @@ rule write_details:
         scorers=scorer_parts,
         output_side=output_side_table,
         output_scores=output_scores_table,
+        output_scaled=output_scaled_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
     output:
         details=directory("<results>/atlas/details/layer-{layer}/{part}"),
     log:
-        output_scaled=output_scaled_table,
         "<logs>/write_details/layer-{layer}/{part}.log",
     benchmark:
         "<benchmarks>/write_details/layer-{layer}/{part}.tsv"
@@ -195,12 +195,12 @@ rule write_neuron_page:
         scorers=scorer_parts,
         output_side=output_side_table,
         output_scores=output_scores_table,
+        output_scaled=output_scaled_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,
     output:
         page=FEATURE_PAGE,
-        output_scaled=output_scaled_table,
     log:
         "<logs>/write_neuron_page/layer-{layer}/neuron-{neuron}.log",
     benchmark:

@@ -64,6 +64,11 @@ def output_scores_table(wildcards):
     return OUTPUT_SCORES if int(wildcards.layer) in OUTPUT_SIDES else []
 
 
+def output_scaled_table(wildcards):
+    """What changes when some neurons are scaled, where that is asked and a layer has some."""
+    return OUTPUT_SCALED if int(wildcards.layer) in OUTPUT_SIDES else []
+
+
 def neighbours_table(wildcards):
     """Features like those of a part, where that is asked and the panel has them."""
     return NEIGHBOURS_TABLE if NEIGHBOURS and in_panel(wildcards) else []
@@ -72,11 +77,6 @@ def neighbours_table(wildcards):
 def concept_rules():
     """The words that concepts know."""
     return project_file(CFG.descriptions.concept_rules, "descriptions.concept_rules")
-
-def output_scaled_table(wildcards):
-    """What changes when some neurons are scaled, where that is asked and a layer has some."""
-    return OUTPUT_SCALED if int(wildcards.layer) in OUTPUT_SIDES else []
-
 
 
 def executable_of_part():

@@ -202,14 +202,14 @@ def _check_what_exemplars_need(config: Config) -> None:
     if not isinstance(config.exemplars, ImportedExemplars):
         if config.corpus is None:
             raise ValueError("corpus: it is required, except where exemplars are imported")
-    elif config.corpus is not None:
-        raise ValueError("corpus: leave it out; imported exemplars bring their own text")
-    elif config.features.kind != "mlp_neurons":
-        raise ValueError("features: leave it out; imported exemplars are those of neurons")
         if getattr(config.exemplars, "gates", False) and config.features.kind != "mlp_neurons":
             raise ValueError(
                 f"exemplars.gates: only neurons have a gate, and features.kind is {config.features.kind}; leave it out"
             )
+    elif config.corpus is not None:
+        raise ValueError("corpus: leave it out; imported exemplars bring their own text")
+    elif config.features.kind != "mlp_neurons":
+        raise ValueError("features: leave it out; imported exemplars are those of neurons")
     elif config.training is not None:
         raise ValueError("training: it needs exemplars.source: harvest")
     elif config.dictionary_training is not None:

@@ -30,6 +30,7 @@ function sortBy({key, first}) {  // first: the direction of the first click, "-"
   change({sort: (up ? "-" : down ? "" : first ?? "") + key});
 }
 
+const percentageOf = (share) => `${Number((100 * share).toPrecision(2))} %`;
 const nameOf = (row) => `${row.layer}/${row.neuron}/${row.sign}`;
 
 function drawRow(row, axis, searched) {
@@ -50,7 +51,8 @@ function drawRow(row, axis, searched) {
     el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance))],
     el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
     cell("direct", "direct", number(row.direct_score)),
-    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
+    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"),
+    cell("density", "density", isNumber(row.log_density) ? percentageOf(10 ** row.log_density) : "–"));
 }
 
 function drawTable(view) {
@@ -58,12 +60,13 @@ function drawTable(view) {
   const pages = Math.max(1, Math.ceil(found / PAGE_ROWS)), page = from / PAGE_ROWS + 1;
   for (const field of ["q", "by", "layer", "sign", "status", "type", "min"]) {
     const control = byId("filters").elements[field];
+    if (control.type === "checkbox") control.checked = state[field] === control.value; else
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
-    if (control.type === "checkbox") control.checked = state[field] === control.value; else
   byId("of-type").hidden = !view.typed;
   byId("rows").classList.toggle("untyped", !view.typed);
   byId("rows").classList.toggle("undirected", !view.directed);
+  byId("rows").classList.toggle("undense", !view.dense);
   byId("rows-view").before(legend);
   drawSummary(view);
   markSort(axis);
