@@ -6,6 +6,7 @@ other client is asked for a list of answers, which is read strictly.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, Protocol
 
 import torch
@@ -86,13 +87,19 @@ class LogitJudge:
         """See Judge."""
         rows: dict[tuple[str, str], _Row] = {}  # what is asked twice is read once
         for question in questions:
-            for passage in question.passages:
-                if (question.description, passage) not in rows:
-                    prompt = self.template.prompt(question.description, [passage], several=False)
-                    shared, rest = self.ids.prompt(prompt)
-                    rows[question.description, passage] = _Row(tuple(shared), rest, [len(rest) - 1])
+            asked = [p for p in dict.fromkeys(question.passages) if (question.description, p) not in rows]
+            ids = [self._ids(question.description, passage) for passage in asked]
+            # What all questions about a description begin with, that is all up to the passage, is read once.
+            begin = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*ids)))
+            for passage, row in zip(asked, ids):
+                first = min(begin, len(row) - 1)
+                rows[question.description, passage] = _Row(tuple(row[:first]), row[first:], [len(row) - first - 1])
         chances = dict(zip(rows, self.expectation.run(list(rows.values()))))
         return [[chances[q.description, passage][0] for passage in q.passages] for q in questions]
+
+    def _ids(self, description: str, passage: str) -> list[int]:
+        shared, rest = self.ids.prompt(self.template.prompt(description, [passage], several=False))
+        return shared + rest
 
 
 @contextmanager
