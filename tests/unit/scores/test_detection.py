@@ -25,7 +25,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores import fuzzing, judged
+from neuron_descriptions.scores import fuzzing, judged, judging
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import scorer_schema
 from neuron_descriptions.scores.detection import DetectionScorer
@@ -157,7 +157,8 @@ def test_the_interval_covers_the_average_precision_of_the_population():
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [('["yes", "no", "Yes"]', [1, 0, 1]), ("[1, 0, 1]", [1, 0, 1]), ("[true, false, true]", [1, 0, 1]),
+    [('["yes", "no", "Yes"]', [1, 0, 1]), ('["Yes.", "No.", "yes "]', [1, 0, 1]),
+     ("[1, 0, 1]", [1, 0, 1]), ("[true, false, true]", [1, 0, 1]),
      ('```json\n["no", "no", "yes"]\n```', [0, 0, 1]), ('["yes", "no"]', None), ('["yes", "no", "maybe"]', None),
      ("yes, no, yes", None), ('Sure: ["yes", "no", "yes"]', None), ("[1, 2, 0]", None), ('{"1": "yes"}', None),
      ('["yes", null, "no"]', None), ("", None), ("[" * 100_000, None),
@@ -358,6 +359,17 @@ def test_the_chance_of_yes_is_read_from_the_logits(model, tokenizer):
                 p = model(input_ids=ids).logits[0, -1].softmax(-1)
             assert chance == pytest.approx(float(p[yes].sum() / (p[yes].sum() + p[no].sum())), abs=2e-3)
     assert len({round(c, 6) for row in found for c in row}) == 6
+
+
+def test_a_local_judge_that_cannot_say_yes_or_no_is_named(model, tokenizer, monkeypatch):
+    template, question = read_judge_template(PROMPT), [Question("the moon", ("Moonlight",), (0,))]
+    judge = LogitJudge(model, tokenizer, template, 600)
+    monkeypatch.setattr(judge.expectation, "run", lambda rows: [[float("nan")] for _ in rows])  # as half precision may
+    with pytest.raises(ValueError, match="chances of yes are not finite in float32: set its dtype to bfloat16"):
+        judge.judge(question, 0)
+    monkeypatch.setattr(judging, "plain_ids", lambda tokenizer, text: [1, 2])
+    with pytest.raises(ValueError, match="does not write yes and no as single tokens: use another model"):
+        LogitJudge(model, tokenizer, template, 600)
 
 
 # --- read from the simulator -------------------------------------------------------------------------
