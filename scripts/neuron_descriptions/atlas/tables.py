@@ -58,8 +58,8 @@ COLUMNS = (
         "discrimination",
         pa.float64(),
         "Discrimination",
-        "Is the description about this neuron? Share of up to 99 other neurons of the layer, in %, whose activations on"
-        " the panel's shared sequences its predictions match less; 50 by chance.",
+        "Is the description about this neuron? Share of up to 99 other neurons of the layer, in %, whose activations"
+        " its predictions match less, on the sequences that the score is made on; 50 by chance.",
     ),
     Column(
         "token_baseline_score",

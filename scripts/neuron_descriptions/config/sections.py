@@ -23,7 +23,15 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
-from neuron_descriptions.config.scorers import ASKED, CHOOSING, Collisions, Detection, Fuzzing, SimulatedDetection
+from neuron_descriptions.config.scorers import (
+    ASKED,
+    CHOOSING,
+    Collisions,
+    Detection,
+    Fuzzing,
+    SimulatedDetection,
+    SimulatedFuzzing,
+)
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
@@ -223,7 +231,7 @@ def _check_what_exemplars_need(config: Config) -> None:
 
 def _check_without_simulator(config: Config) -> None:
     """Raises ValueError where something needs a simulator."""
-    reading = SimulatedDetection | Collisions
+    reading = SimulatedDetection | SimulatedFuzzing | Collisions
     needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, reading)]
     needs += ["scores.screen"] if config.scores.screen is not None else []
     needs += ["scores.descriptions"] if config.scores.descriptions is not None else []

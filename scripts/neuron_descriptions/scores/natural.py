@@ -22,6 +22,7 @@ from neuron_descriptions.panel.lookups import Lookups
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.scores import sampling
+from neuron_descriptions.scores.discrimination import Others
 from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import WIDER, Bootstrap, Estimate, Sample, estimate, moments, weighted_auc
@@ -86,7 +87,7 @@ class NaturalScorer:
         self.simulator, self.settings, self.seed = simulator, settings, seed
         self.wanted: Natural = settings.natural or Natural()
         self.fit, self.test = panels
-        self.lookups = Lookups(self.fit, self.test)
+        self.lookups, self.others = Lookups(self.fit, self.test), Others(self.test, seed)
         self.ends = np.cumsum(self.test.lengths)[:-1]
         self.order_S = shared_order(len(self.test.sequences), seed)
         self.kept = kept or NoPredictions()
@@ -117,6 +118,7 @@ class NaturalScorer:
             **self._baselines(feature, score.value),
             **_interval("gain", gain),
             "sequence_auc": self._auc(feature, places_Q, sample),
+            **self.others.figures(layer, neuron, sign, predicted, places_Q, sample),
             "n_sequences": len(places_Q),
             "n_certain": int(sample.counts_H[0]),
             "n_tokens": sum(map(len, true)),

@@ -660,7 +660,8 @@ JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}
     [
         (
             {"d": {"kind": "x"}},
-            "'x'; it is one of 'collisions', 'detection', 'fuzzing', 'generated', 'simulated_detection'",
+            "'x'; it is one of 'collisions', 'detection', 'fuzzing', 'generated', 'simulated_detection',"
+            " 'simulated_fuzzing'",
         ),
         ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
         ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),
