@@ -92,7 +92,7 @@ NATURAL = pa.schema(
         ("discrimination", pa.float64()),  # share of other features whose activations the predictions match less, in %
         ("n_discriminated", pa.int32()),
         ("n_sequences", pa.int32()),
-        ("n_certain", pa.int32()),  # of them, the strongest
+        ("n_certain", pa.int32()),  # of them, those that are always simulated
         ("n_tokens", pa.int32()),
     ]
 )
