@@ -52,7 +52,7 @@ class Settings:
     per_group: float = 0.012  # cost of a part of a new kind
     per_part: float = 0.005  # cost of a part said together with others
     sure: float = 0.35  # correlation with valid, which a list was found on too, from which it is not in doubt
-    clear: float = 0.25  # the same from which a sentence does not begin with "no clear pattern"
+    clear: float = 0.3  # the same from which a sentence does not begin with "no clear pattern"
     least: float = 0.1  # correlation on valid below which there is no pattern
 
 
