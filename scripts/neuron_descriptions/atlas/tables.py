@@ -194,7 +194,7 @@ COLUMNS = (
         pa.float64(),
         "Selection score",
         "The contrast score on the text that the description was chosen by (“valid”): too good, as the best of"
-        " several.",
+        " several, and of concepts since their search has read it.",
     ),
     Column("n_candidates", pa.int16(), "Candidates", "Candidates that have a description."),
     Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that the contrast score is compared with."),
