@@ -136,8 +136,8 @@ def _gates(model: nn.Module, subject: Subject, layers: list[int]) -> "Gates":
     """The gates of the subject's neurons. Raises ValueError where other features are described, or there are none."""
     from neuron_descriptions.features.gates import find_gates  # only these jobs depend on it
 
-    if subject.features["kind"] != "mlp_neurons":
-        raise ValueError(f"exemplars.gates: {subject.features['kind']} have no gate; leave it out")
+    if subject.features.kind != "mlp_neurons":
+        raise ValueError(f"exemplars.gates: {subject.features.kind} have no gate; leave it out")
     return find_gates(model, layers, subject.n_layers, subject.n_neurons, subject.module)
 
 

@@ -6,10 +6,10 @@ template's prefix is no evidence and is not stored.
 
 import pyarrow as pa
 
-from neuron_descriptions.common.vocabulary import NEURON, SIGNS, TAILS, Sign, quantile_column
+from neuron_descriptions.common.vocabulary import NEURON, SIGNS, TAILS, quantile_column
 
 
-def gate_column(sign: Sign) -> str:
+def gate_column(sign: str) -> str:
     """Column of the share of a side's top sequences whose gate is above 0."""
     return f"gate_positive_{'upper' if sign == 'positive' else 'lower'}"
 

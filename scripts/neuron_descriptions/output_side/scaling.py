@@ -128,7 +128,7 @@ def scale_output_side(
                     up = direction(sign) * settings.factor
                     means = [mean_change(model, projections[layer], neuron, up, texts) for texts in halves]
                     n_places = sum(len(places) for texts in halves for _, places in texts)
-                    measured[neuron] = Changes(*means, n_places)
+                    measured[neuron] = Changes(means[0], means[1], n_places)
             for neuron in drawn:
                 row = {"layer": layer, "neuron": neuron, "sign": sign, "factor": settings.factor}
                 if neuron in measured:
