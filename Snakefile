@@ -56,7 +56,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
-        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS,
+        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS + SEMANTIC_FILES,
 
 
 report: "rules/report/workflow.rst"

@@ -2,13 +2,14 @@
 
 # What decides a harvest's result; the merge names it too, since the harvest's own files are temporary.
 HARVEST = {
-    "code": digest("harvest.py", without=OTHER_SOURCES),
+    "code": digest("harvest.py", without=OTHER_SOURCES + WITHOUT_GATES),
     "subject": ARCHITECTURE,
     "settings": {
         "keep": {
             "top": CFG.exemplars.k,
             "middle": CFG.exemplars.middle,
             "random": CFG.exemplars.random,
+            **({"gates": True} if CFG.exemplars.gates else {}),
         },
         "batch_size": CFG.exemplars.batch_size,
     },

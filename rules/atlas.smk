@@ -25,7 +25,7 @@ FEATURE_PAGE = (
 )
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js semantic.js table.js atlas.js".split()
 ]
 
 
@@ -70,6 +70,11 @@ if NEIGHBOURS:
     include: "neighbours.smk"
 
 
+if SEMANTIC:
+
+    include: "semantic.smk"
+
+
 rule write_details:
     input:
         **CORPUS,
@@ -82,6 +87,7 @@ rule write_details:
         scorers=scorer_parts,
         output_side=output_side_table,
         output_scores=output_scores_table,
+        output_scaled=output_scaled_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
     output:
@@ -136,7 +142,7 @@ rule write_atlas_page:
         runtime=minutes("write_atlas_page"),
     params:
         code=digest("write_atlas_page.py"),
-        about=ABOUT,
+        about={**ABOUT, **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {})},
         parts={layer: DESCRIBED.names(layer) for layer in SELECTED},
         chunk_size=CFG.neurons.chunk_size,
     message:
@@ -189,6 +195,7 @@ rule write_neuron_page:
         scorers=scorer_parts,
         output_side=output_side_table,
         output_scores=output_scores_table,
+        output_scaled=output_scaled_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,

@@ -21,7 +21,7 @@ rule write_output_side:
     params:
         code=digest("write_output_side.py"),
         architecture=ARCHITECTURE,
-        settings=tracked(CFG.output_side),
+        settings=tracked(CFG.output_side, exclude=["scaled", "factor"]),
         neurons=SELECTED,
         weights=weights(CFG.subject.model),
     message:
@@ -33,3 +33,8 @@ rule write_output_side:
 if CFG.panel:
 
     include: "output_scores.smk"
+
+
+if OUTPUT_SCALED:
+
+    include: "output_scaled.smk"

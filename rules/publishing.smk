@@ -20,7 +20,7 @@ rule publish:
         scorers=scorer_tables(),
         types=TYPES,
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
-        output_side=list(OUTPUT_SIDES.values()) + OUTPUT_SCORES,
+        output_side=list(OUTPUT_SIDES.values()) + OUTPUT_SCORES + OUTPUT_SCALED,
         neighbours=NEIGHBOURS,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",
@@ -28,6 +28,7 @@ rule publish:
         report="<results>/atlas/report.html",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
+        semantic=SEMANTIC_FILES,
         plot="<results>/atlas/scores.svg",
         provenance="<results>/atlas/provenance.json",
     output:

@@ -49,6 +49,7 @@ DEVICES = {
     "harvest_other": "subject.devices",
     "write_output_side": "subject.devices",
     "judge_output_side": "subject.devices",
+    "scale_output_side": "subject.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "screen": "scores.screen.simulator",

@@ -288,3 +288,34 @@ def changed(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
             place = place.setdefault(section, {})
         place[key] = value
     return config
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, without a display."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not shutil.which("chromium"):
+        if os.geteuid():
+            pytest.skip("no chromium here, and not root to install it")
+        done = subprocess.run(["apt-get", "install", "-y", "-q", "chromium"], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"chromium cannot be installed: {done.stderr[-200:]}")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """An offline tab that accepts no error and no request but for files."""
+    troubles = []
+    page = browser.new_page(offline=True)
+    page.set_default_timeout(10_000)
+    page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
+    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else troubles.append(r.url))
+    yield page
+    page.close()
+    assert troubles == []

@@ -8,7 +8,7 @@ from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS, gate_column
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.scores.tables import SCORES
 
@@ -26,7 +26,8 @@ def exemplars_of(texts, layer, neuron, sign, rng):
             values = (turn * rng.normal(0.3 if kind == "top" else -0.5, 1, length)).astype(np.float32)
             peak = values.max() if turn > 0 else values.min()
             rows.append({"split": "train", "layer": layer, "neuron": neuron, "sign": sign, "kind": kind, "rank": rank,
-                         "seq_id": text["seq_id"], "peak": peak, "activations": values.tolist()})  # fmt: skip
+                         "seq_id": text["seq_id"], "peak": peak, "activations": values.tolist(),
+                         "gate": rank - 1.5})  # fmt: skip
     return rows
 
 
@@ -47,7 +48,8 @@ def tables_of(texts, layer, neuron, rng):
     quantiles = {quantile_column(tail, sign): None if tail == 1e-8 else turn * (6 - np.log10(tail))
                  for sign, turn in zip(SIGNS, (1, -1)) for tail in TAILS}  # fmt: skip
     found["statistics"].append({"split": "train", "layer": layer, "neuron": neuron, "tokens": 10**6, "mean": 0.0,
-                                "std": 1.0, "min": -9.0 - neuron, "max": 8.0 + neuron, **quantiles})  # fmt: skip
+                                "std": 1.0, "min": -9.0 - neuron, "max": 8.0 + neuron, **quantiles,
+                                **dict(zip(map(gate_column, SIGNS), (0.5, 0.25)))})  # fmt: skip
     for sign in SIGNS:
         place = {"layer": layer, "neuron": neuron, "sign": sign}
         described = (neuron, sign) != (9, "negative")

@@ -17,6 +17,7 @@ OTHER_SOURCES = {
     "mlp_neurons": ["features/dictionaries", "features/heads"],
     "attention_heads": [],
 }.get(CFG.features.kind, ["features/heads"])
+WITHOUT_GATES = [] if getattr(CFG.exemplars, "gates", False) else ["features/gates"]
 
 if PLACED and "{layer}" not in CFG.features.path and len(KEPT.neurons) > 1:
     raise WorkflowError(

@@ -29,6 +29,14 @@ OUTPUT_SCORES = (
 )
 
 
+# What changes when some of them are scaled, where that is asked.
+OUTPUT_SCALED = (
+    ["<results>/output_side/scaled.parquet"]
+    if OUTPUT_SCORES and CFG.output_side.scaled
+    else []
+)
+
+
 def output_side_table(wildcards):
     """What a layer's described neurons write, where that is asked and there are some."""
     return OUTPUT_SIDES.get(int(wildcards.layer), [])
@@ -42,9 +50,23 @@ NEIGHBOURS = [
 ]
 
 
+# What the page loads to search by meaning, where that is asked for.
+SEMANTIC = CFG.atlas.semantic_search
+SEMANTIC_ROWS = "<results>/atlas/meaning/layer-{layer}.js"
+SEMANTIC_FILES = [
+    *(["<results>/atlas/meaning/vocabulary.js"] if SEMANTIC else []),
+    *(SEMANTIC_ROWS.format(layer=layer) for layer in (SELECTED if SEMANTIC else ())),
+]
+
+
 def output_scores_table(wildcards):
     """How that is borne out, of all described neurons, where a layer has some."""
     return OUTPUT_SCORES if int(wildcards.layer) in OUTPUT_SIDES else []
+
+
+def output_scaled_table(wildcards):
+    """What changes when some neurons are scaled, where that is asked and a layer has some."""
+    return OUTPUT_SCALED if int(wildcards.layer) in OUTPUT_SIDES else []
 
 
 def neighbours_table(wildcards):

@@ -165,7 +165,7 @@ def measure(scratch: Path) -> dict[str, float]:
     parts = {layer: [f"chunk-{i}" for i in range(NEURONS // CHUNK)] for layer in range(LAYERS)}
     start = time.process_time()
     write_atlas_page(
-        {"run": "made up", "subject": "458,752 neurons", "explainer": "", "simulator": ""},
+        {"run": "made up", "subject": "458,752 neurons", "explainer": "", "simulator": "made up"},
         {split: str(results / f"corpus/{split}.parquet") for split in ("train", "valid", "test")}
         | {
             "atlas": str(atlas),

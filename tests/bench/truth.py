@@ -1,9 +1,9 @@
 """`make truth`: features whose rules are known exactly are described blind, and what is found is held against the rule.
 
 Planted over the subject's real tokens: evidence as the harvest's tables have it, then the search for concepts, its
-direct scores, and detection by the same predictions, as the workflow's own rules compute them. True descriptions are
-then corrupted step by step, and every score should fall with them. What is not covered: the harvest's selection (here a
-sort), explainers and simulators.
+direct scores, as the workflow's own rules compute them. True descriptions are then corrupted step by step, and every
+score that the workflow ships should fall with them (truth_falls.py). What is not covered: the harvest's selection (here
+a sort), explainers and simulators.
 
 T tokens of a sequence, N tokens of a split.
 """
@@ -16,17 +16,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+import truth_falls
 import truth_scores
 from common import build
 from conftest import ROOT
+from truth_scores import LISTS
 
 # Of each split: neighbours may be of one document, which tells nothing of a rule.
 SEQUENCES = {"train": 800, "valid": 240, "test": 240}
 NO_RULE, TOP, RANDOM, LEAST, PANEL = 40, 20, 20, 10, 400
 RECOVERED = 0.8  # correlation of a description's predictions with its rule, on held-out text
-LEVELS = 5  # of corruption: none of a rule's words to all of them replaced
-NUMBERS = {"top": 10, "middle": 0, "random": 10}
-LISTS = str(ROOT / "config/concepts/lists.yaml")
 
 
 @dataclass
@@ -59,8 +58,7 @@ def measure(scratch: Path) -> dict[str, float]:
     planting = plant(scratch, corpus, strings, [*rules(), *without_rule(NO_RULE)], folder)
     found = describe(planting, scratch, folder)
     rows = held_against(planting, found)
-    steps = corruptions(planting)
-    falls = corrupted(planting, steps, folder)
+    falls = truth_falls.corrupted(planting, truth_falls.corruptions(planting), folder)
     said = {number: read_list(row["parts"]) for (number, sign), row in found.items() if sign == "positive"}
     covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(LISTS)), folder)
     (ROOT / "results/truth").mkdir(parents=True, exist_ok=True)
@@ -109,7 +107,7 @@ def plant(
 def _write_exemplars(planting: Planting, folder: Path) -> None:
     from neuron_descriptions.common.storage import write_table
     from neuron_descriptions.common.streams import generator
-    from neuron_descriptions.common.vocabulary import SIGNS
+    from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
     from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 
     rows, statistics = [], []
@@ -117,6 +115,8 @@ def _write_exemplars(planting: Planting, folder: Path) -> None:
         for number, acts in enumerate(of_features):
             joined = np.concatenate(acts)
             numbers = {name: getattr(joined, name)() for name in ("mean", "std", "min", "max")}
+            numbers |= {quantile_column(TAILS[-1], sign): direction * _rarest(direction * joined)
+                        for sign, direction in zip(SIGNS, (1, -1))}  # fmt: skip
             statistics.append({"split": split, "layer": 0, "neuron": number, "tokens": len(joined), **numbers})
             for sign, direction in zip(SIGNS, (1, -1)):
                 peaks = np.array([(direction * a).max() for a in acts])
@@ -128,6 +128,13 @@ def _write_exemplars(planting: Planting, folder: Path) -> None:
     for name, schema, table in (("exemplars", EXEMPLARS, rows), ("statistics", STATISTICS, statistics)):
         planting.paths[name] = [str(folder / f"{name}.parquet")]
         write_table(pa.Table.from_pylist(table, schema=schema), planting.paths[name][0])
+
+
+def _rarest(acts_N: np.ndarray) -> float:
+    """What the loosest tail that the workflow keeps lies beyond."""
+    from neuron_descriptions.common.vocabulary import TAILS, tail_rank
+
+    return float(np.sort(acts_N)[-tail_rank(len(acts_N), TAILS[-1])])
 
 
 def _write_panel(planting: Planting, folder: Path, panel: str, split: str, count: int, subject: str) -> None:
@@ -167,7 +174,7 @@ def describe(planting: Planting, folder: Path, subject: str) -> dict[tuple[int, 
                   {"corpus": paths["panel"], "acts": paths["panel_acts"]}, found)  # fmt: skip
     given = {name: paths[name] for name in ("train", "valid", "test", "exemplars", "statistics", "panel_test",
              "panel_test_acts")}  # fmt: skip
-    score_concepts(neurons, 0, given | models | {"concepts": found}, NUMBERS, scored)
+    score_concepts(neurons, 0, given | models | {"concepts": found}, truth_falls.NUMBERS, scored)
     rows = read_table(scored, CONCEPT_SCORES).to_pylist()
     return {(row["neuron"], row["sign"]): row for row in rows if row["candidate"] == 0}
 
@@ -197,92 +204,6 @@ def held_against(planting: Planting, found: dict[tuple[int, str], dict]) -> list
     return rows
 
 
-# --- corruption --------------------------------------------------------------------------------------
-
-
-Steps = dict[int, list[list[str]]]  # feature -> the words of its descriptions, from the true one on
-
-
-def corruptions(planting: Planting) -> Steps:
-    """Of each feature that names four words or more, its words as they are replaced, a quarter at a time, by others
-    that are as frequent."""
-    frequency = truth_scores.frequencies(planting.strings["test"])
-    return {
-        number: [truth_scores.replaced(feature.words, step / (LEVELS - 1), frequency) for step in range(LEVELS)]
-        for number, feature in enumerate(planting.features)
-        if len(feature.words) >= LEVELS - 1
-    }
-
-
-def told(words: list[str]) -> Any:
-    """A description that names some words, as a list of concepts."""
-    from neuron_descriptions.concepts.execution import ConceptList
-    from neuron_descriptions.concepts.predicates import Predicate
-    from neuron_descriptions.concepts.wording import Part
-
-    return ConceptList(tuple(Part(Predicate("word", word)) for word in words))
-
-
-def fall(values: list[float | None]) -> float:
-    """Rank correlation of a score with how much of the true description is left; 0 of one that does not change, and
-    what is undefined counts as 0."""
-    from neuron_descriptions.scores.formulas import spearman
-
-    known = [0.0 if value is None or not np.isfinite(value) else value for value in values]
-    found = spearman(np.arange(len(known))[::-1], known)
-    return found if np.isfinite(found) else 0.0
-
-
-def corrupted(planting: Planting, steps: Steps, subject: str) -> dict[str, list[float]]:
-    """For each score by the descriptions' own predictions, per feature, how it falls with what is left of the true
-    description (see `fall`)."""
-    from neuron_descriptions.concepts.predicates import Reader
-    from neuron_descriptions.concepts.vocabulary import read_vocabulary
-    from neuron_descriptions.scores.evidence import Evidence
-    from neuron_descriptions.scores.passages import Passages
-
-    paths = planting.paths
-    corpus = {split: paths[split] for split in ("train", "valid", "test")}
-    evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(steps))
-    counts = {"top": NUMBERS["top"], "middle": 0, "positives": 10, "random": 10, "close": 0, "panel": 0}
-    passages = Passages(evidence, counts, 0, 0)
-    reader = Reader(read_vocabulary(LISTS))
-    held = [reader.held(tokens) for tokens in planting.strings["test"]]
-    panel = truth_scores.OnPanel(planting, reader, subject)
-    falls: dict[str, list[float]] = {}
-    for number, of_feature in steps.items():
-        lists = [told(words) for words in of_feature]
-        scored = [_scores(planting, number, one, held, evidence, passages) | panel.scores(number, one) for one in lists]
-        for name in scored[0]:
-            falls.setdefault(name, []).append(fall([one[name] for one in scored]))
-    return falls
-
-
-def _scores(
-    planting: Planting, number: int, description: Any, held: list, evidence: Any, passages: Any
-) -> dict[str, float]:
-    """Every score of a list of concepts, by its own predictions."""
-    from neuron_descriptions.common.signs import one_side
-    from neuron_descriptions.scores.classification import detected
-    from neuron_descriptions.scores.concepts import direct_score
-
-    predicted = [description.predict_held(of_sequence) for of_sequence in held]
-    true_N = one_side(np.concatenate(planting.acts["test"][number]), "positive")
-    shown = evidence.scored("test", number, "positive", **NUMBERS)
-    contrast = np.concatenate([predicted[q.seq_id] for q in shown])
-    drawn = passages.draw("test", number, "positive")
-    answers = detected(np.array([predicted[p.seq_id].max() for p in drawn]), np.array([p.active for p in drawn]))
-    return {
-        "direct_score": direct_score(np.concatenate(predicted), true_N),
-        "direct_score_contrast": direct_score(
-            contrast, np.concatenate([q.one_side("positive") for q in shown])
-        ),
-        "detection_average_precision": answers["average_precision"],
-        "detection_balanced_accuracy": answers["balanced_accuracy"],
-        "detection_f1": answers["f1"],
-    }  # fmt: skip
-
-
 # --- the report --------------------------------------------------------------------------------------
 
 
@@ -291,7 +212,7 @@ def recovered(rows: list[dict[str, Any]]) -> float:
     return float(np.mean([(row["agreement"] or 0.0) >= RECOVERED for row in rows])) if rows else float("nan")
 
 
-def figures(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> dict[str, float]:
+def figures(rows: list[dict[str, Any]], falls: truth_falls.Falls) -> dict[str, float]:
     """What the bench keeps."""
     from neuron_descriptions.concepts.planted import ONE_RULE
 
@@ -302,16 +223,15 @@ def figures(rows: list[dict[str, Any]], falls: dict[str, list[float]]) -> dict[s
     found |= {"recovered": recovered(one_rule), "false_claims": float(np.mean([r["claims"] for r in nothing]))}
     found["false_claims_of_silent_sides"] = float(np.mean([r["claims_of_nothing"] for r in rows]))
     found |= {f"recovered_{kind.replace(' ', '_')}": recovered(of_kind) for kind, of_kind in by_kind.items()}
-    found |= {f"monotone_spearman_{name}": float(np.mean(values)) for name, values in falls.items()}
-    found["corrupted_features"] = len(next(iter(falls.values()), []))
-    return found | {"least_monotone_spearman": min((float(np.mean(v)) for v in falls.values()), default=float("nan"))}
+    return found | truth_falls.figures(falls)
 
 
-def report(rows: list[dict[str, Any]], falls: dict[str, list[float]], covers: dict[str, float]) -> str:
+def report(rows: list[dict[str, Any]], falls: truth_falls.Falls, covers: dict[str, float]) -> str:
     """Every feature, its rule, what was said, and how they agree. covers: see truth_scores.coverage."""
     numbers = figures(rows, falls) | covers
     lines = ["# Planted features", "", "| figure | |", "| --- | --- |"]
     lines += [f"| {name.replace('_', ' ')} | {value:.3g} |" for name, value in numbers.items()]
+    lines += ["", "## Scores as descriptions are corrupted", "", *truth_falls.table(falls), "", "## Features"]
     lines += ["", "| kind | rule | said | agreement with the rule | direct score |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         shown = [f"{row[name]:.2f}" if row[name] is not None else "" for name in ("agreement", "direct_score")]

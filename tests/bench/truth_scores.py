@@ -4,6 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from conftest import ROOT
+
+LISTS = str(ROOT / "config/concepts/lists.yaml")
+ON_PANEL = ("score", "gain", "sequence_auc", "discrimination")
 DRAWS = 12  # samples drawn for each description, behind the coverage
 
 
@@ -26,6 +30,18 @@ def replaced(words: tuple[str, ...], share: float, frequency: dict[str, int]) ->
         used.add(other)
         kept.append(other)
     return kept
+
+
+def strings_of(planting: Any) -> dict[tuple[int, ...], list[str]]:
+    """Ids of the evidence of each sequence of all splits -> its tokens."""
+    from neuron_descriptions.common.storage import read_table
+    from neuron_descriptions.corpus.tables import CORPUS
+
+    return {
+        tuple(row["input_ids"][row["prefix_len"] :]): tokens
+        for split, texts in planting.strings.items()
+        for row, tokens in zip(read_table(planting.paths[split], CORPUS).to_pylist(), texts)
+    }
 
 
 class Executed:
@@ -72,15 +88,10 @@ class OnPanel:
         """Predictions at every token."""
         return np.concatenate(self.executed.simulate([_Task(description, text) for text in self.test.sequences]))
 
-    def scores(self, number: int, description: Any) -> dict[str, float | None]:
-        """`score`, `sequence_auc` and `discrimination` of a list of concepts for a feature."""
-        from neuron_descriptions.scores.panel_chance import Comparison
-
-        self.executed.lists["it"] = description
-        figures, shared = self.scorer(0).score(0, number, "positive", "it")
-        sequences = self.settings.natural.sequences
-        compared = Comparison(self.test, 0, sequences, [], 0).row(number, "positive", shared.tolist(), 1)
-        return {name: (figures | compared)[name] for name in ("score", "sequence_auc", "discrimination")}
+    def scores(self, number: int, name: str) -> dict[str, float | None]:
+        """Scores on the panel, for a feature, of the list of concepts of that name."""
+        figures, _ = self.scorer(0).score(0, number, "positive", name)
+        return {figure: figures[figure] for figure in ON_PANEL}
 
 
 def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str, draws: int = DRAWS) -> dict[str, float]:

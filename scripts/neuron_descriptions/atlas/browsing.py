@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from neuron_descriptions.atlas.packing import pack
 
-# Scores are kept in ten-thousandths, shares (in %) in hundredths, in 16 bits; NONE: null.
+# Scores are kept in ten-thousandths, shares (in %) in hundredths, densities (logarithms) in thousandths, in 16 bits;
+# NONE: null.
 FACTORS = dict.fromkeys(
     (
         "score", "score_low", "score_high", "panel_null_score", "panel_best_null_score", "token_baseline_score",
@@ -19,7 +20,7 @@ FACTORS = dict.fromkeys(
         "token_baseline_contrast", "direct_score", "direct_score_contrast",
     ),
     10_000,
-) | {"null_percentile": 100, "best_null_percentile": 100}  # fmt: skip
+) | {"null_percentile": 100, "best_null_percentile": 100, "log_density": 1000}  # fmt: skip
 WORDS = ("sign", "status", "chance", "chance_failed", "type")
 NONE = -32768
 NO_ORDER = 0xFFFFFFFF
@@ -98,6 +99,7 @@ def first_screen(table: pa.Table, parts: Sequence[str]) -> dict[str, Any]:
         "axis": 0 if least >= 0 else -0.5 if least >= -0.5 else -1,
         "typed": table["type"].null_count < len(table),
         "directed": bool((~np.isnan(kept["direct_score"])).any()),
+        "dense": bool((~np.isnan(kept["log_density"])).any()),
     }
 
 

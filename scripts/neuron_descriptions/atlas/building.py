@@ -16,7 +16,7 @@ from neuron_descriptions.common.storage import read_footer, read_table, read_tab
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.harvest.tables import STATISTICS
+from neuron_descriptions.harvest.tables import STATISTICS, gate_column
 from neuron_descriptions.panel.tables import NEURON_TYPES
 from neuron_descriptions.scores.formulas import best_of_weights, choose, share_below
 from neuron_descriptions.scores.tables import COMPARED, CONCEPT_SCORES, NATURAL, SCORES
@@ -147,6 +147,8 @@ def _atlas_row(
         "n_candidates": len(described),
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
+        "log_density": train["log_density"],
+        "gate_positive": None if (above := train[gate_column(sign)]) is None else 100 * above,
         "explainer": {c["candidate"]: c["explainer"] for c in candidates}.get(
             valid.get("candidate"), candidates[0]["explainer"]
         ),

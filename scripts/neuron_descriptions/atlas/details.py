@@ -30,6 +30,7 @@ from neuron_descriptions.harvest.exemplars import Exemplar, ExemplarStore
 from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
+from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
@@ -55,8 +56,8 @@ class Details:
     ):
         """tables: descriptions, scores -> file; exemplars, statistics -> files; where the run has these, simulations,
         natural, concepts (direct scores), rules (the words that these know), types, output_side, output_scores,
-        neighbours, panel_test and panel_test_acts (text and activations) -> file; scorers, pooled (scores, whose nulls
-        stand for each neuron's own) -> files."""
+        output_scaled, neighbours, panel_test and panel_test_acts (text and activations) -> file; scorers, pooled
+        (scores, whose nulls stand for each neuron's own) -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -89,6 +90,8 @@ class Details:
         self.written = {r["neuron"]: r for r in written}
         judged = tables.get("output_scores") or []
         self.judged = by_sign(read_tables(judged, OUTPUT_SCORES, only)) if judged else {}
+        scaled = tables.get("output_scaled") or []
+        self.scaled = by_sign(read_tables(scaled, OUTPUT_SCALED, only)) if scaled else {}
         self.neighbours: dict[int, list[dict]] = {}
         if tables.get("neighbours"):
             for row in read_table(tables["neighbours"], NEIGHBOURS, only).to_pylist():
@@ -125,6 +128,9 @@ class Details:
                 sign: {name: row[name] for name in plain} | {name: rounded(row[name]) for name in JUDGED}
                 for sign, row in judged.items()
             }
+        scaled = {sign: row for sign in SIGNS for row in self.scaled.get((layer, neuron, sign), []) if row["up_tokens"]}
+        if scaled:
+            found["scaled"] = {sign: _scaled(row) for sign, row in scaled.items()}
         return found
 
     def _sign(self, key: Key) -> dict[str, Any]:
@@ -137,7 +143,7 @@ class Details:
             *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score", "null_percentile",
             "best_null_score", "best_null_percentile", "token_baseline_contrast", "spearman", "average_precision", "r2",
             "abs_dev_explained", "published_score", "published_score_test", "selection_score", "direct_score",
-            "direct_score_contrast",
+            "direct_score_contrast", "gate_positive",
         )  # fmt: skip
         listed = list_shown(self.lists.get(key, []), row["description"])
         parts = None if listed is None else read_list(listed["parts"])
@@ -166,7 +172,11 @@ class Details:
                 for c in self.candidates.get(key, [])
             ],
             "exemplars": [
-                {**self._sequence(e, parts), "peak": rounded(e.peak)}
+                {
+                    **self._sequence(e, parts),
+                    "peak": rounded(e.peak),
+                    **({} if e.gate is None else {"gate": rounded(e.gate)}),
+                }
                 for e in self.exemplars.of(*key)
                 if e.rank < (self.n_exemplars if (e.split, e.kind) == ("train", "top") else half)
             ],
@@ -198,6 +208,18 @@ class Details:
             # Only where one predicts: [token, part], so that pages stay small.
             **({"fires": [[t, part] for t, part in enumerate(fires) if part >= 0]} if parts is not None else {}),
         }
+
+
+def _scaled(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of OUTPUT_SCALED as a page shows it."""
+    ends = {
+        end: {
+            "tokens": list(zip(row[f"{end}_tokens"], map(rounded, row[f"{end}_changes"]))),
+            "effect": rounded(row[f"{end}_effect"]),
+        }
+        for end in ("up", "down")
+    }
+    return {**ends, **{name: row[name] for name in ("n_places", "n_others", "factor")}}
 
 
 def _said(text: str, found: ConceptList, sign: str) -> dict[str, Any]:

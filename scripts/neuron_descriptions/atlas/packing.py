@@ -102,6 +102,8 @@ def pack_neurons(neurons: Iterable[dict[str, Any]]) -> bytes:
     def columns(number: int, records: list[dict[str, Any]], more: str, direction: int = 1) -> dict[str, list[Any]]:
         found = {name: [record[name] for record in records] for name in ("split", "kind", "rank")}
         found["line"] = [line(number, record) for record in records]
+        if records and "gate" in records[0]:
+            found["gate"] = [record["gate"] for record in records]
         if more == "peak":  # null: it is the largest of its line
             tops = (direction * _scale(record["activations"]) for record in records)
             return found | {"peak": [None if r["peak"] == top else r["peak"] for r, top in zip(records, tops)]}
@@ -183,6 +185,8 @@ def unpack_neurons(data: bytes) -> list[dict[str, Any]]:
             if listed:
                 held = fires.take(len(tokens[text]))
                 record["fires"] = [[t, int(part) - 1] for t, part in enumerate(held) if part]
+            if "gate" in group:
+                record["gate"] = group["gate"][i]
             if "peak" in group:
                 peak = group["peak"][i]
                 record["peak"] = direction * lines["scale"][line] if peak is None else peak

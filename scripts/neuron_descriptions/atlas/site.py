@@ -36,6 +36,7 @@ SCRIPTS = (
     "feature",
     "neuron",
     "search",
+    "semantic",
     "table",
     "atlas",
 )  # one script, in this order

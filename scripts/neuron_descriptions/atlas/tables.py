@@ -58,8 +58,8 @@ COLUMNS = (
         "discrimination",
         pa.float64(),
         "Discrimination",
-        "Is the description about this neuron? Share of up to 99 other neurons of the layer, in %, whose activations on"
-        " the panel's shared sequences its predictions match less; 50 by chance.",
+        "Is the description about this neuron? Share of up to 99 other neurons of the layer, in %, whose activations"
+        " its predictions match less, on the sequences that the score is made on; 50 by chance.",
     ),
     Column(
         "token_baseline_score",
@@ -194,7 +194,7 @@ COLUMNS = (
         pa.float64(),
         "Selection score",
         "The contrast score on the text that the description was chosen by (“valid”): too good, as the best of"
-        " several.",
+        " several, and of concepts since their search has read it.",
     ),
     Column("n_candidates", pa.int16(), "Candidates", "Candidates that have a description."),
     Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that the contrast score is compared with."),
@@ -207,6 +207,21 @@ COLUMNS = (
     Column("n_middle", pa.int16(), "Middle sequences", "Sequences from between the strongest and the ordinary."),
     Column("n_random", pa.int16(), "Random sequences", "Sequences drawn at random."),
     Column("peak", pa.float32(), "Peak", "The most extreme activation of this sign on the training text."),
+    Column(
+        "log_density",
+        pa.float64(),
+        "Density",
+        "Of a feature that is never negative, such as a latent: the share of the training text's tokens at which it"
+        " fires, as a decadic logarithm. Empty for neurons.",
+    ),
+    Column(
+        "gate_positive",
+        pa.float64(),
+        "Gate above 0",
+        "Of the neuron's strongest sequences of this sign on the training text the share, in %, whose gate is above 0"
+        " at the peak: of a gated MLP the activation is act(gate) * up, and neurons behave differently where the gate"
+        " is below 0. Empty where the run keeps no gates (exemplars.gates).",
+    ),
     Column(
         "type",
         pa.string(),
@@ -250,8 +265,8 @@ COLUMNS = (
 ATLAS = pa.schema([(column.name, column.type) for column in COLUMNS])
 # Those that need no simulator: a run without one has no others.
 _UNSIMULATED = {
-    "layer", "neuron", "sign", "description", "token_baseline_contrast", "n_candidates", "peak", "type", "direct_score",
-    "direct_score_contrast", "explainer", "status",
+    "layer", "neuron", "sign", "description", "token_baseline_contrast", "n_candidates", "peak", "log_density",
+    "gate_positive", "type", "direct_score", "direct_score_contrast", "explainer", "status",
 }  # fmt: skip
 ATLAS_UNSIMULATED = pa.schema([field for field in ATLAS if field.name in _UNSIMULATED])
 

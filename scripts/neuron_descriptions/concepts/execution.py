@@ -4,7 +4,7 @@ T tokens of a sequence.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,17 @@ class ConceptList:
 
     parts: tuple[Part, ...] = ()
     base: float = 0.0
+    peak: float = 0.0  # activation where the feature is strongest, beside which parts are said as strong or weak
+    doubt: bool = False  # whether the list matches its feature but weakly
 
     @property
     def sentence(self) -> str:
         """It in plain words."""
-        return sentence(list(self.parts))
+        return sentence(list(self.parts), self.peak, self.doubt)
 
     def first(self, count: int) -> "ConceptList":
-        """The list of its first parts. Their weights stand; the base is that of the whole list."""
-        return ConceptList(self.parts[:count], self.base)
+        """The list of its first parts. Their weights stand; all else is that of the whole list."""
+        return replace(self, parts=self.parts[:count])
 
     def predict(self, tokens: list[str], reader: Reader) -> NDArray[np.float64]:
         """Activation of each token, float64 (T,), in the units of the activations it was fitted on, turned so that
@@ -61,7 +63,9 @@ class ConceptList:
             }
             for part in self.parts
         ]
-        return json.dumps({"parts": parts, "base": self.base}, ensure_ascii=False)
+        about = {"peak": self.peak} if self.peak else {}
+        about |= {"doubt": True} if self.doubt else {}
+        return json.dumps({"parts": parts, "base": self.base, **about}, ensure_ascii=False)
 
 
 def read_list(text: str) -> ConceptList:
@@ -77,7 +81,7 @@ def read_list(text: str) -> ConceptList:
             )
             for part in found["parts"]
         )
-        return ConceptList(parts, float(found["base"]))
+        return ConceptList(parts, float(found["base"]), float(found.get("peak", 0.0)), bool(found.get("doubt", False)))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no list of concepts ({error}): {text[:200]}") from None
 

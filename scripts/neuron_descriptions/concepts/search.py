@@ -6,7 +6,8 @@ the sum of squares that a step of two means explains among the tokens that no ea
 gain, Breiman et al. 1984), with the part's mean drawn towards the others'.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from neuron_descriptions.concepts.wording import Part
 # How gladly a kind is taken, as a part or to narrow one down: what its gain is multiplied by. Plain and general kinds
 # come before scraps of words.
 FAVOUR = {
-    "word": 1.0, "family": 0.95, "list": 1.0, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
+    "word": 1.1, "family": 0.95, "list": 1.0, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
     "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.95, "about": 0.9,
 }  # fmt: skip
 # Tokens that a part must be true of; other kinds 3.
@@ -37,15 +38,13 @@ _CONTEXT = np.array([kind in CONTEXTS for kind in KINDS])
 class Settings:
     """What a search may do and what a sentence costs, in correlation."""
 
-    most: int = 8  # parts
-    groups: int = 3  # kinds of parts: further parts are said together with these, or there is none
+    most: int = 12  # parts
+    groups: int = 5  # kinds of parts: further parts are said together with these, or there is none
     shrink: float = 2.0  # tokens of the others' mean that a part's mean is drawn towards
-    gain: float = 0.004  # share of the variance that a part must explain
-    new_gain: float = 0.008  # the same of a part that cannot be said together with those before it
-    chance: float = (
-        20.0  # a part must explain so many times what one token's share is: twice the log of 20,000 predicates
-    )
-    narrower: float = 1.8  # a part is narrowed down where that explains so many times as much
+    gain: float = 0.003  # share of the variance that a part must explain
+    new_gain: float = 0.006  # the same of a part that cannot be said together with those before it
+    chance: float = 20.0  # a part must explain so many times one token's share: twice the log of 20,000 predicates
+    narrower: float = 1.4  # a part is narrowed down where that explains so many times as much
     survivors: int = 160  # predicates that are worth a look
     contexts: int = 60  # of them that narrow others down
     tried: int = 4  # parts that are tried narrowed down
@@ -53,11 +52,13 @@ class Settings:
     per_group: float = 0.012  # cost of a part of a new kind
     per_part: float = 0.005  # cost of a part said together with others
     sure: float = 0.35  # correlation with valid, which a list was found on too, from which it is not in doubt
-    least: float = 0.15  # correlation on valid below which there is no pattern
+    clear: float = 0.3  # the same from which a sentence does not begin with "no clear pattern"
+    least: float = 0.1  # correlation on valid below which there is no pattern
 
 
 DEFAULTS = Settings()
 EXAMPLES = 3  # words that a list about a subject is said with
+STRONGEST = 20  # sequences
 
 
 @dataclass(slots=True)
@@ -73,21 +74,29 @@ class _Survivors:
     rank_M: NDArray[np.int64]  # the simpler kind first, then as TextTable.known
     sums_XM: Floats  # tokens, weights, weighted activations
 
-    def sums(self, train: Exemplars, rows: NDArray[np.int64]) -> Floats:
-        """Tokens, weights and weighted activations of each survivor over some of the tokens (3, M)."""
+    def sums(self, train: Exemplars, rows: NDArray[np.int64], some: NDArray[np.int64] | None = None) -> Floats:
+        """Tokens, weights and weighted activations over some of the tokens, of each survivor (3, M) or of some."""
         weight_X = train.weight_N[rows]
-        return np.stack([np.ones(len(rows)), weight_X, weight_X * train.acts_N[rows]]) @ self.holds_NM[rows]
+        holds = self.holds_NM[rows] if some is None else self.holds_NM[rows[:, None], some]
+        return np.stack([np.ones(len(rows)), weight_X, weight_X * train.acts_N[rows]]) @ holds
 
 
 def find_list(
     table: TextTable, train: Exemplars, valid: Exemplars | None, settings: Settings = DEFAULTS
 ) -> ConceptList:
     """The list of a feature, found on train and valid together; without a part where no concept fits: where it does not
-    match them well, and what train alone suggests does not hold on valid. valid: None: train alone."""
+    match them well, and what train alone suggests does not hold on valid; in doubt where it matches them but weakly.
+    valid: None: train alone."""
     if valid is None or not len(valid.acts_N):
-        return find_parts(table, train, settings)
-    found = find_parts(table, joined(train, valid), settings)
-    if not found.parts or _matched(table, found, valid) >= settings.sure:
+        found = find_parts(table, train, settings)
+        return replace(found, peak=_peak(train)) if found.parts else found
+    both = joined(train, valid)
+    found = find_parts(table, both, settings)
+    if not found.parts:
+        return found
+    matched = _matched(table, found, valid)
+    found = replace(found, peak=_peak(both), doubt=matched < settings.clear)
+    if matched >= settings.sure:
         return found
     alone = find_parts(table, train, settings)
     return found if cut(table, alone, valid, settings).parts else ConceptList()
@@ -263,19 +272,34 @@ def _best(
         tried += 1
         if groups is not None:  # a narrowed part would be a group of its own
             return candidate
-        narrow_M = (
-            gains(found.sums(train, rows), np.minimum(found.least_M, 3.0)) * found.favour_M[head] * found.favour_M
-        )
-        narrow_M = np.where(found.context_M, narrow_M, 0.0)
-        other = int(_round(narrow_M).argmax())
-        if narrow_M[other] > settings.narrower * candidate.gain and other != head:
-            inside = rows[found.holds_NM[rows, other]]
-            candidate = _Found(float(narrow_M[other]), found.known[head], found.known[other], inside)
+        candidate = _narrowed(found, train, candidate, head, gains, settings)
         if best is None or candidate.gain > best.gain * (1 + 1e-9):
             best = candidate
         if tried == settings.tried:
             break
     return best
+
+
+def _narrowed(
+    found: _Survivors,
+    train: Exemplars,
+    part: _Found,
+    head: int,
+    gains: Callable[[Floats, Floats], Floats],
+    settings: Settings,
+) -> _Found:
+    """The part where a context holds, if that explains much more; else as it is. head: its place among survivors."""
+    contexts = np.flatnonzero(found.context_M)
+    if not len(contexts):
+        return part
+    sums_XC = found.sums(train, part.rows, contexts)
+    gains_C = gains(sums_XC, np.minimum(found.least_M[contexts], 3.0))
+    gains_C *= found.favour_M[head] * found.favour_M[contexts]
+    best = int(_round(gains_C).argmax())
+    if gains_C[best] <= settings.narrower * part.gain or (other := int(contexts[best])) == head:
+        return part
+    inside = part.rows[found.holds_NM[part.rows, other]]
+    return _Found(float(gains_C[best]), part.head, found.known[other], inside)
 
 
 def _stands_alone(
@@ -293,6 +317,12 @@ def _stands_alone(
     if predicate.kind == "list":
         words = {stem_of(word) for word in words}
     return len(words) >= (2 if predicate.kind in ("list", "family") else settings.distinct)
+
+
+def _peak(train: Exemplars) -> float:
+    """Mean of the STRONGEST largest activations of single sequences."""
+    firsts = np.flatnonzero(np.diff(train.sequence_N, prepend=train.sequence_N[0] - 1))
+    return float(np.sort(np.maximum.reduceat(train.acts_N, firsts))[-STRONGEST:].mean())
 
 
 def _mean(train: Exemplars, at_N: NDArray[np.bool_]) -> float:

@@ -40,21 +40,63 @@ class Vocabulary:
         return {*self.of_word.get(word, ()), *self.of_stem.get(stem_of(word), ())}
 
 
-_SUFFIXES = ("ings", "ing", "ied", "ies", "ed", "es", "ly", "s")
+# Words that only look like inflected ones, or whose family means something else.
+_WHOLE = frozenset({
+    "news", "goods", "arms", "united", "evening", "being", "during", "hundred", "indeed", "exceed", "proceed",
+    "succeed", "sacred", "naked", "likely", "early", "perhaps", "always", "texas", "paris", "species", "series",
+    "christmas", "something", "anything", "nothing", "everything", "morning", "spring",
+})  # fmt: skip
+_DOUBLED = re.compile(r"([^aeiouylsz])\1$")
+_SHORT = re.compile(r"[^aeiouy][aeiouy][^aeiouywx]$")  # after it an e is sounded: rate, care
 
 
 def stem_of(word: str) -> str:
-    """A word's family: it without an ending of inflection, a last e, or the double of a consonant. word: lower case."""
-    for suffix in _SUFFIXES:
-        stem = word.removesuffix(suffix)
-        if stem != word and len(stem) > 2 and any(c in "aeiouy" for c in stem) and not stem.endswith(suffix):
-            stem += "y" if suffix in ("ied", "ies") else ""
-            break
-    else:
-        stem = word
-    if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "aeiousl":
+    """A word's family: it without an ending of inflection, -ly, or a last e that says nothing; by the rules of "An
+    algorithm for suffix stripping" (Porter 1980), steps 1 and 5, so that care is not cars, a plane no plan, and
+    families are a family. word: lower case."""
+    if len(word) < 4 or word in _WHOLE:
+        return word
+    stem = _singular(word)
+    if stem not in _WHOLE:
+        stem = _plain(stem)
+    if stem.endswith("e") and len(stem) > 3 and _measure(stem[:-1]) > bool(_SHORT.search(stem[:-1])):
         stem = stem[:-1]
-    return stem[:-1] if len(stem) > 3 and stem.endswith("e") else stem
+    if len(stem) > 3 and stem.endswith("i"):
+        stem = stem[:-1] + "y"
+    return stem[:-1] if stem.endswith("ll") and _measure(stem) > 1 else stem
+
+
+def _measure(stem: str) -> int:
+    """How many times a vowel is followed by a consonant."""
+    return len(re.findall(r"[aeiouy][^aeiouy]", stem))
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("sses"):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _plain(word: str) -> str:
+    """A verb without -ed and -ing, an adverb without -ly."""
+    if word.endswith("ied"):
+        return word[:-3] + "y" if len(word) > 4 else word[:-1]
+    if word.endswith("eed"):
+        return word[:-1] if _measure(word[:-3]) else word
+    for suffix in ("ing", "ed"):
+        stem = word.removesuffix(suffix)
+        if stem == word or len(stem) < 2 or not re.search("[aeiouy]", stem):
+            continue
+        if stem.endswith(("at", "bl", "iz")) or (len(stem) == 2 and stem[-1] not in "aeiouy"):
+            return stem + "e"
+        if len(stem) > 3 and _DOUBLED.search(stem):
+            return stem[:-1]
+        return stem + "e" if _measure(stem) == 1 and _SHORT.search(stem) else stem
+    if word.endswith("ly") and len(word) > 5 and word[-3] in "cdeghklmnrt":
+        return word[:-2]
+    return word
 
 
 def is_debris(text: str) -> bool:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from neuron_descriptions.concepts.predicates import MARKS, SUBJECT, Predicate
 from neuron_descriptions.concepts.vocabulary import is_debris
 
-NO_PATTERN = "no pattern found"
+NO_PATTERN, UNCLEAR = "no pattern found", "no clear pattern"
+OFTEN = 0.25  # of the strongest activations
 EXAMPLES = ", such as "
 # What holds of whole words or marks, or of their places.
 PLACES = {
@@ -109,15 +110,29 @@ class Part:
         return (kind, *narrowed) if kind in _TOGETHER else (*self.head, *narrowed)
 
 
-def sentence(parts: list[Part]) -> str:
-    """The list in plain words, by groups in the order of their first parts; NO_PATTERN where there is no part."""
+def sentence(parts: list[Part], peak: float = 0.0, doubt: bool = False) -> str:
+    """The list in plain words, by groups in the order of their first parts; NO_PATTERN where there is no part.
+
+    peak: activation where the feature is strongest: parts that predict less than OFTEN of it come last, as what it
+    fires at sometimes; doubt: whether the list as a whole matches the feature but weakly, which is said first."""
     if not parts:
         return NO_PATTERN
+    often = [*([UNCLEAR] if doubt else []), *_phrases([part for part in parts if part.weight >= OFTEN * peak])]
+    sometimes = _phrases([part for part in parts if part.weight < OFTEN * peak])
+    if not sometimes:
+        return _listed(often)
+    return "; ".join([*often, f"sometimes{' also' if len(often) > doubt else ''}: {_listed(sometimes)}"])
+
+
+def _listed(phrases: list[str]) -> str:
+    return "; ".join(phrases) if any(" and " in s or "," in s for s in phrases) else _joined(phrases, "and")
+
+
+def _phrases(parts: list[Part]) -> list[str]:
     groups: dict[tuple[str, ...], list[Part]] = {}
     for part in parts:
         groups.setdefault(part.group, []).append(part)
-    said = list(dict.fromkeys(_phrase(group) for group in groups.values()))
-    return "; ".join(said) if any(" and " in s or "," in s for s in said) else _joined(said, "and")
+    return list(dict.fromkeys(_phrase(group) for group in groups.values()))
 
 
 def sayable(predicate: Predicate) -> bool:

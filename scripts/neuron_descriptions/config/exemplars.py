@@ -36,6 +36,10 @@ class HarvestedExemplars(Kept):
     split."""
     random: PositiveInt16 = 10
     """Random sequences, per sign and split."""
+    gates: bool = False
+    """Keep with each exemplar of a gated MLP's neuron the gate where it peaks, `act(gate) * up` being the activation: a
+    neuron behaves differently where its gate is below 0. Pages, statistics and exports tell it. A harvest takes
+    hardly longer; models without gates are refused."""
     shard_sequences: PositiveInt = 250_000
     """Sequences of a split that one job takes: the most that is lost when a job dies, by default about 40 minutes of an
     A100 for an 8B model. Never changes a result."""
@@ -43,8 +47,8 @@ class HarvestedExemplars(Kept):
     """Layers harvested in one forward pass, bounded by `state_gb`. Never changes a result."""
     state_gb: PositiveFloat = 40
     """Memory that a job may keep exemplars in, beside the model's weights. A neuron takes 2 x (8 (k + middle) +
-    (k + middle + random) x seq_len x bytes of `subject.dtype` + 15,360) + 128 bytes; a plan
-    that needs more is an error."""
+    (k + middle + random) x seq_len x bytes of `subject.dtype` + 15,360) + 128 bytes, with `gates` for one
+    token more; a plan that needs more is an error."""
     batch_size: PositiveInt = 32
     """Sequences per forward pass. Part of the numerics: another size may round differently."""
 

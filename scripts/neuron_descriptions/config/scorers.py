@@ -91,6 +91,9 @@ class Generated(Section):
     """Prompt file."""
     texts: PositiveInt16 = 10
     """Texts of each kind, for each description. Its AUC moves in steps of one in so many."""
+    alone: bool | None = None
+    """Whether each text is asked for by itself, all of them side by side, or a list of all at once. null: by itself
+    where the writer is a local model, which then takes a fraction of the time; as a list where it is an endpoint."""
     fewest: PositiveInt16 = 4
     """A description with fewer texts of either kind has no score, but a status."""
     attempts: PositiveInt = 3
@@ -115,8 +118,20 @@ class SimulatedDetection(Section):
     """`simulated_detection`: read from the predictions that the score is made of."""
 
 
+class SimulatedFuzzing(Section):
+    """Fuzzing as the simulator's predictions answer it: marks are as right as the predictions at the marked tokens are
+    strong on average. It costs nothing further, and is made on the active sequences of the simulation alone."""
+
+    kind: Literal["simulated_fuzzing"]
+    """`simulated_fuzzing`: read from the predictions that the score is made of."""
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of a sequence's peak from which a token counts as active."""
+
+
 # Every scorer: to add one, its section joins these.
-Scorer = Annotated[Collisions | Detection | Fuzzing | Generated | SimulatedDetection, Field(discriminator="kind")]
+Scorer = Annotated[
+    Collisions | Detection | Fuzzing | Generated | SimulatedDetection | SimulatedFuzzing, Field(discriminator="kind")
+]
 
 
 # Those whose judge tells which of several candidates fits best, where no simulator does.

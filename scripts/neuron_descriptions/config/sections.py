@@ -23,7 +23,15 @@ from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
 from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.config.plan import Planning, Rechecking
-from neuron_descriptions.config.scorers import ASKED, CHOOSING, Collisions, Detection, Fuzzing, SimulatedDetection
+from neuron_descriptions.config.scorers import (
+    ASKED,
+    CHOOSING,
+    Collisions,
+    Detection,
+    Fuzzing,
+    SimulatedDetection,
+    SimulatedFuzzing,
+)
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
 from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
@@ -120,6 +128,10 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
+        if self.output_side is not None and self.output_side.scaled and self.panel is None:
+            raise ValueError(
+                "output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0"
+            )
         _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
@@ -198,6 +210,10 @@ def _check_what_exemplars_need(config: Config) -> None:
     if not isinstance(config.exemplars, ImportedExemplars):
         if config.corpus is None:
             raise ValueError("corpus: it is required, except where exemplars are imported")
+        if getattr(config.exemplars, "gates", False) and config.features.kind != "mlp_neurons":
+            raise ValueError(
+                f"exemplars.gates: only neurons have a gate, and features.kind is {config.features.kind}; leave it out"
+            )
     elif config.corpus is not None:
         raise ValueError("corpus: leave it out; imported exemplars bring their own text")
     elif config.features.kind != "mlp_neurons":
@@ -215,7 +231,7 @@ def _check_what_exemplars_need(config: Config) -> None:
 
 def _check_without_simulator(config: Config) -> None:
     """Raises ValueError where something needs a simulator."""
-    reading = SimulatedDetection | Collisions
+    reading = SimulatedDetection | SimulatedFuzzing | Collisions
     needs = [f"scores.scorers.{n}" for n, s in config.scores.scorers.items() if isinstance(s, reading)]
     needs += ["scores.screen"] if config.scores.screen is not None else []
     needs += ["scores.descriptions"] if config.scores.descriptions is not None else []

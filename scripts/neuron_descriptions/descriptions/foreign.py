@@ -18,13 +18,20 @@ from typing import Any, NamedTuple
 from neuron_descriptions.clients.dialects import clean
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.user_files import check_output, parsed_json, read_csv, read_text
-from neuron_descriptions.descriptions.given import COLUMNS
+from neuron_descriptions.descriptions.given import COLUMNS, says_something
 
 Record = Mapping[str, Any]
 # A source set of Neuronpedia begins with its layer: 12-res-jb, 0-mlp, 31-llamascope-mlp-32k.
 _SOURCE = re.compile(r"(\d+)(?:-.*)?")
 _NEURON = re.compile(r"(.+)_(\d+)_(\d+)_(None|\d*)")
 _POLARITY = {"1": "positive", "-1": "negative"}
+
+
+class Converted(NamedTuple):
+    """How many descriptions were written, and how many rows were left out since nothing is said there."""
+
+    descriptions: int
+    without_text: int
 
 
 class Found(NamedTuple):
@@ -127,28 +134,35 @@ def transluce(record: Record, where: str) -> Found:
 SOURCES = {"neuronpedia": neuronpedia, "transluce": transluce}
 
 
-def convert(source: str, paths: Sequence[str], output: str, model: str, sign: str | None = None) -> int:
-    """Write the descriptions of files as a CSV of COLUMNS, in their order, each once; how many there are.
+def convert(source: str, paths: Sequence[str], output: str, model: str, sign: str | None = None) -> Converted:
+    """Write the descriptions of files as a CSV of COLUMNS, in their order, each once; rows without text are left out,
+    as exports have some.
 
     source: of SOURCES; model: as the files name it; sign: instead of what the source says. Raises ValueError that names
     file, line and key where one is no such file, is about another model, or holds nothing.
     """
     check_output(output)
     rows: dict[tuple[int, int, str, str], None] = {}
+    empty = []
     for path in paths:
         for where, record in records(path):
+            if "description" in record and not says_something(record["description"]):
+                empty.append(where)
+                continue
             found = SOURCES[source](record, where)
             if found.model != model:
                 raise ValueError(f"{where}: it is about the model {found.model}, not {model}; leave it out, or name"
                                  " that model with --model")  # fmt: skip
             rows[found.layer, found.neuron, sign or found.sign, found.description] = None
+    if not rows and empty:
+        raise ValueError(f"{empty[0]}: nothing stands under the key description, nor anywhere else")
     if not rows:
         raise ValueError(f"{', '.join(paths)}: no description")
     with whole(output) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(rows)
-    return len(rows)
+    return Converted(len(rows), len(empty))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -161,10 +175,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sign", choices=list(_POLARITY.values()), help="the sign that all of them are of")
     given = parser.parse_args(arguments)
     try:
-        count = convert(given.source, given.files, given.output, given.model, given.sign)
+        found = convert(given.source, given.files, given.output, given.model, given.sign)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    print(f"{count} descriptions in {Path(given.output)}: name it as scores.descriptions")
+    left_out = f" ({found.without_text} rows without text left out)" if found.without_text else ""
+    print(f"{found.descriptions} descriptions in {Path(given.output)}{left_out}: name it as scores.descriptions")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import pyarrow as pa
 
@@ -13,6 +14,11 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 COLUMNS = ("layer", "neuron", "sign", "description")
 LONGEST = 10_000  # characters of a description
 _SIGNS: dict[str, str] = {sign: sign for sign in SIGNS} | {"+": "positive", "-": "negative"}
+
+
+def says_something(text: object) -> bool:
+    """Whether anything is left of a description without white space, marks of width 0 and control characters."""
+    return text is not None and any(category(character)[0] not in "ZC" for character in str(text))
 
 
 def read_given(
@@ -35,7 +41,7 @@ def read_given(
             )
         if row["sign"] not in _SIGNS:
             raise ValueError(f"{where}: sign is {row['sign']!r}; write positive or negative, or + or -")
-        if not row["description"].strip():
+        if not says_something(row["description"]):
             raise ValueError(f"{where}: the description is empty")
         if len(row["description"]) > LONGEST:
             raise ValueError(f"{where}: the description has more than {LONGEST:,} characters; shorten it")

@@ -23,6 +23,7 @@ EXAMPLE = pa.struct(
         ("source", pa.string()),
         ("tokens", pa.list_(pa.string())),
         ("activations", pa.list_(pa.float32())),
+        ("gate", pa.float32()),
     ]
 )
 EFFECT = pa.struct([("token", pa.string()), ("effect", pa.float32())])
@@ -49,8 +50,8 @@ WORDS = {
     "promoted": "Tokens that the neuron makes more likely with this sign, with its direct effect on their logits for"
     " one more unit of activation; empty where the run has no output side.",
     "suppressed": "Those that it makes less likely.",
-    "exemplars": "Train sequences: kind (top, middle, random), rank, seq_id, source, tokens, activations. Activations"
-    " are turned, so that strong is large.",
+    "exemplars": "Train sequences: kind (top, middle, random), rank, seq_id, source, tokens, activations, gate."
+    " Activations are turned, so that strong is large; the gate at the peak, null where the run keeps none, is not.",
 }
 
 

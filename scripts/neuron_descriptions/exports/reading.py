@@ -61,6 +61,8 @@ class Example:
     tokens: list[str]
     activations: np.ndarray
     """(T,), float32."""
+    gate: float | None
+    """At the peak, not turned; None where the run keeps no gates."""
 
     def rounded(self) -> list[float]:
         """The activations in five digits of the strongest one."""
@@ -252,6 +254,7 @@ class FinishedRun:
             source=exemplar.text.source,
             tokens=token_strings(self.tokenizer, exemplar.text.evidence),
             activations=exemplar.turned().astype(np.float32) + np.float32(0),  # +0 for -0
+            gate=exemplar.gate,
         )
 
 

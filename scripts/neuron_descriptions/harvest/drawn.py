@@ -34,5 +34,5 @@ class Drawn:
             return
         device, drawn = self.window_SRE.device, self.window_SRE.shape[1]
         place = moved(torch.from_numpy(self._order[low:high]), device)
-        window = evidence.windows(moved(torch.from_numpy(self._ids[low:high] - first), device), place // drawn)
+        window = evidence.kept(moved(torch.from_numpy(self._ids[low:high] - first), device), place // drawn)
         self.window_SRE[place // drawn, place % drawn, : window.shape[1]] = window

@@ -39,6 +39,8 @@ class Exemplar:
     """(T,), signed, of the text's evidence."""
     peak: float
     """The most extreme of them on this side, signed, as the table says it; NaN where it does not."""
+    gate: float | None = None
+    """Where exemplars have gates: that of the first token with that activation."""
 
     def turned(self, sign: str | None = None) -> NDArray[np.float64]:
         """Activations (T,) with a side upwards, its own where none is said: strong is large, the other side below 0."""
@@ -86,11 +88,12 @@ class ExemplarStore:
         lists = table["activations"].combine_chunks()
         acts, ends = lists.values.to_numpy(), lists.offsets.to_numpy()
         peaks = table["peak"].to_pylist() if "peak" in table.column_names else [float("nan")] * len(table)
+        gates = table["gate"].to_pylist() if "gate" in table.column_names else [None] * len(table)
         names = ("split", "layer", "neuron", "sign", "kind", "rank", "seq_id")
-        columns = zip(*(table[name].to_pylist() for name in names), peaks, ends[:-1], ends[1:])
+        columns = zip(*(table[name].to_pylist() for name in names), peaks, gates, ends[:-1], ends[1:])
         return [
-            Exemplar(split, layer, neuron, sign, kind, rank, seq_id, self.texts[split][seq_id], acts[a:b], peak)
-            for split, layer, neuron, sign, kind, rank, seq_id, peak, a, b in columns
+            Exemplar(split, layer, neuron, sign, kind, rank, seq_id, self.texts[split][seq_id], acts[a:b], peak, gate)
+            for split, layer, neuron, sign, kind, rank, seq_id, peak, gate, a, b in columns
         ]
 
     def __iter__(self) -> Iterator[Exemplar]:

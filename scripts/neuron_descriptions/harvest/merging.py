@@ -1,6 +1,7 @@
 """Shards of the harvest merged into tables of exemplars and statistics.
 
-I neurons of a chunk, K kept, R random sequences, E evidence tokens, H histogram bins, S shards.
+I neurons of a chunk, K kept, R random sequences, E evidence tokens (X: with the gate before them, where exemplars have
+one), H histogram bins, S shards.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column,
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
 from neuron_descriptions.harvest.drawn import random_sequences
 from neuron_descriptions.harvest.keys import ABSENT, decode_keys, encode_keys
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS, gate_column
 from neuron_descriptions.harvest.tail import bin_edges, highest_octaves
 from neuron_descriptions.run.memory import FIRING_OCTAVES, N_BINS
 
@@ -118,6 +119,12 @@ def merge_fired(shards: list[Shard], top_IK: Tensor) -> tuple[Tensor, Tensor, Te
     return value_IM.gather(1, order_IM), ids_IM.gather(1, order_IM), windows_IME
 
 
+def gate_and_window(kept_INX: Tensor, longest: int) -> tuple[Tensor | None, Tensor]:
+    """(gates (I, N), windows (I, N, E)) of what is kept of sequences of at most `longest` tokens; None: no gates."""
+    gated = kept_INX.shape[2] > longest
+    return (kept_INX[:, :, 0], kept_INX[:, :, 1:]) if gated else (None, kept_INX)
+
+
 def merge_random(shards: list[Shard], side: int, ids_IR: Tensor) -> Tensor:
     """Windows (I, R, E) of the random sequences: each from the shard that ran it."""
     window_IRE = torch.zeros_like(shards[0].sides("random", side))
@@ -157,8 +164,15 @@ def merge_middle(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor
     return *decode_keys(key_IM), window_IME[best_IM, rows, strata][rows, order_IM]
 
 
-def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[int], facts: CorpusFacts) -> pa.Table:
-    """One row of STATISTICS per neuron."""
+def statistics_table(
+    shards: list[Shard],
+    split: str,
+    layer: int,
+    neurons: list[int],
+    facts: CorpusFacts,
+    gates: dict[str, np.ndarray] | None = None,
+) -> pa.Table:
+    """One row of STATISTICS per neuron. gates: columns of gates' shares, where exemplars have gates."""
     sums_I4 = torch.stack([shard.neurons("sums") for shard in shards]).sum(0).numpy()
     mean_I, square_I = (
         (sums_I4[:, c].astype(np.float64) + sums_I4[:, c + 1] * 2.0**-40) / facts.tokens for c in (0, 2)
@@ -193,6 +207,7 @@ def statistics_table(shards: list[Shard], split: str, layer: int, neurons: list[
         quantiles = up * tail_quantiles(count_IH, extreme_I, facts.tokens)
         for column, tail in enumerate(TAILS):
             columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]  # type: ignore[arg-type]
+    columns |= gates or {}
     nothing = pa.nulls(len(neurons))
     return pa.table({name: columns.get(name, nothing) for name in STATISTICS.names}, schema=STATISTICS)
 
@@ -217,7 +232,7 @@ def merge(
         facts = corpus_facts(corpus[split])
         lengths = evidence_lengths(corpus[split])
         opened = [Shard(file, layer, rows) for file in files]
-        statistics_tables.append(statistics_table(opened, split, layer, neurons, facts))
+        shares: dict[str, np.ndarray] = {}
         for side, sign in enumerate(SIGNS[: opened[0].n_sides]):
             up = direction(sign)
             ids_IR = torch.from_numpy(
@@ -231,23 +246,29 @@ def merge(
                     sign,
                 )
             )
-            value_IK, top_IK, window_IKE = merge_top(opened, side)
+            value_IK, top_IK, window_IKX = merge_top(opened, side)
+            gate_IK = gate_and_window(window_IKX, facts.longest)[0]
+            if gate_IK is not None:
+                entered_IK = value_IK.isfinite()
+                above_I = ((gate_IK > 0) & entered_IK).sum(1)
+                shares[gate_column(sign)] = (above_I / entered_IK.sum(1)).double().numpy()
             one_sided = opened[0].n_sides == 1
             middle = merge_fired(opened, top_IK) if one_sided else merge_middle(opened, side)
-            random_IRE = merge_random(opened, side, ids_IR)
+            random_IRX = merge_random(opened, side, ids_IR)
+            random_IRE = gate_and_window(random_IRX, facts.longest)[1]
             # Rank random sequences like the top ones.
             valid_IRE = torch.arange(random_IRE.shape[2]) < torch.from_numpy(lengths[ids_IR.numpy()])[:, :, None]
             peak_IR = (up * random_IRE.float()).masked_fill(~valid_IRE, -torch.inf).amax(2)
             order_IR = encode_keys(peak_IR, ids_IR).argsort(1, descending=True)
-            random_IRE = random_IRE.gather(1, order_IR[:, :, None].expand_as(random_IRE))
-            for kind, value_IN, ids_IN, window_INE in (
-                ("top", value_IK, top_IK, window_IKE),
+            random_IRX = random_IRX.gather(1, order_IR[:, :, None].expand_as(random_IRX))
+            for kind, value_IN, ids_IN, kept_INX in (
+                ("top", value_IK, top_IK, window_IKX),
                 ("middle", *middle),
                 (
                     "random",
                     peak_IR.gather(1, order_IR),
                     ids_IR.gather(1, order_IR),
-                    random_IRE,
+                    random_IRX,
                 ),
             ):
                 tables.append(
@@ -259,10 +280,11 @@ def merge(
                         kind,
                         up * value_IN + 0.0,
                         ids_IN,
-                        window_INE,
+                        gate_and_window(kept_INX, facts.longest),
                         lengths,
                     )
                 )
+        statistics_tables.append(statistics_table(opened, split, layer, neurons, facts, shares))
     table = pa.concat_tables(tables)
     order = np.lexsort([np.arange(len(table)), table["neuron"].to_numpy()])
     write_table(table.take(order), exemplars)
@@ -270,9 +292,10 @@ def merge(
     logger.info("layer %d: %d exemplars of %d neurons", layer, len(table), len(neurons))
 
 
-def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, lengths) -> pa.Table:
+def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, gate_and_window, lengths) -> pa.Table:
     """Rows of EXEMPLARS; none of a slot that no sequence entered, since the feature fired in fewer."""
     n, per_neuron = ids_IN.shape
+    gate_IN, window_INE = gate_and_window
     total = n * per_neuron
     ids = ids_IN.flatten().numpy()
     length = lengths[ids]
@@ -290,6 +313,7 @@ def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, window_INE, length
             "seq_id": ids,
             "peak": peak_IN.flatten().float().numpy(),
             "activations": pa.ListArray.from_arrays(offsets, flat[within]),
+            "gate": pa.nulls(total) if gate_IN is None else gate_IN.flatten().float().numpy(),
         },
         schema=EXEMPLARS,
     )

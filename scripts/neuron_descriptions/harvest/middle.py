@@ -44,5 +44,5 @@ class Middle:
                 key_S = encode_keys(peak_BS[seq_id - first], seq_id)
                 side = (key_S > self.key_SM[:, stratum]).nonzero()[:, 0]
                 self.key_SM[side, stratum] = key_S[side]
-                window = evidence.windows(torch.full_like(side, seq_id - first), side)
+                window = evidence.kept(torch.full_like(side, seq_id - first), side)
                 self.window_SME[side, stratum, : window.shape[1]] = window

@@ -3,11 +3,13 @@
 B sequences of a batch, T tokens, D whatever a tap sees, I features, N a batch's evidence tokens in a row.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuron_descriptions.common.checksums import checked
 from neuron_descriptions.common.logs import logger, progress
@@ -22,6 +24,9 @@ from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
 from neuron_descriptions.run.memory import Keep, check_memory, state_bytes
 
+if TYPE_CHECKING:
+    from neuron_descriptions.features.gates import Gates
+
 
 @dataclass(slots=True)
 class Harvest:
@@ -33,6 +38,8 @@ class Harvest:
     keep: Keep
     dtype: str
     states: dict[int, LayerState] = field(default_factory=dict)
+    gates: "Gates | None" = None
+    """Where exemplars have them."""
 
     def take(self, layer: int, seen_BTD: Tensor, batch: Batch) -> None:
         """Take in what a layer's tap saw of a batch."""
@@ -42,7 +49,8 @@ class Harvest:
         here = batch.to(acts_BTI.device)
         acts_NI = acts_BTI.flatten(0, 1).index_select(0, here.evidence_N)
         state = self.states[layer]
-        state.update(acts_NI, here)
+        gates_NI = None if self.gates is None else self.gates.take(layer).index_select(0, here.evidence_N)
+        state.update(acts_NI, here, gates_NI)
         state.batches += 1
         # An overflow is found early, and yet a GPU hardly ever waited for: after 1, 2, 4, 8 ... batches.
         if state.batches & (state.batches - 1) == 0:
@@ -94,7 +102,8 @@ def harvest(
     """Run one shard of a split through the subject and save the state of the wanted layers' features.
 
     corpus: the split's table; neurons: indices of features, by layer. Raises ValueError where the features or the model
-    is not what the config says, the state cannot fit into memory, or an activation is not finite.
+    is not what the config says, the state cannot fit into memory, an activation is not finite, or gates are to be kept
+    and there are none.
     """
     facts, dtype = corpus_facts(corpus), subject.dtype
     check_architecture(subject.folder, subject.n_layers, subject.module)
@@ -104,7 +113,8 @@ def harvest(
     check_memory(state)
     taps = source.taps(model)
     split = Split(shard.split, facts.sequences, facts.tokens, facts.longest, shard.seed)
-    kept = Harvest(source, neurons, split, keep, dtype)
+    gates = _gates(model, subject, list(neurons)) if keep.gates else None
+    kept = Harvest(source, neurons, split, keep, dtype, gates=gates)
     first, last = shard_range(facts.sequences, shard.number, shard.of, shard.batch_size)
     logger.info("%s, sequences %d to %d, layers %s", shard.split, first, last - 1, ", ".join(map(str, neurons)))
     wanted = {layer: taps[layer] for layer in neurons}
@@ -112,13 +122,23 @@ def harvest(
     try_out(model, source, wanted, example, dtype)
     batches = read_batches(corpus, first, last, shard.batch_size, facts.longest)
     total = facts.longest * (last - first)
-    run_layers(
-        model,
-        wanted,
-        progress(batches, total, "tokens", size=lambda batch: batch.evidence_N.numel()),
-        kept.take,
-    )
+    with gates or nullcontext():
+        run_layers(
+            model,
+            wanted,
+            progress(batches, total, "tokens", size=lambda batch: batch.evidence_N.numel()),
+            kept.take,
+        )
     save(kept, first, last, output)
+
+
+def _gates(model: nn.Module, subject: Subject, layers: list[int]) -> "Gates":
+    """The gates of the subject's neurons. Raises ValueError where other features are described, or there are none."""
+    from neuron_descriptions.features.gates import find_gates  # only these jobs depend on it
+
+    if subject.features.kind != "mlp_neurons":
+        raise ValueError(f"exemplars.gates: {subject.features.kind} have no gate; leave it out")
+    return find_gates(model, layers, subject.n_layers, subject.n_neurons, subject.module)
 
 
 def save(kept: Harvest, first: int, last: int, output: str) -> None:

@@ -53,32 +53,32 @@ class LayerState:
         n_sides = self.n_sides * len(neurons)
         self.batches = 0
         self.neurons_I = torch.tensor(neurons, device=device)
-        self.top = TopK(n_sides, keep.top, split.longest, dtype, device)
+        width = split.longest + keep.gates  # of what is kept of a sequence: see Evidence.kept
+        self.top = TopK(n_sides, keep.top, width, dtype, device)
         octaves = FIRING_OCTAVES if one_sided else OCTAVES
         self.tail = Tail(n_sides, split.tokens, dtype, device, octaves)
         self.moments = Moments(self.neurons_I, firings=one_sided)
         what = (split.seed, split.name, layer)
         self.middle: Middle | Fired
         if one_sided:
-            self.middle = Fired(self.neurons_I, keep.middle, split.longest, dtype, device, ("fired", *what))
+            self.middle = Fired(self.neurons_I, keep.middle, width, dtype, device, ("fired", *what))
         else:
             strata = middle_sequences(split.sequences, keep.middle, keep.top, split.seed, split.name)
-            self.middle = Middle(n_sides, strata, split.longest, dtype, device)
+            self.middle = Middle(n_sides, strata, width, dtype, device)
         ids = [
             random_sequences(np.array(neurons), split.sequences, keep.random, *what, sign)
             for sign in SIGNS[: self.n_sides]
         ]
-        self.random = Drawn(np.concatenate(ids), split.longest, dtype, device)
+        self.random = Drawn(np.concatenate(ids), width, dtype, device)
 
-    def update(self, acts_NI: Tensor, batch: Batch) -> None:
-        """Take in a batch's activations at its evidence tokens, all neurons of the layer."""
+    def update(self, acts_NI: Tensor, batch: Batch, gates_NI: Tensor | None = None) -> None:
+        """Take in a batch's activations at its evidence tokens, all neurons of the layer; gates_NI: their gates, where
+        they are kept."""
         first, n_sequences, valid_BE = batch.first, len(batch.input_ids_BT), batch.valid_BE
-        acts_BEI = acts_NI.view(n_sequences, -1, acts_NI.shape[1])
-        if len(self.neurons_I) < acts_NI.shape[1]:
-            acts_BEI = acts_BEI.index_select(2, self.neurons_I)
+        acts_BEI = self._wanted(acts_NI, n_sequences)
         high_BI, low_BI = acts_BEI.amax(1), acts_BEI.amin(1)
         self.moments.update(acts_NI, batch.valid_V, low_BI, high_BI)
-        evidence = Evidence(acts_BEI, valid_BE)
+        evidence = Evidence(acts_BEI, valid_BE, None if gates_NI is None else self._wanted(gates_NI, n_sequences))
         peak_BS = high_BI if self.one_sided else torch.cat([high_BI, -low_BI], 1)
         if self.tail.due():
             self.tail.raise_floor(self.top, peak_BS)
@@ -93,6 +93,11 @@ class LayerState:
         self.tail.update(b_P[reaches], side_P[reaches], evidence)
         self.middle.update(peak_BS, first, evidence)
         self.random.update(first, n_sequences, evidence)
+
+    def _wanted(self, values_NI: Tensor, n_sequences: int) -> Tensor:
+        """The wanted neurons' (B, E, I)."""
+        values_BEI = values_NI.view(n_sequences, -1, values_NI.shape[1])
+        return values_BEI if len(self.neurons_I) == values_NI.shape[1] else values_BEI.index_select(2, self.neurons_I)
 
     def tensors(self) -> dict[str, Tensor]:
         """State to save, by name; rows of sides as (2, I, ...), of features that are never negative as (1, I, ...)."""

@@ -8,6 +8,12 @@ import pyarrow as pa
 
 from neuron_descriptions.common.vocabulary import NEURON, SIGNS, TAILS, quantile_column
 
+
+def gate_column(sign: str) -> str:
+    """Column of the share of a side's top sequences whose gate is above 0."""
+    return f"gate_positive_{'upper' if sign == 'positive' else 'lower'}"
+
+
 EXEMPLARS = pa.schema(
     [
         ("split", pa.string()),
@@ -18,6 +24,8 @@ EXEMPLARS = pa.schema(
         ("seq_id", pa.int64()),
         ("peak", pa.float32()),  # the most extreme activation on this side; signed
         ("activations", pa.list_(pa.float32())),
+        # Of a gated MLP's neuron, act(gate) * up: the gate at the first token with that activation. Null: not kept.
+        ("gate", pa.float32()),
     ]
 )
 
@@ -38,5 +46,7 @@ STATISTICS = pa.schema(
         ("firing_sequences", pa.int64()),
         ("firing_rate", pa.float64()),
         ("log_density", pa.float64()),
+        # Where exemplars have gates: the share of a side's top sequences whose gate is above 0.
+        *[(gate_column(sign), pa.float64()) for sign in SIGNS],
     ]
 )

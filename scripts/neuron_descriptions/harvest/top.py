@@ -46,7 +46,7 @@ class TopK:
         b, row = torch.nonzero_static(slot_XB.T >= 0, size=len(row)).unbind(1)
         side, slot = side_X[row], slot_XB[row, b]
         self.key_SK[side, slot] = new_XB[row, b]
-        window = evidence.windows(b, side)
+        window = evidence.kept(b, side)
         self.window_SKE[side, slot, : window.shape[1]] = window
         self.least_S[side_X] = least_X
         self.value_S[side_X] = torch.where(least_X > ABSENT + k, decode_keys(least_X)[0], self.value_S[side_X])

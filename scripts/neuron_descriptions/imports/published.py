@@ -250,6 +250,7 @@ def exemplars_table(windows: dict[tuple[str, Sign, str], Windows], layer: int, n
             "seq_id": np.concatenate([w.seq_id_IN for w in groups], 1).ravel(),
             "peak": np.concatenate([w.peak_IN for w in groups], 1).ravel(),
             "activations": _lists(length_X, evidence_of(acts_XT, begin_X - first)),
+            "gate": pa.nulls(n * per_neuron),  # not published
         },
         schema=EXEMPLARS,
     )

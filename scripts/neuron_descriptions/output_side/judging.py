@@ -9,6 +9,7 @@ all neurons of a layer, P places where a neuron fires, Q places elsewhere.
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.signs import direction, turned
@@ -25,7 +26,8 @@ from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.features.neurons import down_projections, projection_shape
+from neuron_descriptions.features.gates import Gates, NoGateError, find_gates
+from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
@@ -53,32 +55,19 @@ class Readout:
     gates: dict[int, NDArray[np.bool_]] = field(default_factory=dict)  # by layer (F, N): whether the gate is above 0
 
 
-def gate_of(model: nn.Module, projection: nn.Module) -> nn.Module | None:
-    """The gate projection beside a down projection; None: the MLP has none of its own."""
-    parent = model.get_submodule(next(n for n, m in model.named_modules() if m is projection).rpartition(".")[0])
-    gate = getattr(parent, "gate_proj", None)
-    shapes = projection_shape(projection), projection_shape(gate) if isinstance(gate, nn.Module) else None
-    return gate if shapes[0] and shapes[1] and shapes[1][1] == shapes[0][0] else None
-
-
 @torch.inference_mode()
 def read_panel(
-    model: Any, corpus: str, longest: int, sequences: int, neurons: dict[int, list[int]], taps: Any
+    model: Any, corpus: str, longest: int, sequences: int, neurons: dict[int, list[int]], gates: Gates
 ) -> Readout:
-    """Run the model over the panel. taps: layer -> gate projection, or None."""
+    """Run the model over the panel. gates: of layers that have some."""
     head = model.get_output_embeddings()
     kept: dict[Any, Any] = {}
-    hooks = [head.register_forward_pre_hook(lambda module, args: kept.__setitem__("stream", args[0]))]
-    for layer, gate in taps.items():
-        if gate is not None:
-            hooks.append(gate.register_forward_hook(lambda m, args, out, at=layer: kept.__setitem__(at, out)))
-    parts: dict[Any, list[Tensor]] = {
-        "stream": [],
-        "total": [],
-        **{at: [] for at, gate in taps.items() if gate is not None},
-    }
+    hook = head.register_forward_pre_hook(lambda module, args: kept.__setitem__("stream", args[0]))
+    parts: dict[Any, list[Tensor]] = {"stream": [], "total": [], **{layer: [] for layer in gates.layers}}
     scale = 0.0
-    try:
+    with ExitStack() as watching:
+        watching.callback(hook.remove)
+        watching.enter_context(gates)
         for batch in progress(read_batches(corpus, 0, sequences, BATCH, longest), -(-sequences // BATCH), "batches"):
             device = next(model.parameters()).device
             logits_BTV = model(input_ids=batch.input_ids_BT.to(device), use_cache=False).logits
@@ -91,14 +80,11 @@ def read_panel(
                 scale = float((logits_NV[:LEAST] * products_NV).sum() / (products_NV * products_NV).sum())
             parts["stream"].append(stream_ND.cpu())
             parts["total"].append(logits_NV.logsumexp(1).cpu())
-            for layer in parts.keys() - {"stream", "total"}:
-                gate_NI = kept[layer].flatten(0, 1)[places_N.to(kept[layer].device)]
-                parts[layer].append((gate_NI[:, neurons[layer]] > 0).T.cpu())
-    finally:
-        for hook in hooks:
-            hook.remove()
-    gates = {layer: torch.cat(parts[layer], 1).numpy() for layer in parts.keys() - {"stream", "total"}}
-    return Readout(torch.cat(parts["stream"]), torch.cat(parts["total"]), scale, gates)
+            for layer in gates.layers:
+                gate_NI = gates.take(layer)
+                parts[layer].append((gate_NI[places_N.to(gate_NI.device)][:, neurons[layer]] > 0).T.cpu())
+    above = {layer: torch.cat(parts[layer], 1).numpy() for layer in gates.layers}
+    return Readout(torch.cat(parts["stream"]), torch.cat(parts["total"]), scale, above)
 
 
 @dataclass(slots=True, frozen=True)
@@ -214,12 +200,17 @@ def judge_output_side(
     """
     model = load_model(subject, architecture["dtype"], head=True, threads=threads)
     tokenizer = load_tokenizer(subject)
-    projections = down_projections(model, architecture["n_layers"], architecture["n_neurons"], architecture["module"])
+    shape = architecture["n_layers"], architecture["n_neurons"], architecture["module"]
+    projections = down_projections(model, *shape)
     sides = {layer: read_table(path, OUTPUT_SIDE).to_pylist() for layer, path in tables.items()}
     neurons = {layer: [row["neuron"] for row in rows] for layer, rows in sides.items()}
-    taps = {layer: gate_of(model, projections[layer]) for layer in sides}
+    try:
+        gates = find_gates(model, sides, *shape)
+    except NoGateError as error:
+        logger.info("no gates: %s", error)
+        gates = Gates({})
     longest = int(panel.lengths.max())
-    readout = read_panel(model, panel.corpus, longest, len(panel.sequences), neurons, taps)
+    readout = read_panel(model, panel.corpus, longest, len(panel.sequences), neurons, gates)
     documents = read_table(panel.corpus, CORPUS, columns=["document"])["document"].to_numpy()
     head_VD = model.get_output_embeddings().weight.detach().float().cpu()
     size = min(len(tokenizer), len(head_VD))

@@ -16,10 +16,12 @@ from neuron_descriptions.run.reckoning import (
     BROWSED_ROW,
     DESCRIPTION,
     DOCUMENT,
+    EMBEDDED_RATE,
     FIRST_ROW,
     FIRST_ROWS,
     PACKAGE,
     PAGE,
+    PIECES,
     PLOT,
     PROMPT,
     REPORT,
@@ -28,6 +30,9 @@ from neuron_descriptions.run.reckoning import (
     SHOWN_ROW,
     SHOWN_TOKEN,
     TABLE,
+    VECTORS,
+    WHEEL,
+    WRITTEN,
     Reckoning,
     model_parameters,
 )
@@ -140,6 +145,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("write_atlas_page", 1, r.reading(r.signs), r.megabytes(None, 4_000 * r.signs),
               kept=r.signs * BROWSED_ROW + min(r.signs, FIRST_ROWS) * FIRST_ROW + 2 * PAGE
               + min(REPORTED * details, REPORT)),
+        *_semantic_stages(r),
         Stage("plot_scores", 1, r.reading(r.signs), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),
@@ -155,6 +161,19 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     return Plan(
         stages, p.gpus, p.dollars_per_gpu_hour, assumptions, ceilings, device, precision(config, stages, device)
     )
+
+
+def _semantic_stages(r: Reckoning) -> list[Stage]:
+    """Search by meaning: vectors of all rows, for the page."""
+    asked = r.config.atlas.semantic_search
+    if asked is None:
+        return []
+    return [
+        Stage("fetch_embeddings", 1, r.p.start_seconds + r.download(WHEEL), r.megabytes(None, 0),
+              fetched=WHEEL, kept=VECTORS),
+        Stage("embed_descriptions", 1, r.reading(r.signs, EMBEDDED_RATE), r.megabytes(None, 4_000 * r.signs),
+              kept=WRITTEN * asked.dimensions * (r.signs + PIECES)),
+    ]  # fmt: skip
 
 
 def _assumptions(

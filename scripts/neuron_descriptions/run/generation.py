@@ -10,20 +10,23 @@ KINDS = 2
 
 
 def generation_stages(r: Reckoning) -> list[Stage]:
-    """Two answers for each description, whose texts the subject reads in one job, all layers at once."""
+    """Two answers for each description, or one for each of its texts, which the subject reads in one job, all layers at
+    once."""
     found = []
     for section in r.config.scores.scorers.values():
         if not isinstance(section, Generated):
             continue
         texts = r.signs * KINDS * section.texts
-        read, generated = r.signs * KINDS * (PROMPT + DESCRIPTION), texts * WRITTEN
         writer = section.writer
+        # A local model reads the question of a kind once for all its texts.
+        times = section.texts if section.alone and isinstance(writer, Endpoint) else 1
+        read, generated = r.signs * KINDS * times * (PROMPT + DESCRIPTION), texts * WRITTEN
         prices = writer.prices if isinstance(writer, Endpoint) else None
         remote = isinstance(writer, Endpoint)
         cost = (read * prices.prompt + generated * prices.completion) / 1e6 if prices else 0.0
         asked = (read + generated * r.p.generated_token_cost) / r.chunks
         local = None if isinstance(writer, Endpoint) else writer.model
-        answers = r.signs * KINDS / r.chunks / r.p.answers_per_second
+        answers = r.signs * KINDS * times / r.chunks / r.p.answers_per_second
         seconds = r.p.start_seconds + answers if local is None else r.model_job(local, asked)
         subject, shared = r.config.subject, KINDS * section.texts * (section.others + 2)
         through = texts * (WRITTEN + r.p.prefix)

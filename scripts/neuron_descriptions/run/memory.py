@@ -16,13 +16,15 @@ class Keep:
     top: int
     middle: int
     random: int
+    gates: bool = False
+    """Whether each has a gate too, which takes as much as a token."""
 
 
 def state_bytes(neurons: int, keep: Keep, evidence: int, dtype: str, one_sided: bool = False) -> int:
     """Bytes of a harvest's state: per neuron two sides, each with windows of `evidence` tokens, a key of 8 bytes for
     each but the random ones, and a histogram of N_BINS counts of 4 bytes; and 128 bytes of sums, ranges and bounds.
     one_sided: of features that are never negative, which have one side and a histogram of FIRING_OCTAVES."""
-    windows = keep.top + keep.middle + keep.random
+    windows, evidence = keep.top + keep.middle + keep.random, evidence + keep.gates
     bins = FIRING_OCTAVES * BINS if one_sided else N_BINS
     side = 8 * (keep.top + keep.middle) + windows * evidence * _BYTES[dtype] + 4 * bins
     return neurons * ((1 if one_sided else 2) * side + 128)

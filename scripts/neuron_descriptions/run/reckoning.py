@@ -43,8 +43,13 @@ COMPARED_SECONDS, COMPARED_BLOCK, COMPARED_ARRAYS, COMPARED_ROW = 5e-8, 1024, 8,
 VOCABULARY_SECONDS, SEARCH_SECONDS = 2e-4, 0.024
 # Of an output side: the search for words, and the places where a neuron and sign fires.
 NAMED_SECONDS = 0.05
+# Sequences that scaling a neuron takes at most: two signs, 40 each, without and with it.
+SCALED = 160
 # Tokens of a large vocabulary, whose directions an output side is read off.
 UNEMBEDDED = 128_000
+# Search by meaning: bytes of the wheel and of what is kept of it, pieces of its vocabulary, descriptions a second, and
+# what stands on disk over the vectors' bytes.
+WHEEL, VECTORS, PIECES, EMBEDDED_RATE, WRITTEN = 19e6, 18e6, 32_000, 10_000, 1.05
 # Memory of an import over the bytes that it fetches (docs/benchmarks.md: at least 2.2).
 WINDOWS_MEMORY = 3
 

@@ -100,7 +100,7 @@ def check_plan(config: Config, selected: dict[int, list[int]]) -> None:
     if not isinstance(exemplars, HarvestedExemplars) or corpus is None:
         return
     neurons = [len(indices) for indices in selected.values()]  # jobs take layers in this order
-    keep = Keep(exemplars.k, exemplars.middle, exemplars.random)
+    keep = Keep(exemplars.k, exemplars.middle, exemplars.random, exemplars.gates)
     one_sided = config.features.one_sided
     one_gb = state_bytes(1, keep, corpus.seq_len, config.subject.dtype, one_sided) / 1e9
 

@@ -34,6 +34,7 @@ from neuron_descriptions.run.reckoning import (
     PROMPT,
     RACE,
     ROW,
+    SCALED,
     SEARCH_SECONDS,
     TABLE,
     UNEMBEDDED,
@@ -51,7 +52,7 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
     blocks = -(-r.layers // kept.layers_per_job)
     shards = sum(-(-getattr(corpus.sequences, split) // kept.shard_sequences) for split in SPLITS)
     jobs = shards * blocks
-    keep = Keep(kept.k, kept.middle, kept.random)
+    keep = Keep(kept.k, kept.middle, kept.random, kept.gates)
     state = state_bytes(r.neurons, keep, r.text, r.config.subject.dtype, r.config.features.one_sided) / blocks
     texts = sum(_documents(source) for source in corpus.sources.values())
     model = r.config.subject.model
@@ -71,7 +72,7 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
 
 def state_of_a_layer(r: Reckoning, kept: HarvestedExemplars) -> str:
     """What the harvest's state takes, in words: of all features of a layer, whichever are kept."""
-    keep, one_sided = Keep(kept.k, kept.middle, kept.random), r.config.features.one_sided
+    keep, one_sided = Keep(kept.k, kept.middle, kept.random, kept.gates), r.config.features.one_sided
     each = state_bytes(1, keep, r.text, r.config.subject.dtype, one_sided)
     sides = "one side of each" if one_sided else "both sides of each"
     return (
@@ -189,10 +190,13 @@ def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
     words = r.p.start_seconds + UNEMBEDDED * VOCABULARY_SECONDS + r.signs * NAMED_SECONDS
     stream = 4 * 0.3 * r.config.subject.neurons_per_layer * tokens  # of the residual stream, as wide as 0.3 of an MLP
     acts = r.neurons / r.layers * tokens * 8
+    scaled = r.layers * getattr(r.config.output_side, "scaled", 0)
     return [
         Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
               r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
               kept=r.signs * ROW),
+        *([Stage("scale_output_side", 1, r.model_job(model, SCALED * scaled * r.seq_len), r.megabytes(model, acts),
+                 r.config.subject.devices, read=SCALED * scaled * r.seq_len, kept=2 * scaled * ROW)] if scaled else []),
     ]  # fmt: skip
 
 
@@ -327,7 +331,7 @@ def natural_stages(r: Reckoning) -> list[Stage]:
         return []
     per_token, before, _ = read_by(r, s.simulator, 1)
     length = config.panel.seq_len or r.seq_len
-    sequences = min(s.natural.certain + s.natural.sequences, -(-config.panel.tokens // length))
+    sequences = min(s.natural.certain + s.natural.likely + s.natural.sequences, -(-config.panel.tokens // length))
     read = r.signs * (sequences * length * per_token + before)
     shared = r.signs * min(s.natural.sequences, sequences) * length * 4
     nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8

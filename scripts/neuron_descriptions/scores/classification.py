@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from neuron_descriptions.scores.formulas import Array, average_precision
 
 NAN = float("nan")
+WITH_INTERVAL = ("average_precision", "balanced_accuracy", "f1")
 
 
 def detected(chance_P: Array, active_P: NDArray[np.bool_]) -> dict[str, float]:
@@ -35,17 +36,23 @@ def detected(chance_P: Array, active_P: NDArray[np.bool_]) -> dict[str, float]:
     }
 
 
+def intervals(
+    chance_P: Array, active_P: NDArray[np.bool_], resamples: int, confidence: float, random: np.random.Generator
+) -> dict[str, tuple[float, float]]:
+    """Bootstrap intervals of WITH_INTERVAL: percentiles over resamples of the passages, active and silent ones apart,
+    since their numbers are by design. (NaN, NaN) where they are undefined."""
+    groups = [np.flatnonzero(active_P), np.flatnonzero(~active_P)]
+    if not all(map(len, groups)):
+        return dict.fromkeys(WITH_INTERVAL, (NAN, NAN))
+    rows = (np.concatenate([random.choice(group, len(group)) for group in groups]) for _ in range(resamples))
+    found = [detected(chance_P[drawn], active_P[drawn]) for drawn in rows]
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    quantiles = {name: np.quantile([one[name] for one in found], ends).tolist() for name in WITH_INTERVAL}
+    return {name: (low, high) for name, (low, high) in quantiles.items()}
+
+
 def precision_interval(
     chance_P: Array, active_P: NDArray[np.bool_], resamples: int, confidence: float, random: np.random.Generator
 ) -> tuple[float, float]:
-    """Bootstrap interval of the average precision: percentiles over resamples of the passages, active and silent ones
-    apart, since their numbers are by design. (NaN, NaN) where it is undefined."""
-    groups = [np.flatnonzero(active_P), np.flatnonzero(~active_P)]
-    if not all(map(len, groups)):
-        return NAN, NAN
-    found = []
-    for _ in range(resamples):
-        rows = np.concatenate([random.choice(group, len(group)) for group in groups])
-        found.append(average_precision(chance_P[rows], active_P[rows]))
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    """Bootstrap interval of the average precision: see `intervals`."""
+    return intervals(chance_P, active_P, resamples, confidence, random)["average_precision"]

@@ -8,17 +8,15 @@ T tokens of a passage.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.common.streams import generator
 from neuron_descriptions.models.loading import token_strings
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.formulas import Array
 from neuron_descriptions.scores.judged import METRICS, JudgedScorer
+from neuron_descriptions.scores.marks import active_tokens, usual_count, wrong_marks
 from neuron_descriptions.scores.passages import Passage
 
 OPENS, CLOSES = "<<", ">>"
@@ -37,13 +35,6 @@ class Marked(Passage):
     """A passage with marked tokens; it is active where these are right."""
 
     marks_T: NDArray[np.bool_]
-
-
-def active_tokens(activations_T: Array, threshold: float) -> NDArray[np.bool_]:
-    """Tokens, (T,), at or above a share of the passage's peak on the side that is described (activations_T: of that
-    side, not negative): Delphi's sparse features are 0 elsewhere, neurons are not."""
-    peak = activations_T.max(initial=0.0)
-    return (activations_T >= threshold * peak) & (activations_T > 0)
 
 
 def marked(tokens: Sequence[str], marks_T: NDArray[np.bool_]) -> str:
@@ -69,14 +60,13 @@ class FuzzingScorer(JudgedScorer):
         if not active:
             return []
         right = [_marked(p, "active", self._active(p, neuron, sign)) for p in active]
-        count = ceil(float(np.mean([p.marks_T.sum() for p in right])))
+        count = usual_count([p.marks_T for p in right])
         wrong: list[Passage] = []
         for passage in active if section.wrong == "active" else [p for p in found if not p.active]:
-            open_ones = np.flatnonzero(~self._active(passage, neuron, sign) if passage.active else _all(passage))
-            if len(open_ones):
-                marks_T = np.zeros(len(passage.text.evidence), bool)
-                who = self.job.seed, "fuzzing", self.job.layer, neuron, sign, passage.split, passage.seq_id
-                marks_T[generator(*who).permutation(open_ones)[:count]] = True
+            none_T = np.zeros(len(passage.text.evidence), bool)
+            active_T = self._active(passage, neuron, sign) if passage.active else none_T
+            who = self.job.seed, self.job.layer, neuron, sign, passage.split, passage.seq_id
+            if (marks_T := wrong_marks(active_T, count, *who)) is not None:
                 wrong.append(_marked(passage, "wrong", marks_T))
         return [*right, *wrong]
 
@@ -95,7 +85,3 @@ class FuzzingScorer(JudgedScorer):
 
 def _marked(passage: Passage, kind: str, marks_T: NDArray[np.bool_]) -> Marked:
     return Marked(kind, passage.split, passage.seq_id, passage.text, passage.peak, marks_T)
-
-
-def _all(passage: Passage) -> NDArray[np.bool_]:
-    return np.ones(len(passage.text.evidence), bool)

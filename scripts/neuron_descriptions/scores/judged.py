@@ -16,7 +16,7 @@ from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.chance import Nulls
-from neuron_descriptions.scores.classification import detected, precision_interval
+from neuron_descriptions.scores.classification import WITH_INTERVAL, detected, intervals
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.formulas import Array, average_precision, choose, share_below
@@ -26,12 +26,22 @@ from neuron_descriptions.scores.passages import Passage, Passages
 from neuron_descriptions.scores.questions import Question
 
 NAN = float("nan")
+FEW_ANSWERS = "few_answers"
+ANSWERED = 0.5  # share of the active passages, and of the silent ones, that must have an answer
 
 
 def known(verdicts: list[Verdict], active_P: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
     """The verdicts that are numbers, and whether their passages are active."""
     there = np.array([not isinstance(v, str) for v in verdicts], bool)
     return np.array([v for v in verdicts if not isinstance(v, str)], float), active_P[there]
+
+
+def enough(verdicts: list[Verdict], active_P: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
+    """The same; none where fewer than ANSWERED of either kind of passages have a number: nothing wins by the few that
+    it answers."""
+    chance_P, answered_P = known(verdicts, active_P)
+    few = any((answered_P == kind).sum() < ANSWERED * (active_P == kind).sum() for kind in (True, False))
+    return (chance_P[:0], answered_P[:0]) if few else (chance_P, answered_P)
 
 
 # Where the judge's answers are about the neuron's activity; other questions have other words for some.
@@ -44,7 +54,11 @@ METRICS = (
     Column("average_precision_high", pa.float64(), "interval to", "Upper end of that interval."),
     Column("balanced_accuracy", pa.float64(), "balanced accuracy", "Mean of the share of active passages that are"
                 " called active and of silent ones that are called silent; by chance 0.5."),
+    Column("balanced_accuracy_low", pa.float64(), "interval from", "Lower end of the balanced accuracy's interval."),
+    Column("balanced_accuracy_high", pa.float64(), "interval to", "Upper end of that interval."),
     Column("f1", pa.float64(), "F1", "Harmonic mean of precision and recall of the answers."),
+    Column("f1_low", pa.float64(), "interval from", "Lower end of F1's interval."),
+    Column("f1_high", pa.float64(), "interval to", "Upper end of that interval."),
     Column("null_average_precision", pa.float64(), "null", "The mean average precision of descriptions of other"
                 " neurons, judged on the same passages."),
     Column("null_balanced_accuracy", pa.float64(), "null, balanced accuracy", "Their mean balanced accuracy."),
@@ -120,7 +134,7 @@ class JudgedScorer:
         if len(texts) > 1 and not _lack(passages := self.draw("valid", described.neuron, described.sign)):
             active_P = np.array([p.active for p in passages])
             verdicts = self._ask(described, "valid", list(texts.values()), passages)
-            scores = {number: average_precision(*known(found, active_P)) for number, found in zip(texts, verdicts)}
+            scores = {number: average_precision(*enough(found, active_P)) for number, found in zip(texts, verdicts)}
             if (best := choose(scores)) is not None:
                 return best, scores[best]
         return min(texts), None
@@ -137,22 +151,24 @@ class JudgedScorer:
 
     def _compared(self, described: Described, passages: list[Passage], verdicts: list[list[Verdict]]) -> Row:
         active_P = np.array([p.active for p in passages])
-        chance_P, answered_P = known(verdicts[0], active_P)
+        chance_P, answered_P = enough(verdicts[0], active_P)
         found = detected(chance_P, answered_P)
-        others = [detected(*known(v, active_P)) for v in verdicts[1:]]
+        others = [detected(*enough(v, active_P)) for v in verdicts[1:]]
         random = generator(self.job.seed, "detection", described.layer, described.neuron, described.sign)
         numbers = self.job.numbers
-        low, high = precision_interval(chance_P, answered_P, numbers.bootstrap, numbers.confidence, random)
+        ends = intervals(chance_P, answered_P, numbers.bootstrap, numbers.confidence, random)
         precision = found["average_precision"]
-        row: Row = {name: found[name] for name in ("average_precision", "balanced_accuracy", "f1")}
-        row |= {"average_precision_low": low, "average_precision_high": high}
-        row |= {f"null_{name}": _mean([other[name] for other in others]) for name in row if "low" not in name
-                and "high" not in name}  # fmt: skip
-        nulls = [other["average_precision"] for other in others]
+        row: Row = {name: found[name] for name in WITH_INTERVAL}
+        row |= {f"{name}_{end}": value for name in WITH_INTERVAL for end, value in zip(("low", "high"), ends[name])}
+        row |= {f"null_{name}": _mean([other[name] for other in others]) for name in WITH_INTERVAL}
+        # A null without answers is not beaten.
+        nulls = [value for other in others if np.isfinite(value := other["average_precision"])]
         row["null_percentile"] = 100 * share_below(precision, nulls) if np.isfinite(precision) else NAN
         row = {name: value if np.isfinite(value) else None for name, value in row.items()}
         failed = [v for v in verdicts[0] if isinstance(v, str)]
-        status = "ok" if row["average_precision"] is not None else REFUSED if REFUSED in failed else UNPARSED
+        status = "ok"
+        if row["average_precision"] is None:
+            status = FEW_ANSWERS if len(failed) < len(passages) else REFUSED if REFUSED in failed else UNPARSED
         answers = [{"kind": p.kind, "split": p.split, "seq_id": p.seq_id, "peak": p.peak} | _answer(v)
                    for p, v in zip(passages, verdicts[0])]  # fmt: skip
         return row | {

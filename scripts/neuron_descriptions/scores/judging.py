@@ -4,8 +4,10 @@ A local model reads each passage for itself, and the chance of "yes" is read fro
 other client is asked for a list of answers, which is read strictly.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, Protocol
 
 import torch
@@ -76,22 +78,33 @@ class LogitJudge:
                 " or another client, which is asked for a list of answers"
             )
         ids = [*sorted(words[0]), *sorted(words[1])]
-        self.ids, self.template = TokenIds(tokenizer), template
+        self.ids, self.template, self.dtype = TokenIds(tokenizer), template, str(model.dtype).removeprefix("torch.")
         self.expectation = _Expectation(model, ids, batch_tokens)
         said = [0.0] * len(words[0]) + [1.0] * len(words[1])
         self.expectation.numbers_N = torch.tensor(said, device=model.device)  # so its expectation is the chance of yes
 
     def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
-        """See Judge."""
+        """See Judge. Raises ValueError where a chance is not finite, as of weights that overflow."""
         rows: dict[tuple[str, str], _Row] = {}  # what is asked twice is read once
         for question in questions:
-            for passage in question.passages:
-                if (question.description, passage) not in rows:
-                    prompt = self.template.prompt(question.description, [passage], several=False)
-                    shared, rest = self.ids.prompt(prompt)
-                    rows[question.description, passage] = _Row(tuple(shared), rest, [len(rest) - 1])
+            asked = [p for p in dict.fromkeys(question.passages) if (question.description, p) not in rows]
+            ids = [self._ids(question.description, passage) for passage in asked]
+            # What all questions about a description begin with, that is all up to the passage, is read once.
+            begin = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*ids)))
+            for passage, row in zip(asked, ids):
+                first = min(begin, len(row) - 1)
+                rows[question.description, passage] = _Row(tuple(row[:first]), row[first:], [len(row) - first - 1])
         chances = dict(zip(rows, self.expectation.run(list(rows.values()))))
+        if not all(math.isfinite(chance) for (chance,) in chances.values()):
+            raise ValueError(
+                f"scores.scorers: the judge's chances of yes are not finite in {self.dtype}: set its dtype to bfloat16"
+                " or float32; else its weights may be damaged"
+            )
         return [[chances[q.description, passage][0] for passage in q.passages] for q in questions]
+
+    def _ids(self, description: str, passage: str) -> list[int]:
+        shared, rest = self.ids.prompt(self.template.prompt(description, [passage], several=False))
+        return shared + rest
 
 
 @contextmanager

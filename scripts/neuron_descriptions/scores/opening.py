@@ -106,6 +106,12 @@ def _simulated_detection() -> type[Scorer]:
     return SimulatedDetectionScorer
 
 
+def _simulated_fuzzing() -> type[Scorer]:
+    from neuron_descriptions.scores.simulated_fuzzing import SimulatedFuzzingScorer
+
+    return SimulatedFuzzingScorer
+
+
 # The key `kind` of the section -> its class.
 SCORERS: dict[str, Callable[[], type[Scorer]]] = {
     "collisions": _collisions,
@@ -113,6 +119,7 @@ SCORERS: dict[str, Callable[[], type[Scorer]]] = {
     "fuzzing": _fuzzing,
     "generated": _generated,
     "simulated_detection": _simulated_detection,
+    "simulated_fuzzing": _simulated_fuzzing,
 }
 
 

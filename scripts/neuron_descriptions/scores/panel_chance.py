@@ -1,7 +1,7 @@
 """Chance on the panel, without a simulator: all descriptions were simulated on the same sequences, so each one's
 predictions can be correlated with every feature's activations.
 
-G descriptions, I features, N tokens of the shared sequences.
+G descriptions, N tokens of the shared sequences.
 """
 
 from typing import Any
@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_tables, write_table
-from neuron_descriptions.common.streams import uniforms
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.formulas import Array, best_of_weights, finite, share_below
 from neuron_descriptions.scores.natural import shared_order
 from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
-
-OTHERS = 99  # features that a description's own is told from
 
 
 def standardized(values_XN: Array) -> Array:
@@ -47,11 +44,11 @@ def chance(own: Array, nulls_2G: Array, n: int) -> tuple[float | None, float | N
 
 
 class Comparison:
-    """A layer's features on the shared sequences, and the descriptions of other neurons that are the nulls."""
+    """The shared sequences of a layer's features, and the descriptions of other neurons that are the nulls."""
 
     def __init__(self, panel: Panel, layer: int, sequences: int, nulls: list[dict[str, Any]], seed: int):
         """sequences: how many are shared; nulls: rows of SHARED."""
-        self.panel, self.layer, self.seed = panel, layer, seed
+        self.panel, self.layer = panel, layer
         shared_Q = shared_order(len(panel.sequences), seed)[:sequences]
         starts = np.concatenate([[0], np.cumsum(panel.lengths)])
         self.columns_N = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in shared_Q])
@@ -63,10 +60,9 @@ class Comparison:
     def row(self, neuron: int, sign: str, simulated: list[float], n: int) -> dict[str, Any]:
         """Figures of COMPARED. n: distinct candidates that the description was chosen of."""
         predicted_1N = np.array(simulated, float)[None]
-        true_IN = self._acts([neuron, *self._others(neuron)], sign)
-        own_I = (standardized(predicted_1N) @ standardized(true_IN).T)[0]
+        true_1N = self._acts(neuron, sign)
         other_G = [who != (self.layer, neuron) for who in self.null_of]
-        whole_N, *halves_N = (standardized(true_IN[:1, part])[0] for part in self._parts())
+        whole_N, *halves_N = (standardized(true_1N[:, part])[0] for part in self._parts())
         nulls_G = (self.null_GN @ whole_N)[other_G]
         own_2 = np.array([
             (standardized(predicted_1N[:, part]) @ half_N)[0] for part, half_N in zip(self._parts()[1:], halves_N)
@@ -74,30 +70,21 @@ class Comparison:
         nulls_2G = np.array([(null_GN @ half_N)[other_G] for null_GN, half_N in zip(self.null_halves, halves_N)])
         known = nulls_G[np.isfinite(nulls_G)]
         mark, above = chance(own_2, nulls_2G, n) if len(known) else (None, None)
-        told = np.isfinite(own_I[0]) and len(own_I) > 1
         return {
-            "panel_score": finite(own_I[0]),
+            "panel_score": finite((standardized(predicted_1N) @ whole_N)[0]),
             "panel_null_score": float(known.mean()) if len(known) else None,
             "panel_best_null_score": mark,
             "panel_null_percentile": above,
             "n_panel_nulls": len(known),
-            "discrimination": 100 * share_below(float(own_I[0]), own_I[1:]) if told else None,
-            "n_discriminated": len(own_I) - 1,
         }
 
     def _parts(self) -> tuple[NDArray[np.bool_], ...]:
         """Tokens of the shared sequences: all, of every other sequence, of those between."""
         return np.ones_like(self.second_N), ~self.second_N, self.second_N
 
-    def _others(self, neuron: int) -> NDArray[np.int64]:
-        """Up to OTHERS features of the layer beside a neuron: those with the smallest random numbers for it."""
-        there = np.array([other for other in self.panel.neurons(self.layer) if other != neuron], np.int64)
-        drawn = uniforms(there, 1, self.seed, "discrimination", self.layer, neuron)[:, 0] if len(there) else there
-        return np.sort(there[np.argsort(drawn, kind="stable")[:OTHERS]])
-
-    def _acts(self, neurons: list[int], sign: str) -> Array:
-        """One side's activations (I, N) on the shared sequences, the given order kept."""
-        return one_side(self.panel.acts(self.layer, neurons)[:, self.columns_N].astype(float), sign)
+    def _acts(self, neuron: int, sign: str) -> Array:
+        """One side's activations (1, N) on the shared sequences."""
+        return one_side(self.panel.acts(self.layer, [neuron])[:, self.columns_N].astype(float), sign)
 
 
 def compare_natural(

@@ -53,11 +53,11 @@ class Question:
 
 def parse_list(text: str, count: int) -> list[float] | None:
     """The answers behind the last thought, in a JSON list of `count` items, each yes or no (or true or false, 1
-    or 0); None where the text is anything else, or of another length."""
+    or 0), a full stop behind it or none; None where the text is anything else, or of another length."""
     items = answered_list(text, count)
     if items is None:
         return None
     if not all(isinstance(item, str | bool) or (isinstance(item, int) and item in (0, 1)) for item in items):
         return None
-    found = [_WORDS.get(str(item).strip().lower()) for item in items]
+    found = [_WORDS.get(str(item).strip().rstrip(".").lower()) for item in items]
     return None if None in found else [value for value in found if value is not None]

@@ -89,8 +89,10 @@ NATURAL = pa.schema(
         ("gain_low", pa.float64()),
         ("gain_high", pa.float64()),
         ("sequence_auc", pa.float64()),  # mean predictions, for the tenth of sequences with the largest mean
+        ("discrimination", pa.float64()),  # share of other features whose activations the predictions match less, in %
+        ("n_discriminated", pa.int32()),
         ("n_sequences", pa.int32()),
-        ("n_certain", pa.int32()),  # of them, the strongest
+        ("n_certain", pa.int32()),  # of them, those that are always simulated
         ("n_tokens", pa.int32()),
     ]
 )
@@ -114,7 +116,5 @@ COMPARED = pa.schema(
         ("panel_best_null_score", pa.float64()),  # of the best of as many as candidates, chosen on the other half
         ("panel_null_percentile", pa.float64()),  # share of such choices that panel_score lies above, in %
         ("n_panel_nulls", pa.int32()),
-        ("discrimination", pa.float64()),  # share of other features whose activations the predictions match less, in %
-        ("n_discriminated", pa.int32()),
     ]
 )

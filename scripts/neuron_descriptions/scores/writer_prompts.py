@@ -15,20 +15,43 @@ _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
 
 
 @prompt_file
+class OneText:
+    """What a writer is asked for a single text, by itself: `fits` and `others` are jinja2 templates over `description`;
+    an answer begins with `fits_answer` or `others_answer`, where the client can begin it, and ends with its line."""
+
+    system: str
+    fits: str
+    others: str
+    fits_answer: str = ""
+    others_answer: str = ""
+
+
+@prompt_file
 class WriterTemplate:
     """A writer's prompt file: `fits` and `others` are jinja2 templates over `description` and `count`; `answer` is how
-    an answer begins, where the client can begin it."""
+    an answer begins, where the client can begin it. `one`, where it is there, asks for each text by itself."""
 
     system: str
     fits: str
     others: str
     answer: str = ""
+    one: OneText | None = None
 
     def prompt(self, description: str, count: int, kind: str) -> Prompt:
         """The question for so many texts of a kind (one of KINDS)."""
         user = _rendered(self.fits if kind == "fits" else self.others, description=description, count=count)
-        system = {"role": "system", "content": self.system.strip()}
-        return Prompt([system, {"role": "user", "content": user.strip()}], self.answer, shared=1)
+        return _prompt(self.system, user, self.answer)
+
+    def prompt_of_one(self, description: str, kind: str) -> Prompt:
+        """The question for a single text of a kind."""
+        assert self.one is not None
+        user = _rendered(getattr(self.one, kind), description=description)
+        return _prompt(self.one.system, user, getattr(self.one, f"{kind}_answer"))
+
+
+def _prompt(system: str, user: str, answer: str) -> Prompt:
+    messages = [{"role": "system", "content": system.strip()}, {"role": "user", "content": user.strip()}]
+    return Prompt(messages, answer, shared=1)
 
 
 def read_writer_template(path: str) -> WriterTemplate:
@@ -37,10 +60,13 @@ def read_writer_template(path: str) -> WriterTemplate:
     for kind in KINDS:
         try:
             said = template.prompt("of the moon", 13, kind).messages[-1]["content"]
+            alone = template.prompt_of_one("of the moon", kind).messages[-1]["content"] if template.one else said
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         if "of the moon" not in said or "13" not in said:
             raise ValueError(f"{path}: `{kind}` must show the description and the count")
+        if "of the moon" not in alone:
+            raise ValueError(f"{path}: `one.{kind}` must show the description")
     return template
 
 
@@ -78,6 +104,19 @@ def parse_texts(begun: str, text: str, finished: bool, description: str) -> Said
         if plain(line) and not repeats(line, description) and not _REFUSAL.match(line):
             found.setdefault(plain(line), line)
     return Said(list(found.values()))
+
+
+def parse_text(text: str, description: str) -> Said:
+    """The text in an answer that holds one, on the first line that has a word; what was cut off is one too."""
+    rest = without_thoughts(text)
+    lines = [" ".join(line.split()) for line in (rest or "").splitlines()]
+    line = next((_bare(_MARK.sub("", line)) for line in lines if plain(line)), "")
+    for opening, closing in _QUOTES:  # a quotation that was cut off
+        if line.startswith(opening) and closing not in line[1:]:
+            line = line[1:].strip()
+    if _REFUSAL.match(line):
+        return Said([], refused=True)
+    return Said([line] if plain(line) and not repeats(line, description) else [])
 
 
 def _lines(whole: str, finished: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from neuron_descriptions.clients.base import Answer, Request
+from neuron_descriptions.clients.base import Answer, Prompt, Request
 from neuron_descriptions.clients.journalled import open_journalled
 from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.common.logs import Progress, logger
@@ -19,10 +19,19 @@ from neuron_descriptions.descriptions.asking import Answering, Part, Tally
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.scores.generated_tables import GENERATED
 from neuron_descriptions.scores.opening import read_described
-from neuron_descriptions.scores.writer_prompts import KINDS, WriterTemplate, parse_texts, plain, read_writer_template
+from neuron_descriptions.scores.writer_prompts import (
+    KINDS,
+    Said,
+    WriterTemplate,
+    parse_text,
+    parse_texts,
+    plain,
+    read_writer_template,
+)
 
-_TEXT_TOKENS = 48  # of one text, at most; and so many more of an answer
+_TEXT_TOKENS = 48  # of one text of a list, at most; and so many more of the list
 _LIST_TOKENS = 64
+_ONE_TOKENS = 40  # of a text that is asked for by itself: what is cut off is a text too
 
 
 @dataclass(slots=True)
@@ -40,9 +49,9 @@ class Written:
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def take(self, kind: str, answer: Answer, begun: str, count: int) -> str:
-        """Read an answer; what is new of it, up to `count` texts of the kind, is kept. Returns what became of it."""
-        said = parse_texts(begun, answer.text, answer.finished, self.description)
+    def take(self, kind: str, answer: Answer, said: Said, count: int) -> str:
+        """What an answer says; what is new of it, up to `count` texts of the kind, is kept. Returns what became of
+        it."""
         refused = answer.refused or said.refused
         self.refused |= refused
         self.prompt_tokens += answer.prompt_tokens
@@ -75,42 +84,70 @@ class Written:
         return found | self.texts | {"writer": writer, "status": self.status(fewest)}
 
 
+@dataclass(slots=True, frozen=True)
+class Manner:
+    """How texts are asked for: a list of all of a kind, or, `alone`, each by itself."""
+
+    template: WriterTemplate
+    alone: bool
+    begins: bool
+    """Whether the client begins an answer."""
+
+    def prompts(self, description: str, kind: str, count: int) -> list[Prompt]:
+        """Questions for so many texts."""
+        if self.alone:
+            return [self.template.prompt_of_one(description, kind)] * count
+        return [self.template.prompt(description, count, kind)]
+
+    def read(self, answer: Answer, description: str) -> Said:
+        """What an answer says."""
+        if self.alone:
+            return parse_text(answer.text, description)
+        begun = self.template.answer if self.begins else ""
+        return parse_texts(begun, answer.text, answer.finished, description)
+
+
 def write(
-    written: list[Written],
-    answer: Answering,
-    template: WriterTemplate,
-    begun: str,
-    section: Generated,
-    seed: int,
-    tally: Tally,
+    written: list[Written], answer: Answering, manner: Manner, section: Generated, seed: int, tally: Tally
 ) -> None:
     """Have texts written for each description, in place, asking again up to `attempts` times where they are fewer than
-    `texts`, each time with another seed."""
+    `texts`, each time with another seed. Answers are taken in the order of the questions, whichever comes first."""
     count, start = section.texts, time.monotonic()
     for attempt in range(section.attempts):
-        # Those that fit first: what stands among them is not taken as the other kind.
-        for kind in KINDS:
-            pending = [one for one in written if len(one.texts[kind]) < count]
-            requests = [
-                Request(template.prompt(one.description, count, kind),
-                        key(seed, "texts", one.layer, one.neuron, one.sign, one.candidate, kind, attempt), one.neuron)
-                for one in pending
-            ]  # fmt: skip
-            progress = Progress(len(pending), f"answers, {kind}", every=10.0)
-            for one in pending:
+        asked: list[tuple[Written, str]] = []
+        requests: list[Request] = []
+        for one in written:
+            # Those that fit first: what stands among them is not taken as the other kind.
+            for kind in (kind for kind in KINDS if len(one.texts[kind]) < count):
+                missing = count - len(one.texts[kind]) if manner.alone else count
+                prompts = manner.prompts(one.description, kind, missing)
+                who = "texts", one.layer, one.neuron, one.sign, one.candidate, kind, attempt
+                for place, prompt in enumerate(prompts):
+                    number = key(seed, *who, place) if manner.alone else key(seed, *who)
+                    requests.append(Request(prompt, number, one.neuron, place, len(prompts)))
+                    asked.append((one, kind))
                 one.attempts += 1
-
-            def done(
-                answers: dict[int, Answer], fresh: bool, kind: str = kind, pending: list[Written] = pending,
-                progress: Progress = progress,
-            ) -> None:  # fmt: skip
-                for i, answer in answers.items():
-                    tally.add(answer, pending[i].take(kind, answer, begun, count), fresh)
-                progress.advance(len(answers), str(tally), free=not fresh)
-
-            if requests:
-                answer(requests, done)
+        if not requests:
+            break
+        _ask(requests, asked, answer, manner, count, tally)
     tally.seconds += time.monotonic() - start
+
+
+def _ask(
+    requests: list[Request], asked: list[tuple[Written, str]], answer: Answering, manner: Manner, count: int,
+    tally: Tally,
+) -> None:  # fmt: skip
+    came: dict[int, tuple[Answer, bool]] = {}
+    progress = Progress(len(requests), "answers", every=10.0)
+
+    def done(answers: dict[int, Answer], fresh: bool) -> None:
+        came.update({i: (found, fresh) for i, found in answers.items()})
+        progress.advance(len(answers), free=not fresh)
+
+    answer(requests, done)
+    for i, (one, kind) in enumerate(asked):
+        found, fresh = came[i]
+        tally.add(found, one.take(kind, found, manner.read(found, one.description), count), fresh)
 
 
 def write_texts(
@@ -136,12 +173,16 @@ def write_texts(
             texts = {c["candidate"]: c["description"] for c in described.candidates}
             candidate = min(texts) if described.chosen is None else described.chosen
             written.append(Written(part.layer, described.neuron, described.sign, candidate, texts[candidate]))
-    most, folder = _LIST_TOKENS + _TEXT_TOKENS * section.texts, inputs.get("writer") or None
-    job = Job(writer, folder, (), section.temperature, most, requests, where, part.threads)
+    # One text at a time, side by side, takes a local model a fraction of the time that a list of them does.
+    alone = template.one is not None and not writer.remote if section.alone is None else section.alone
+    if alone and template.one is None:
+        raise ValueError(f"scores.scorers.{name}.prompt: {inputs['prompt']} has no `one`, which `alone` asks with")
+    most = _ONE_TOKENS if alone else _LIST_TOKENS + _TEXT_TOKENS * section.texts
+    folder, stop = inputs.get("writer") or None, ("\n",) if alone else ()
+    job = Job(writer, folder, stop, section.temperature, most, requests, where, part.threads)
     tally = Tally(getattr(writer, "prices", None))
     with open_journalled(job, set(part.neurons), code) as client:
-        begun = template.answer if client.begins else ""
-        write(written, client.answer, template, begun, section, part.seed, tally)
+        write(written, client.answer, Manner(template, alone, client.begins), section, part.seed, tally)
     rows = [one.row(writer.model, section.fewest) for one in written]
     ok = sum(row["status"] == "ok" for row in rows)
     logger.info("%d of %d descriptions have texts; %d answers, %s", ok, len(rows), tally.answers, tally)

@@ -3,10 +3,8 @@
 import base64
 import gzip
 import json
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -34,8 +32,9 @@ from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.accounting import accounts
 from neuron_descriptions.descriptions.tables import ACCOUNTS, DESCRIPTIONS
-from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
+from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS, gate_column
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
+from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
@@ -75,6 +74,7 @@ def statistics(neuron, layer=1):
         {"split": split, "layer": layer, "neuron": neuron, "tokens": 5000, "mean": 0.1, "std": 1.5}
         | {"min": -2.0 - place, "max": 3.0 + place}
         | quantiles
+        | ({"log_density": -3.5} if layer == 3 else dict(zip(map(gate_column, SIGNS), (0.75, 0.375))))
         for place, split in enumerate(SPLITS)
     ]
 
@@ -428,6 +428,7 @@ def shown_sequences(texts, layer, neuron, sign):
                 yield {
                     "split": split, "layer": layer, "neuron": neuron, "sign": sign, "kind": kind, "rank": rank,
                     "seq_id": seq_id, "peak": direction * (9 - rank), "activations": activations.tolist(),
+                    "gate": None if layer == 3 else 1.5 - rank,
                 }  # fmt: skip
 
 
@@ -488,7 +489,12 @@ def around(tmp_path_factory) -> dict:
               "n_documents": 28, "reads_r": 0.1, "reads_percentile": 0.99, "agreement": "same",
               "gate_positive": 0.875}  # fmt: skip
     write_table(pa.Table.from_pylist([judged], schema=OUTPUT_SCORES), folder / "scores.parquet")
-    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")]}
+    scaled = {"layer": 1, "neuron": 5, "sign": "positive", "up_tokens": [" <i>so</i>"], "up_changes": [0.25],
+              "up_effect": 3.125, "down_tokens": ["no"], "down_changes": [-1.5], "down_effect": -0.5, "n_places": 40,
+              "n_others": 11, "factor": 3.0}  # fmt: skip
+    write_table(pa.Table.from_pylist([scaled], schema=OUTPUT_SCALED), folder / "scaled.parquet")
+    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")],
+            "output_scaled": [str(folder / "scaled.parquet")]}  # fmt: skip
 
 
 def listed(paths: dict[str, str]) -> dict:
@@ -646,37 +652,6 @@ def test_details_show_what_was_asked_for(texts, tables, smollm2):
 # --- the browser -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, without a display."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    if not shutil.which("chromium"):
-        if os.geteuid():
-            pytest.skip("no chromium here, and not root to install it")
-        done = subprocess.run(["apt-get", "install", "-y", "-q", "chromium"], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"chromium cannot be installed: {done.stderr[-200:]}")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser):
-    """An offline tab that accepts no error and no request but for files."""
-    troubles = []
-    page = browser.new_page(offline=True)
-    page.set_default_timeout(10_000)
-    page.on("console", lambda m: troubles.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-    page.on("dialog", lambda dialog: (troubles.append("dialog"), dialog.dismiss()))
-    page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else troubles.append(r.url))
-    yield page
-    page.close()
-    assert troubles == []
-
-
 @pytest.fixture
 def table(page, site):
     """The atlas page, its rows there."""
@@ -782,6 +757,12 @@ def test_rows_are_chosen_by_type(table):
     wait_for_rows(table, 6)
     table.fill("[name=q]", "type:none")
     wait_for_rows(table, 2)
+
+
+def test_rows_are_ordered_by_density(table):
+    table.click("th[data-key=log_density] button")
+    table.wait_for_selector("th[data-key=log_density][aria-sort=descending]")
+    assert cells(table, 12) == ["0.032 %"] * 2 + ["–"] * 4 and cells(table, 2)[:2] == ["9", "9"]
 
 
 def test_without_types_nothing_speaks_of_them(page, site, tmp_path):
@@ -927,6 +908,21 @@ def test_a_neuron_s_page_says_what_each_sign_writes(page, site):
     }
 
 
+def test_exemplars_say_their_gates_where_these_are_kept(page, site):
+    """And their share: in the atlas, from the statistics, and among the numbers of the page."""
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("#neuron-view h2")
+    shown = page.locator("details.group").first.locator(".meta").all_inner_texts()
+    assert [text.rpartition("gate ")[2] for text in shown] == ["1.5", "0.5", "−0.5", "−1.5"]
+    assert "GATE ABOVE 0 37.5 %" in " ".join(page.locator("dl.numbers").first.inner_text().upper().split())
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/negative")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    assert "gate " not in page.inner_text("#neuron-view")
+    atlas = read_table(site / "atlas.parquet", ATLAS).to_pandas()
+    assert atlas[atlas.layer == 1].gate_positive.tolist() == [75.0, 37.5] * 2
+    assert atlas[atlas.layer == 3].gate_positive.isna().all()
+
+
 def test_a_neuron_s_page_says_whether_its_output_side_is_borne_out(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
     said = page.locator("dl.judged").inner_text()
@@ -934,6 +930,21 @@ def test_a_neuron_s_page_says_whether_its_output_side_is_borne_out(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
     page.wait_for_selector("[data-sign=negative]")
     assert page.locator("dl.judged").count() == 0
+
+
+def test_a_neuron_s_page_says_what_scaling_it_changes(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
+    said = page.locator("dl.scaled").inner_text()
+    assert [" ".join(line.split()) for line in said.splitlines() if "effect" in line] == [
+        "<i>so</i> effect 3.1", "no effect −0.5"
+    ]  # fmt: skip
+    assert page.locator("dl.scaled code").last.get_attribute("title") == "−1.5"
+    assert "at 40 tokens of the panel" in page.inner_text("#neuron-view") and "11 other" in page.inner_text(
+        "#neuron-view"
+    )
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("[data-sign=negative]")
+    assert page.locator("dl.scaled").count() == 0
 
 
 @pytest.mark.parametrize("sign", ["positive", "negative"])

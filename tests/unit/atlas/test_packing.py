@@ -46,6 +46,8 @@ def neuron(number, tokens=("un", "", "�", ' "', "<b>\u2028"), noise=0):
         record("train", "top", 0, 7, tokens, values[0], peak=3.0, fires=[[1, 0], [4, 2]]),
         record("test", "random", 1, 7, tokens, values[1], peak=max(map(abs, values[1])), fires=[]),
     ]
+    if number == 9:  # of a run that keeps gates
+        exemplars = [{**one, "gate": gate} for one, gate in zip(exemplars, (-0.21, 3.5))]
     guesses = [0.0, 9.0, 4.42, None, 10.0][: len(tokens)]
     simulated = [record("test", "random", 1, 7, tokens, values[1], simulated=guesses, fires=[[0, 1]])]
     other = {**sign, "concepts": None, "exemplars": [], "simulated": []}

@@ -16,12 +16,15 @@ from neuron_descriptions.concepts.predicates import Reader
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions import concepts as finding
+from neuron_descriptions.models import loading
 from neuron_descriptions.panel import reading
 from neuron_descriptions.run import fingerprints
 from neuron_descriptions.scores import concepts as scoring
+from neuron_descriptions.scores import fuzzing, judged
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
 import truth
+import truth_falls
 import truth_scores
 
 LENGTH = 40
@@ -103,8 +106,9 @@ def found(tmp_path_factory):
         *without_rule(12),
     ]  # fmt: skip
     patch = pytest.MonkeyPatch()
-    for module in (finding, scoring, reading):
+    for module in (finding, scoring, reading, loading):
         patch.setattr(module, "load_tokenizer", lambda folder: None)
+    for module in (finding, scoring, reading, fuzzing, judged):
         patch.setattr(module, "token_strings", lambda tokenizer, ids: [words[i] for i in ids])
     patch.setattr(reading, "tokenizer_fingerprint", lambda tokenizer: "words")
     for module in (reading, fingerprints):
@@ -112,8 +116,7 @@ def found(tmp_path_factory):
     planting = truth.plant(folder, corpus, strings, features, "none")
     described = truth.describe(planting, folder, "none")
     rows = truth.held_against(planting, described)
-    steps = truth.corruptions(planting)
-    falls = truth.corrupted(planting, steps, "none")
+    falls = truth_falls.corrupted(planting, truth_falls.corruptions(planting), "none")
     said = {number: read_list(row["parts"]) for (number, sign), row in described.items() if sign == "positive"}
     covers = truth_scores.coverage(planting, said, Reader(read_vocabulary(truth.LISTS)), "none", 4)
     patch.undo()
@@ -131,10 +134,11 @@ def test_planted_rules_are_found_and_nothing_is_said_of_noise(found):
 
 def test_every_score_falls_as_descriptions_are_corrupted(found):
     rows, falls, _ = found
-    assert set(falls) >= {"score", "sequence_auc", "discrimination", "direct_score", "detection_average_precision"}
+    of_judges = {f"{kind}_{name}" for kind in ("detection", "fuzzing") for name in truth_falls.OF_JUDGES}
+    assert set(falls) >= {"score", "score_contrast", "discrimination", "direct_score", "generated_auc"} | of_judges
     figures = truth.figures(rows, falls)
     assert figures["corrupted_features"] == 2
-    assert figures["least_monotone_spearman"] >= 0.7, falls
+    assert figures["least_monotone_spearman"] >= 0.7, truth_falls.table(falls)
 
 
 def test_intervals_cover_the_exact_score(found):
@@ -143,10 +147,25 @@ def test_intervals_cover_the_exact_score(found):
     assert covers["interval_coverage"] >= 0.85 and 0 < covers["interval_half_width"] < 0.5
 
 
-def test_a_score_that_does_not_change_falls_with_nothing():
-    assert truth.fall([3.0, 2.0, 1.5, 1.0, 0.0]) == pytest.approx(1.0)
-    assert truth.fall([0.5] * 5) == truth.fall([None, float("nan"), None]) == 0.0
-    assert truth.fall([None, 0.1, 0.2]) == pytest.approx(-1.0)
+def test_how_a_score_falls_is_told_from_how_it_varies():
+    assert truth_falls.fall([3.0, 2.0, 1.5, 1.0, 0.0]) == pytest.approx(1.0)
+    assert truth_falls.fall([0.5] * 5) == 0.0 and truth_falls.fall([0.0, 0.1, 0.2]) == pytest.approx(-1.0)
+    # Undefined is chance, which is not 0 everywhere.
+    assert truth_falls._known("generated_auc", [None, 0.9]) == [0.5, 0.9]
+    assert truth_falls._known("score", [0.3, float("nan")]) == [0.3, 0.0]
+    assert np.isnan(truth_falls._known("score", [None, None])).all()  # which is so whatever was said
+    random = np.random.default_rng(0)
+    line = np.linspace(1, 0, 5)
+    values = np.vstack([line + 0.2 * random.normal(size=(30, 5)), np.full((2, 5), np.nan)])
+    falls = truth_falls.fallen(values)
+    assert (
+        falls.features == 30
+        and falls.monotone
+        and 0.6 < falls.spearman < 1
+        and falls.means == pytest.approx(line.tolist(), abs=0.15)
+    )
+    risen = truth_falls.fallen(np.array([1, 0.2, 0.6, 0.1, 0]) + 0.1 * random.normal(size=(30, 5)))
+    assert not risen.monotone and risen.rise == pytest.approx(0.4, abs=0.1) and risen.low > 0.2
 
 
 def test_words_are_replaced_by_others_that_are_as_frequent():
@@ -165,8 +184,12 @@ def test_the_report_says_what_was_found():
         {"kind": "none", "rule": "no rule", "said": "x", "agreement": None, "direct_score": 0.0, "claims": True,
          "claims_of_nothing": True},
     ]  # fmt: skip
-    figures = truth.figures(rows, {"a": [1.0, 0.5], "b": [-1.0, 0.0]})
+    falls = {"a": np.array([[1.0, 0.5], [0.9, 0.5]]), "b": np.array([[0.0, 0.5], [0.9, 0.9]])}
+    figures = truth.figures(rows, falls)
     assert (figures["recovered"], figures["false_claims"]) == (0.5, 1.0)
-    assert figures["least_monotone_spearman"] == -0.5
+    assert figures["least_monotone_spearman"] == pytest.approx(-0.5) and figures[
+        "monotone_spearman_a"
+    ] == pytest.approx(1.0)
     assert figures["false_claims_of_silent_sides"] == pytest.approx(1 / 3)
-    assert "| word | r | s | 0.90 | 0.70 |" in truth.report(rows, {"a": [1.0]}, {"interval_coverage": 0.9})
+    said = truth.report(rows, falls, {"interval_coverage": 0.9})
+    assert "| word | r | s | 0.90 | 0.70 |" in said and "| a | 2 | 1.00 | 0.95, 0.5 |" in said

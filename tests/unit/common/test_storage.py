@@ -36,6 +36,7 @@ def exemplars(values: np.ndarray, per_row: int = 32) -> pa.Table:
         "seq_id": list(range(len(rows))),
         "peak": [row.max() for row in rows],
         "activations": rows,
+        "gate": [None] * len(rows),
     }
     return pa.table(columns, schema=EXEMPLARS)
 

@@ -82,10 +82,24 @@ def test_what_follows_a_word_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "family", ["walk walks walked walking", "make makes making", "party parties", "plan planned planning"]
+    "family",
+    ["walk walks walked walking", "make makes making", "party parties", "plan planned planning", "family families",
+     "apply applies applied applying", "movie movies", "use used uses using", "state states stated stating",
+     "create creates created creating", "church churches", "die dies died", "agree agrees agreed agreeing",
+     "control controls controlled controlling", "quick quickly", "age ages aging", "proceed proceeds proceeded"],
 )  # fmt: skip
 def test_families_hold_together(family):
     assert len({stem_of(word) for word in family.split()}) == 1
+
+
+@pytest.mark.parametrize(
+    "pair",
+    ["care cars", "plane plan", "rate rats", "hope hops", "note nots", "good goods", "arm arms", "unit united",
+     "new news", "even evening", "ear early", "like likely", "police policies", "family famine"],
+)  # fmt: skip
+def test_words_that_only_look_alike_are_no_family(pair):
+    one, other = pair.split()
+    assert stem_of(one) != stem_of(other)
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +306,20 @@ def test_sentences_put_words_together():
     assert sentence([Part(Predicate("list", "names of countries"), Predicate("after", ","))]) == (
         "names of countries after commas"
     )
+
+
+def test_weak_parts_come_last_and_a_doubtful_list_says_so():
+    word = lambda w, weight: Part(Predicate("word", w), None, weight)  # noqa: E731
+    parts = [word("a", 0.2), word("b", 0.9), Part(Predicate("mark", ","), None, 0.1), word("c", 0.25)]
+    assert ConceptList(tuple(parts), 0.0).sentence == 'the words "a", "b" and "c"; commas'
+    said = ConceptList(tuple(parts), 0.0, peak=1.0)
+    assert said.sentence == 'the words "b" and "c"; sometimes also: the word "a" and commas'
+    assert said.first(1).sentence == 'sometimes: the word "a"'
+    doubtful = replace(said, doubt=True)
+    assert doubtful.first(2).sentence == 'no clear pattern; the word "b"; sometimes also: the word "a"'
+    assert doubtful.first(1).sentence == 'no clear pattern; sometimes: the word "a"'
+    assert read_list(doubtful.write()) == doubtful and read_list(said.write()) == said
+    assert ConceptList(peak=1.0, doubt=True).sentence == NO_PATTERN
 
 
 def test_sentences_say_what_is_alike_together():

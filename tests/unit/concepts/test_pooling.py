@@ -1,12 +1,14 @@
 """Lists found on train and valid together: what is in doubt must hold on valid."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from conftest import ROOT
 from neuron_descriptions.concepts.evidence import TextTable, exemplars_of, joined
 from neuron_descriptions.concepts.predicates import Predicate, Reader
-from neuron_descriptions.concepts.search import find_list, find_parts
+from neuron_descriptions.concepts.search import DEFAULTS, find_list, find_parts
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.concepts.wording import NO_PATTERN, Part, sentence
 
@@ -49,7 +51,15 @@ def test_words_of_a_field_are_said_by_what_they_have_in_common(texts):
     found = find_list(table, train, valid)
     assert found.sentence.startswith("words about physical activity, such as ")
     assert set(found.parts[0].word.split()) <= EVENTS and len(found.parts[0].word.split()) == 3
-    assert found == find_parts(table, joined(train, valid))
+    assert (found.parts, found.base) == ((whole := find_parts(table, joined(train, valid))).parts, whole.base)
+    assert 1.0 < found.peak < 1.05 and not found.doubt
+
+
+def test_a_list_that_matches_weakly_says_so(texts):
+    table = TextTable(texts, READER)
+    train, valid = (exemplars_of(table, acts(texts, ACTIVE.__contains__, ids)) for ids in (range(40), range(40, 60)))
+    sure, unclear = (find_list(table, train, valid, replace(DEFAULTS, clear=clear)) for clear in (0.3, 2.0))
+    assert not sure.doubt and unclear.sentence == f"no clear pattern; {sure.sentence}"
 
 
 def test_what_only_train_shows_is_no_pattern(texts):

@@ -318,6 +318,11 @@ def test_exemplars_are_harvested_unless_it_says_otherwise():
     [
         (imported(source="gcs"), "exemplars: `source` is neither harvest, s3 nor path"),
         (imported(shard_sequences=2), "exemplars.shard_sequences: unknown key"),
+        (imported(gates=True), "exemplars.gates: unknown key"),
+        (
+            changed(demo_config(), exemplars__gates=True, features={"kind": "attention_heads", "count": 9}),
+            "exemplars.gates: only neurons have a gate, and features.kind is attention_heads; leave it out",
+        ),
         (imported(k="many"), "exemplars.k: 'many' is text, not a whole number"),
         (imported(k=4), "descriptions.pool is 20, more than exemplars.k (4)"),
         (imported(random=0), "scores.random is 2, more than exemplars.random (0); lower it"),
@@ -655,7 +660,8 @@ JUDGED = {"j": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}
     [
         (
             {"d": {"kind": "x"}},
-            "'x'; it is one of 'collisions', 'detection', 'fuzzing', 'generated', 'simulated_detection'",
+            "'x'; it is one of 'collisions', 'detection', 'fuzzing', 'generated', 'simulated_detection',"
+            " 'simulated_fuzzing'",
         ),
         ({"d": {}}, "scores.scorers.d: the key 'kind' is missing"),
         ({"d": {"kind": "detection"}}, "scores.scorers.d.judge: it is missing, and required"),

@@ -53,7 +53,7 @@ def test_neuronpedias_exports_become_given_descriptions(tmp_path, form):
         path.write_bytes(gzip.compress(lines.encode()))
     else:
         path.write_text({"list.json": json.dumps(ROWS), "lines.jsonl": lines}.get(form) or as_csv(ROWS))
-    assert convert("neuronpedia", [str(path)], str(out), "smol") == 2  # the third says what the first does
+    assert convert("neuronpedia", [str(path)], str(out), "smol") == (2, 0)  # the third says what the first does
     found = read_given(str(out), 12, 64)  # as the workflow reads it
     assert [tuple(r.values()) for r in found] == SAID
 
@@ -67,7 +67,7 @@ def test_transluces_table_becomes_given_descriptions(tmp_path, form, joined):
                      "neuron": r["neuron_id"].split("_")[2], "expert": ""} for r in rows]  # fmt: skip
     path, out = tmp_path / f"descriptions.{form}", tmp_path / "out.csv"
     path.write_text(json.dumps(rows) if form == "json" else as_csv(rows))
-    assert convert("transluce", [str(path)], str(out), "org/smol-8B") == 3
+    assert convert("transluce", [str(path)], str(out), "org/smol-8B") == (3, 0)
     assert [tuple(r.values()) for r in read_given(str(out), 4, 64)] == [
         (3, 12, "positive", "rivers and lakes"), (3, 12, "negative", "dry land"),
         (0, 5, "positive", "rivers and lakes"),
@@ -100,6 +100,17 @@ def test_what_is_wrong_is_named(tmp_path, source, text, said):
     with pytest.raises(ValueError, match=re.escape(str(path)) + ".*" + re.escape(said)):
         convert(source, [str(path)], str(out), "smol")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_rows_without_text_are_left_out_and_counted(tmp_path, form, capsys):
+    empty = [explanation(description=text, index=str(i)) for i, text in enumerate((None, "", " \n", "\u200b\ufeff"))]
+    rows = [*empty[:2], explanation(), *empty[2:]]
+    path, out = tmp_path / f"export.{form}", tmp_path / "out.csv"
+    path.write_text(json.dumps(rows) if form == "json" else as_csv(rows), encoding="utf-8")
+    main(["neuronpedia", str(path), "--model", "smol", "--output", str(out)])
+    assert "1 descriptions in" in (said := capsys.readouterr().out) and "(4 rows without text left out)" in said
+    assert len(read_given(str(out), 12, 64)) == 1
 
 
 def test_a_csv_without_the_column_and_a_bad_archive_are_named(tmp_path):

@@ -37,6 +37,7 @@ def test_rows_become_numbered_candidates(file, tmp_path):
         ("layer,neuron,sign,description\n1,2,+,a\n3,2,+,a\n", "line 3: layer 3, neuron 2 is out of range"),
         ("layer,neuron,sign,description\n1,2,up,a\n", "line 2: sign is 'up'; write positive or negative"),
         ("layer,neuron,sign,description\n1,2,+,  \n", "line 2: the description is empty"),
+        ("layer,neuron,sign,description\n1,2,+,\u200b\u2060\n", "line 2: the description is empty"),
         ("layer,neuron,sign,description\n1,2,+\n", "line 2: 3 fields, but the first line names 4 columns"),
         ("layer,neuron,sign,description\n1,2,+,a, b\n", "line 2: 5 fields, .* put text with commas in it in quotes"),
         ("layer,neuron,sign,description\n1_0,2,+,a\n", "line 2: layer and neuron must be whole numbers"),

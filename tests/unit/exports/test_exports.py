@@ -296,6 +296,8 @@ def test_datasets_loads_the_folder_and_the_hub_s_client_reads_its_card(written, 
         turn = 1 if row["sign"] == "positive" else -1
         for example, values in zip(row["exemplars"], group["activations"], strict=True):
             np.testing.assert_array_equal(np.float32(example["activations"]), turn * values)
+        assert [example["gate"] for example in row["exemplars"]] == group["gate"].tolist()  # not turned
+        assert row["gate_positive"] == (50 if turn > 0 else 25)
     card = DatasetCard.load(folder / "README.md")
     assert card.data.configs[0]["data_files"] == [{"split": "train", "path": "data/*.parquet"}]
     assert card.data.size_categories == ["n<1K"]

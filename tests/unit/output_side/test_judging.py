@@ -6,13 +6,13 @@ F neurons, N tokens, V the vocabulary.
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from neuron_descriptions.concepts.vocabulary import Vocabulary
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.corpus.reading import corpus_facts
+from neuron_descriptions.features.gates import find_gates
 from neuron_descriptions.features.neurons import down_projections
-from neuron_descriptions.output_side.judging import Judge, agreement_rows, auc_of, gate_of, read_panel
+from neuron_descriptions.output_side.judging import Judge, agreement_rows, auc_of, read_panel
 from neuron_descriptions.output_side.naming import Namer
 from neuron_descriptions.output_side.writing import unembedding, written
 from planted_panels import VOCABULARY, sentences, write_panel
@@ -60,10 +60,9 @@ def reading(tmp_path_factory):
     corpus, _ = write_panel(
         tmp_path_factory.mktemp("panel"), "panel_test", rows, np.zeros((1, sum(len(i) - p for p, i in rows)))
     )
-    projections = down_projections(model, 2, 48)
-    taps = {layer: gate_of(model, projections[layer]) for layer in NEURONS}
+    gates = find_gates(model, NEURONS, 2, 48)
     facts = corpus_facts(corpus)
-    return model, rows, read_panel(model, corpus, facts.longest, facts.sequences, NEURONS, taps)
+    return model, rows, read_panel(model, corpus, facts.longest, facts.sequences, NEURONS, gates)
 
 
 def test_a_pass_keeps_what_gives_every_log_probability_and_the_gates_signs(reading):
@@ -82,9 +81,6 @@ def test_a_pass_keeps_what_gives_every_log_probability_and_the_gates_signs(readi
         assert np.array_equal(readout.gates[1][:, here], (seen[0][prefix:] > 0).T.numpy())
         first = here.stop
     assert readout.gates[0].shape == (2, len(readout.total_N))
-    model.odd = nn.Sequential(nn.Linear(3, 3))  # an MLP without a gate
-    assert gate_of(model, model.odd[0]) is None
-    del model.odd
 
 
 def test_a_loud_neuron_s_tokens_rise_where_it_fires_and_others_tokens_do_not(reading):

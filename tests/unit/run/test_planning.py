@@ -311,6 +311,22 @@ def test_features_like_one_another_are_reckoned_by_pairs():
     assert one.seconds - start == pytest.approx(9e-11 * NEURONS * LAYERS * NEURONS * 20_000)
 
 
+def test_search_by_meaning_is_reckoned_by_rows_and_dimensions():
+    raw = published()
+    asked = planned(changed(raw, atlas__semantic_search={"dimensions": 64}))
+    assert {s.rule for s in asked.stages} - {s.rule for s in planned(raw).stages} == {
+        "fetch_embeddings", "embed_descriptions"
+    }  # fmt: skip
+    assert stage(asked, "embed_descriptions").kept == pytest.approx(64 * (2 * LAYERS * NEURONS + 32_000), rel=0.1)
+    assert stage(asked, "fetch_embeddings").fetched == pytest.approx(19.2e6, rel=0.02)
+
+
+def test_gates_take_as_much_as_a_token():
+    raw = published()
+    one, other = (stage(planned(changed(raw, exemplars__gates=on)), "harvest") for on in (False, True))
+    assert other.temporary / one.temporary == pytest.approx(1 + 240 / (240 * 65 + 2 * 2 * 8 * 110 + 4 * 3840), rel=0.02)
+
+
 def test_a_comparison_is_reckoned_as_one_more_pass_over_one_panel():
     raw = published() | {"panel": {"tokens": 20_000}, "diff": {"run": "another"}}
     assert {s.rule for s in planned(raw).stages} - {s.rule for s in planned(raw | {"diff": None}).stages} == {"diff"}
@@ -397,7 +413,7 @@ def test_the_plan_says_what_precision_the_money_buys():
     dollars = natural.gpu_hours() * 2.0
     assert plan.precision == [
         f"a score's interval reaches about {width} to each side with {drawn} sequences drawn:"
-        f" {short(dollars * (20 + drawn) / 68)} dollars{' (this run)' * (drawn == 48)}"
+        f" {short(dollars * (28 + drawn) / 76)} dollars{' (this run)' * (drawn == 48)}"
         for width, drawn in (("0.096", 24), ("0.068", 48), ("0.034", 192))
     ]
     assert all(line in plan.text() for line in plan.precision)

@@ -25,16 +25,18 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores import fuzzing, judged
+from neuron_descriptions.scores import fuzzing, judged, judging
 from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import scorer_schema
 from neuron_descriptions.scores.detection import DetectionScorer
 from neuron_descriptions.scores.evidence import Evidence
 from neuron_descriptions.scores.judging import LogitJudge
+from neuron_descriptions.scores.marks import active_tokens
 from neuron_descriptions.scores.opening import SCORERS, Described, Job, documentation, run_scorer
 from neuron_descriptions.scores.passages import Passages
 from neuron_descriptions.scores.questions import Question, parse_list, read_judge_template
 from neuron_descriptions.scores.simulated_detection import SimulatedDetectionScorer
+from neuron_descriptions.scores.simulated_fuzzing import SimulatedFuzzingScorer
 from neuron_descriptions.scores.tables import SCORES, SIMULATIONS
 from planted_panels import write_panel
 
@@ -155,7 +157,8 @@ def test_the_interval_covers_the_average_precision_of_the_population():
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [('["yes", "no", "Yes"]', [1, 0, 1]), ("[1, 0, 1]", [1, 0, 1]), ("[true, false, true]", [1, 0, 1]),
+    [('["yes", "no", "Yes"]', [1, 0, 1]), ('["Yes.", "No.", "yes "]', [1, 0, 1]),
+     ("[1, 0, 1]", [1, 0, 1]), ("[true, false, true]", [1, 0, 1]),
      ('```json\n["no", "no", "yes"]\n```', [0, 0, 1]), ('["yes", "no"]', None), ('["yes", "no", "maybe"]', None),
      ("yes, no, yes", None), ('Sure: ["yes", "no", "yes"]', None), ("[1, 2, 0]", None), ('{"1": "yes"}', None),
      ('["yes", null, "no"]', None), ("", None), ("[" * 100_000, None),
@@ -264,7 +267,8 @@ def test_an_endpoint_is_asked_once_and_its_answers_are_scored(planted, tmp_path)
     alarms = sum(said) - 6
     assert 3 <= alarms < 7 and row["balanced_accuracy"] == pytest.approx((1 + (7 - alarms) / 7) / 2)
     assert row["average_precision"] == pytest.approx(6 / (6 + alarms))
-    assert row["average_precision_low"] <= row["average_precision"] <= row["average_precision_high"]
+    for name in ("average_precision", "balanced_accuracy", "f1"):
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] and row[f"{name}_low"] < row[f"{name}_high"]
     assert row["null_percentile"] == 100 and row["null_average_precision"] < row["average_precision"]
 
 
@@ -287,6 +291,31 @@ def test_a_client_that_cannot_answer_is_a_status_and_wins_nothing(planted, tmp_p
         None,
     )
     assert {p["answer"] for p in row["passages"]} == {status}
+
+
+def test_a_judge_that_answers_the_easy_half_alone_wins_nothing(planted, tmp_path):
+    """It refuses the silent ones; of a null it answers nothing, which is no null beaten."""
+    active: set[str] = set()
+
+    def choosy(number, body):
+        asked = body["messages"][-1]["content"]
+        right = "Description: the word " in asked and any(text in asked for text in active)
+        return Reply("[1]") if right else Reply("", refused=True)
+
+    with endpoint(choosy) as served:
+        raw = section(positives=5, random=5, close=1, passages_per_request=1)
+        raw["judge"]["base_url"] = served.base_url
+        job = job_of(planted, raw, tmp_path)
+        with DetectionScorer.open(job) as scorer:
+            for split in ("valid", "test"):
+                active |= {scorer.shown(p) for p in scorer.draw(split, NEURON, "positive") if p.active}
+        run_scorer(job, str(tmp_path / "scores.parquet"))
+    row = rows_of(tmp_path / "scores.parquet")["positive"]
+    assert (row["status"], row["average_precision"], row["f1"]) == ("few_answers", None, None)
+    assert row["null_average_precision"] is None and row["null_percentile"] is None
+    verdicts = [["refused"] * 2 + [1.0] * 4, [0.5, 0.0, 1.0, 1.0, 1.0, "unparsed"], [1.0, "refused", *["refused"] * 4]]
+    active_P = np.array([False, False, True, True, True, True])
+    assert [len(judged.enough(v, active_P)[0]) for v in verdicts] == [0, 5, 0]
 
 
 def test_passages_without_a_negative_are_a_status_and_cost_nothing(planted, tmp_path):
@@ -332,6 +361,17 @@ def test_the_chance_of_yes_is_read_from_the_logits(model, tokenizer):
     assert len({round(c, 6) for row in found for c in row}) == 6
 
 
+def test_a_local_judge_that_cannot_say_yes_or_no_is_named(model, tokenizer, monkeypatch):
+    template, question = read_judge_template(PROMPT), [Question("the moon", ("Moonlight",), (0,))]
+    judge = LogitJudge(model, tokenizer, template, 600)
+    monkeypatch.setattr(judge.expectation, "run", lambda rows: [[float("nan")] for _ in rows])  # as half precision may
+    with pytest.raises(ValueError, match="chances of yes are not finite in float32: set its dtype to bfloat16"):
+        judge.judge(question, 0)
+    monkeypatch.setattr(judging, "plain_ids", lambda tokenizer, text: [1, 2])
+    with pytest.raises(ValueError, match="does not write yes and no as single tokens: use another model"):
+        LogitJudge(model, tokenizer, template, 600)
+
+
 # --- read from the simulator -------------------------------------------------------------------------
 
 
@@ -355,6 +395,29 @@ def test_detection_is_read_from_the_simulators_predictions(tmp_path):
     assert missing["status"] == "not_simulated"
 
 
+def test_fuzzing_is_read_from_the_simulators_predictions(tmp_path):
+    def simulated(rank, kind, acts, predicted):
+        return {"layer": 1, "neuron": NEURON, "sign": "positive", "candidate": 1, "split": "test", "kind": kind,
+                "rank": rank, "seq_id": rank, "activations": acts, "simulated": predicted}  # fmt: skip
+
+    rows = [
+        simulated(0, "top", [0.0, 4.0, 0.0, 2.0], [1.0, 9.0, 1.0, 7.0]),  # right: 8, wrong: 1
+        simulated(1, "middle", [1.0, 0.0, -3.0, 0.2], [3.0, 4.0, 4.0, 4.0]),  # right: 3, wrong: 4
+        simulated(2, "top", [1.0, 1.0], [10.0, 0.0]),  # right: 5; all is active: no wrong marks
+        simulated(3, "random", [9.0, 0.0], [9.0, 0.0]),
+    ]
+    job = job_of(
+        {"simulations": table(tmp_path / "s.parquet", SIMULATIONS, rows)}, {"kind": "simulated_fuzzing"}, tmp_path
+    )
+    with SimulatedFuzzingScorer.open(job) as scorer:
+        found = scorer.score(Described(1, NEURON, "positive", [{"candidate": 1}], 1))
+        assert scorer.score(Described(1, NEURON, "negative", [{"candidate": 1}], 1))["status"] == "not_simulated"
+    # In order: 8 +, 5 +, 4 -, 3 +, 1 -.
+    assert (found["status"], found["n_active"], found["n_silent"], found["chance"]) == ("ok", 3, 2, 0.6)
+    assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    assert found["average_precision_low"] <= found["average_precision"] <= found["average_precision_high"]
+
+
 # --- fuzzing -----------------------------------------------------------------------------------------
 
 
@@ -362,8 +425,8 @@ def test_runs_of_marked_tokens_are_marked_once():
     marks = np.array([1, 1, 0, 1], bool)
     assert fuzzing.marked(["a", "b", " c", " d"], marks) == "<<ab>> c<< d>>"
     assert fuzzing.marked(["a", "b"], np.zeros(2, bool)) == "ab"
-    assert fuzzing.active_tokens(np.array([0.0, 0.3, 1.0, 0.29]), 0.3).tolist() == [False, True, True, False]
-    assert not fuzzing.active_tokens(np.zeros(3), 0.3).any()
+    assert active_tokens(np.array([0.0, 0.3, 1.0, 0.29]), 0.3).tolist() == [False, True, True, False]
+    assert not active_tokens(np.zeros(3), 0.3).any()
 
 
 @pytest.mark.parametrize("wrong", ["active", "silent"])
@@ -404,7 +467,8 @@ def test_every_scorer_is_documented_and_comes_back_from_its_params():
     assert (ROOT / "docs/reference/scorers.md").read_text() == documentation()
     raw = section()
     assert restored(Scorer, tracked(restored(Scorer, raw))) == restored(Scorer, raw)
-    assert set(SCORERS) == {"collisions", "detection", "fuzzing", "generated", "simulated_detection"}
+    kinds = {"collisions", "detection", "fuzzing", "generated", "simulated_detection", "simulated_fuzzing"}
+    assert set(SCORERS) == kinds
 
 
 def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
@@ -412,9 +476,9 @@ def test_a_scorers_code_concerns_its_own_table_alone(tmp_path):
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     scripts = tmp_path / "scripts"
     jobs = {
-        "detection": ("run_scorer.py", ["scores/simulated_detection", "scores/fuzzing"]),
-        "fuzzing": ("run_scorer.py", ["scores/simulated_detection", "scores/detection"]),
-        "simulated_detection": ("run_scorer.py", ["scores/detection", "scores/fuzzing"]),
+        "detection": ("run_scorer.py", ["scores/simulated_detection", "scores/simulated_fuzzing", "scores/fuzzing"]),
+        "fuzzing": ("run_scorer.py", ["scores/simulated_detection", "scores/simulated_fuzzing", "scores/detection"]),
+        "simulated_detection": ("run_scorer.py", ["scores/detection", "scores/fuzzing", "scores/simulated_fuzzing"]),
         "atlas": ("build_atlas.py", []),
         "score": ("score.py", []),
     }

@@ -27,7 +27,7 @@ from neuron_descriptions.scores.generated import aligned, auc, auc_interval
 from neuron_descriptions.scores.generated_corpus import gather_texts, run_texts
 from neuron_descriptions.scores.generated_tables import GENERATED, PEAKS, fingerprint
 from neuron_descriptions.scores.opening import Job, run_scorer
-from neuron_descriptions.scores.writer_prompts import parse_texts, read_writer_template
+from neuron_descriptions.scores.writer_prompts import parse_text, parse_texts, read_writer_template
 from neuron_descriptions.scores.writing import write_texts
 from word_neurons import tiny_base
 
@@ -68,10 +68,29 @@ def test_a_refusal_is_no_text(text):
     assert said.texts == [] and (said.refused or text.startswith("1."))
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (" “A boat on the", ["A boat on the"]),  # cut off: a text all the same
+        (' "A boat."', ["A boat."]), (' "Boats," she said.', ['"Boats," she said.']),
+        (" A boat.\nSomething else: A train.", ["A boat."]),
+        ("<think>A boat?</think>\n- Two boats lay there.", ["Two boats lay there."]),
+        ("boats", []), ("  ...", []), ("<think>for ever", []), ("I'm sorry, but I can't help.", []),
+    ],
+)  # fmt: skip
+def test_one_text_is_read_from_an_answer(text, found):
+    said = parse_text(text, "boats")
+    assert said.texts == found and said.refused == text.startswith("I'm sorry")
+
+
 def test_a_prompt_file_must_show_description_and_count(tmp_path):
     bad = tmp_path / "prompt.yaml"
     bad.write_text("system: s\nfits: '{{ description }} {{ count }}'\nothers: '{{ description }}'\n")
     with pytest.raises(ValueError, match=r"prompt\.yaml: `others` must show the description and the count"):
+        read_writer_template(str(bad))
+    right = "system: s\nfits: '{{ description }} {{ count }}'\nothers: '{{ description }} {{ count }}'\n"
+    bad.write_text(right + "one: {system: s, fits: '{{ description }}', others: none}\n")
+    with pytest.raises(ValueError, match=r"prompt\.yaml: `one.others` must show the description"):
         read_writer_template(str(bad))
 
 
@@ -311,6 +330,23 @@ def test_a_writer_that_gives_few_is_asked_again(planted, tmp_path):
     (row,) = pq.read_table(path).to_pylist()
     assert row["status"] == "ok" and len(row["fits"]) == len(row["others"]) == 3
     assert len(set(seeds)) == len(seeds) == row["attempts"]
+
+
+def test_texts_are_asked_for_one_by_one(planted, tmp_path):
+    """By an endpoint as by a local model, which does so by itself: a question a text, each with a seed of its own."""
+
+    def one(number, body):
+        asked = body["messages"][-1]["content"]
+        word = asked.split("the word ")[1].split("\n")[0]
+        drawn = " stone" * (body["seed"] % 97) + " and so on\n"
+        return Reply(f"A {word}{drawn}" if number % 2 else f"Something {drawn}")
+
+    with endpoint(one) as served:
+        path = written(planted, tmp_path, served, 0, planted["neurons"][0][:1], "chunk-0", alone=True, attempts=1)
+        seeds = [body["seed"] for _, body in served.seen]
+        assert len(set(seeds)) == len(seeds) == 2 * 3
+    (row,) = pq.read_table(path).to_pylist()
+    assert row["status"] == "ok" and len(row["fits"]) == len(row["others"]) == 3
 
 
 def test_a_neuron_alone_has_no_texts_before_a_run(planted, tmp_path):

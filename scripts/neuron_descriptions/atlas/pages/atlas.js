@@ -1,6 +1,6 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FIELDS = ["q", "layer", "sign", "status", "type", "min", "sort", "page", "neuron"];
+const FIELDS = ["q", "by", "layer", "sign", "status", "type", "min", "sort", "page", "neuron"];
 let state = {};
 
 function readHash() {
@@ -98,9 +98,11 @@ const isFirst = () => ATLAS.first && FIELDS.every((field) => !state[field]);
 async function prepare(ticket) {
   const [layer, index] = state.neuron.split("/"), place = `${layer}/${index}`;
   if (!state.neuron) {
-    if (isLoaded() || isFirst()) return undefined;
-    say("Loading…");
-    await loadEverything();
+    if (!isLoaded() && !isFirst()) {
+      say("Loading…");
+      await loadEverything();
+    }
+    if (byMeaning()) await loadMeaning();
     return undefined;
   }
   const own = layers.find((one) => String(one.layer) === layer);
@@ -191,10 +193,11 @@ async function start() {
     const form = byId("filters");
     form.elements.layer.append(el("option", {value: ""}, "all"), ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
     form.elements.status.append(el("option", {value: ""}, "any"), ...Object.entries(STATUS).map(([key, [words]]) => el("option", {value: key}, words)));
-    form.addEventListener("input", ({target}) => change({[target.name]: target.value,
+    byId("by-meaning").hidden = !HAS_MEANING;
+    form.addEventListener("input", ({target}) => change({[target.name]: target.type === "checkbox" && !target.checked ? "" : target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", sign: "", status: "", type: "", min: "", layer: ""}); });
+    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", by: "", sign: "", status: "", type: "", min: "", layer: ""}); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
     prepareGraphs();

@@ -52,7 +52,8 @@ const shadedText = (attributes, ...content) => el("div", {class: "text", tabinde
 const largestOf = (values, keep = () => true) => values.reduce((most, v) => isNumber(v) && keep(v) ? Math.max(most, Math.abs(v)) : most, 0);
 
 function sequence(record, ...content) {
-  const meta = [`#${record.rank}`, record.source, `sequence ${record.seq_id}`, isNumber(record.peak) ? `peak ${significant(record.peak)}${record.rarity ? ` (${record.rarity})` : ""}` : null];
+  const meta = [`#${record.rank}`, record.source, `sequence ${record.seq_id}`, isNumber(record.peak) ? `peak ${significant(record.peak)}${record.rarity ? ` (${record.rarity})` : ""}` : null,
+    isNumber(record.gate) ? `gate ${significant(record.gate)}` : null];
   return el("div", {class: "sequence"}, el("div", {class: "meta"}, meta.filter(Boolean).join(" · ")), ...content);
 }
 

@@ -10,7 +10,17 @@ function writesSection(writes, signName) {
     el("code", {title: effect(turn * value)}, token)])]))),
   el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
     + " (large: few tokens stand out)."),
-  judgedWords(writes.judged?.[signName])];
+  judgedWords(writes.judged?.[signName]), scaledWords(writes.scaled?.[signName])];
+}
+
+// Which tokens' probability changes when the neuron is scaled, where that was measured.
+function scaledWords(scaled) {
+  if (!scaled) return null;
+  const line = (words, {tokens, effect}) => [words, tokens.flatMap(([token, value], i) => [i ? " " : "", el("code", {title: `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`}, token)]),
+    isNumber(effect) ? el("span", {class: "soft"}, ` effect ${number(effect, 1)}`) : null];
+  return [el("p", {class: "small soft"}, `Measured: at ${count(scaled.n_places)} tokens of the panel where it is strongest, its activation times ${significant(scaled.factor)} changes the log probability of these next tokens most. `
+    + `Tokens are chosen on half of the texts, changes are of the other half; the effect is the mean change beyond that of ${count(scaled.n_others)} other neurons scaled alike, in standard deviations of theirs.`),
+  el("dl", {class: "numbers scaled"}, terms([line("more likely when scaled", scaled.up), line("less likely when scaled", scaled.down)]))];
 }
 
 // Whether the model predicts these tokens where the neuron fires.

@@ -123,6 +123,7 @@ function measures(sign) {
     ["Selection score", number(sign.selection_score)]],
     ...SIMULATED ? [] : [["Token baseline", number(sign.token_baseline_contrast)]],
     ...isNumber(sign.direct_score) || isNumber(sign.direct_score_contrast) ? [["Direct score, contrast", `${number(sign.direct_score)}, ${number(sign.direct_score_contrast)}`]] : [],
+    ...isNumber(sign.gate_positive) ? [["Gate above 0", `${percentile(sign.gate_positive)} of the strongest training sequences`]] : [],
     ...sign.type ? [["Type", sign.type]] : [],
     ...(sign.further ?? []).map(([heading, value]) => [heading, isNumber(value) && !Number.isInteger(value) ? number(value) : value ?? "–"])]))];
 }
@@ -148,7 +149,8 @@ function signSection(neuron, signName) {
     sign.candidates?.length ? [el("h3", {}, "Candidate descriptions"), candidatesTable(sign)] : null,
     exemplars.length ? [el("h3", {}, "Exemplars"), el("p", {class: "small soft"}, "Shading: ",
       swatch("positive", `${significant(scale.positive)}  `), swatch("negative", `−${significant(scale.negative)}`),
-      ". Point at a token, touch it, or use the arrow keys in a text, for its activation."),
+      ". Point at a token, touch it, or use the arrow keys in a text, for its activation.",
+    isNumber(exemplars[0].gate) ? " The gate, whose sign tells two behaviours of one neuron apart, is that at the peak; the activation is act(gate) · up." : null),
     groups(exemplars, (record) => exemplarLine({...record, rarity: rarity(train, record.peak), parts: sign.concepts?.parts}, scale))] : null,
     simulated.length ? [el("h3", {}, "True against simulated"), el("p", {class: "small soft"},
       `Above, the ${NOUN}'s real activations; below, what the simulator predicts from the description alone (0 to 10). The real ones are shaded relative to the line's largest, the simulated ones on their scale of 0 to 10.`),

@@ -53,6 +53,7 @@ function neuronsOf({head, arrays}) {
     const text = lines.text[line], n = texts.length[text];
     const record = {split: group.split[i], kind: group.kind[i], rank: group.rank[i], seq_id: texts.seq_id[text], source: texts.source[text],
       tokens: tokens[text], activations: values[line]};
+    if (group.gate) record.gate = group.gate[i];
     if (listed) record.fires = Array.from(take("fires", n), (part, t) => [t, part - 1]).filter(([, part]) => part >= 0);
     if (group.peak) return {...record, peak: group.peak[i] ?? direction * lines.scale[line]};
     const steps = take("predicted", n);

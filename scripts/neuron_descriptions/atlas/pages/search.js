@@ -13,6 +13,7 @@ function addBlock(layer, {head, arrays}) {
   for (let i = 0; i < block.n; i++) for (const value of [block.score[i], block.score_low[i], chanceAt(block, i, "panel_"), block.token_baseline_score[i]])
     if (value !== NONE && value < block.least) block.least = value;
   block.directed = block.direct_score.some((value) => value !== NONE);
+  block.dense = block.log_density.some((value) => value !== NONE);
   blocks.set(layer, block);
 }
 
@@ -26,6 +27,7 @@ function rowAt(block, i) {
     peak: Number.isNaN(block.peak[i]) ? null : Number(block.peak[i].toPrecision(3))};
   for (const name of Object.keys(block.factors)) row[name] = valueAt(block, i, name);
   for (const name of Object.keys(block.words)) row[name] = block.words[name][block[name][i]];
+  if (byMeaning()) row.near = nearAt(block, i);
   return row;
 }
 
@@ -110,8 +112,8 @@ const isWord = (block, name, value) => { const code = block.words[name].indexOf(
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
 // layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows (of: block -> number of a row -> whether).
 function searchTerms(text) {
-  return [...text.toLowerCase().matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
-    const word = quoted === undefined ? whole : (field ?? "") + quoted;
+  return [...text.matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
+    const said = quoted === undefined ? whole : (field ?? "") + quoted, word = said.toLowerCase();
     const place = quoted === undefined && /^(\d+)\/(\d+)(?:\/?(\+|-|−|positive|negative))?$/.exec(word);
     if (place) return {of: (block) => {
       const isSign = place[3] ? isWord(block, "sign", SIGN_NAMES[place[3]] ?? place[3]) : everywhere;
@@ -127,7 +129,7 @@ function searchTerms(text) {
     if (name === "sign") return {of: (block) => isWord(block, "sign", SIGN_NAMES[value] ?? value)};
     if (name === "status") return {of: (block) => isStatus(block, value.replaceAll(/[ -]/g, "_"))};
     if (name === "type") return {of: (block) => isWord(block, "type", value)};
-    return word ? {word} : null;
+    return word ? {word, said} : null;
   }).filter(Boolean);
 }
 
@@ -141,49 +143,59 @@ function filters() {
   const found = terms.map((term) => term.of).filter(Boolean);
   if (state.layer) found.push(({layer}) => String(layer) === state.layer ? everywhere : nowhere);
   if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
-  if (state.status) found.push((block) => (i) => block.place[i] === STATUS_NAMES.indexOf(state.status));
+  if (state.status) found.push((block) => ((place) => (i) => block.place[i] === place)(STATUS_NAMES.indexOf(state.status)));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
-  if (state.min !== "" && isNumber(least)) found.push((block) => (i) => block.score[i] !== NONE && block.score[i] >= least * block.factors.score - 1e-6);
-  if (words.length) found.push(haveWords(words));  // last: what costs most
+  if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
+  if (words.length && !byMeaning()) found.push(haveWords(words));  // last: what costs most
   return found;
 }
 
 // Columns whose medians are told.
 const SUMMED = SIMULATED ? ["score", "score_contrast"] : ["direct_score", "direct_score_contrast"];
-const sorting = () => state.sort || (SIMULATED ? "-score" : "-direct_score");
+const sorting = () => state.sort || (byMeaning() ? "-meaning" : SIMULATED ? "-score" : "-direct_score");
 
-// What rows are ordered by, as whole numbers; MISSING stands last in both directions.
-function keysOf(block, key) {
-  const columns = {layer: () => block.layer, neuron: (i) => block.neuron[i], description: (i) => block.order[i], status: (i) => block.place[i]};
-  if (columns[key]) return columns[key];
+// Writes what a block's rows are ordered by, as whole numbers, from a place on; MISSING stands last in both directions. Column by column, since
+// a function called for each of a million rows takes longer than the sorting.
+function writeKeys(keys, from, block, key) {
+  const {n} = block, whole = {neuron: block.neuron, description: block.order, status: block.place}[key];
+  if (whole) return keys.set(whole, from);
+  if (key === "meaning") return keys.set(nearness(block), from);
+  if (key === "layer") return keys.fill(block.layer, from, from + n);
   if (key === "sign" || key === "type") {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
-    return (i) => places[block[key][i]];
+    for (let i = 0, codes = block[key]; i < n; i++) keys[from + i] = places[codes[i]];
+    return undefined;
   }
-  const value = key === "chance" ? (i) => chanceAt(block, i) : block.factors[key] ? (i) => block[key][i] : () => 0;
-  return (i) => value(i) === NONE ? MISSING : value(i) - NONE;
+  if (key !== "chance" && !block.factors[key]) return keys.fill(0, from, from + n);  // of an address that somebody wrote
+  const [own, other] = key === "chance" ? [block.best_null_score, block.null_score] : [block[key], block[key]];  // as chanceAt
+  for (let i = 0; i < n; i++) {
+    const value = own[i] === NONE ? other[i] : own[i];
+    keys[from + i] = value === NONE ? MISSING : value - NONE;
+  }
+  return undefined;
 }
 
 // All rows in order, by a counting sort: what has the same key stays in its place.
 function ordered(all, total, key, falling) {
   const keys = new Uint32Array(total);
-  let most = 0, missing = 0, n = 0;
-  for (const block of all) for (let i = 0, keyOf = keysOf(block, key); i < block.n; i++) {
-    const value = keys[n++] = keyOf(i);
-    if (value === MISSING) missing++; else if (value > most) most = value;
+  let most = 0, missing = 0, from = 0;
+  for (const block of all) {
+    writeKeys(keys, from, block, key);
+    from += block.n;
   }
+  for (let row = 0; row < total; row++) if (keys[row] === MISSING) missing++; else if (keys[row] > most) most = keys[row];
   const starts = new Uint32Array(most + 2), order = new Uint32Array(total);
-  for (const value of keys) if (value !== MISSING) starts[(falling ? most - value : value) + 1]++;
+  if (falling) for (let row = 0; row < total; row++) if (keys[row] !== MISSING) keys[row] = most - keys[row];
+  for (let row = 0; row < total; row++) if (keys[row] !== MISSING) starts[keys[row] + 1]++;
   for (let i = 1; i < starts.length; i++) starts[i] += starts[i - 1];
-  let end = total - missing, row = 0;
-  for (const block of all) for (let i = 0; i < block.n; i++, row++) order[keys[row] === MISSING ? end++ : starts[falling ? most - keys[row] : keys[row]]++] = row;
+  for (let row = 0, end = total - missing; row < total; row++) order[keys[row] === MISSING ? end++ : starts[keys[row]]++] = row;
   return order;
 }
 
 const orders = new Map();  // the last ones, by what rows are sorted by
 
 function orderOf(all, total, sort) {
-  const key = `${sort} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
+  const key = `${sort} ${sort === "-meaning" ? queryOf(state.q) : ""} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
   orders.delete(key);
   orders.set(key, order);
   if (orders.size > 2) orders.delete(orders.keys().next().value);
@@ -200,7 +212,7 @@ let chosenNow = {key: null}, letThrough = {key: null};
 
 // Which rows the filters let through, and sums over them; made anew where these have changed.
 function throughFilters(all, total) {
-  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, blocks.size]);
+  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, state.by, blocks.size]);
   if (letThrough.key === key) return letThrough;
   const tests = filters(), marks = new Uint8Array(total), [main, other] = SUMMED, chances = {};
   const ofMain = new Uint32Array(65536), ofOther = new Uint32Array(65536);  // how often each value is had
@@ -248,7 +260,7 @@ function chosen() {
   if (found < total || numbers) {
     order = new Uint32Array(found);
     let n = 0;
-    for (const row of whole) if (marks[row] === 1) order[n++] = numbers ? numbers[row] : row;
+    for (let at = 0; at < total; at++) if (marks[whole[at]] === 1) order[n++] = numbers ? numbers[whole[at]] : whole[at];
   }
   chosenNow = {key, order, total, ...through.sums};
   return chosenNow;
@@ -260,7 +272,8 @@ function viewOf() {
   const least = Math.min(0, ...all.map((block) => block.least / block.factors.score));
   const from = Math.max(0, Math.min(parseInt(state.page, 10) || 1, Math.ceil(order.length / PAGE_ROWS)) - 1) * PAGE_ROWS;
   return {total, found: order.length, from, rows: Array.from(order.subarray(from, from + PAGE_ROWS), rowOf), described, medians, chance, above,
-    axis: axisFrom(least), typed: all.some(({words}) => words.type.some((type) => type !== null)), directed: all.some(({directed}) => directed)};
+    axis: axisFrom(least), typed: all.some(({words}) => words.type.some((type) => type !== null)), directed: all.some(({directed}) => directed),
+    dense: all.some(({dense}) => dense)};
 }
 
 // A description with the words of the search marked.

@@ -30,6 +30,7 @@ function sortBy({key, first}) {  // first: the direction of the first click, "-"
   change({sort: (up ? "-" : down ? "" : first ?? "") + key});
 }
 
+const percentageOf = (share) => `${Number((100 * share).toPrecision(2))} %`;
 const nameOf = (row) => `${row.layer}/${row.neuron}/${row.sign}`;
 
 function drawRow(row, axis, searched) {
@@ -41,7 +42,8 @@ function drawRow(row, axis, searched) {
     cell("layer", "layer", String(row.layer)),
     el("td", {class: "neuron number", "data-label": NOUN, title: isNumber(row.peak) ? `largest activation: ${significant(row.peak)}` : null}, String(row.neuron)),
     el("td", {class: "sign", title: SIGN_WORDS[row.sign]}, SIGNS[row.sign] ?? String(row.sign)),
-    el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description ? marked(row.description, searched) : statusWords)),
+    el("td", {class: "description"}, el("a", {href, class: row.description ? null : "soft", title: row.description}, row.description ? marked(row.description, searched) : statusWords),
+      isNumber(row.near) ? el("small", {class: "soft near", title: "how near the description is to what was searched for, in meaning: a cosine"}, `nearness ${number(row.near)}`) : null),
     ...!SIMULATED ? [] : [el("td", {class: "graph number"}, el("div", {}, isMeasured(natural) ? scoreBar(natural, axis) : null,
       el("span", {}, number(natural.score), el("small", {}, " ", interval(natural))))),
     cell("tokens_score", "tokens", number(natural.tokens)),
@@ -49,19 +51,22 @@ function drawRow(row, axis, searched) {
     el("td", {class: "chance number", "data-label": "chance", title: nullWords(row) || null}, number(contrast.chance))],
     el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
     cell("direct", "direct", number(row.direct_score)),
-    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"));
+    el("td", {class: "type", "data-label": "type"}, row.type ?? "–"),
+    cell("density", "density", isNumber(row.log_density) ? percentageOf(10 ** row.log_density) : "–"));
 }
 
 function drawTable(view) {
-  const searched = searchTerms(state.q), {found, from, rows, axis} = view;
+  const searched = byMeaning() ? [] : searchTerms(state.q), {found, from, rows, axis} = view;
   const pages = Math.max(1, Math.ceil(found / PAGE_ROWS)), page = from / PAGE_ROWS + 1;
-  for (const field of ["q", "layer", "sign", "status", "type", "min"]) {
+  for (const field of ["q", "by", "layer", "sign", "status", "type", "min"]) {
     const control = byId("filters").elements[field];
+    if (control.type === "checkbox") control.checked = state[field] === control.value; else
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
   byId("of-type").hidden = !view.typed;
   byId("rows").classList.toggle("untyped", !view.typed);
   byId("rows").classList.toggle("undirected", !view.directed);
+  byId("rows").classList.toggle("undense", !view.dense);
   byId("rows-view").before(legend);
   drawSummary(view);
   markSort(axis);
