@@ -71,7 +71,7 @@ def test_the_recommended_run_takes_at_most_250_h100_hours_and_what_first_princip
     assert sum(len(n) for n in described_and_kept(load_config(raw))[0].neurons.values()) == LAYERS * NEURONS
     signs, per_hour = 2 * LAYERS * NEURONS, 0.4 * 989e12 * 3600
     prompts = signs * 5 * (15 * (95 - PREFIX + 8) + 100 + 25 * 4)
-    simulated = signs * ((5 + 1 + 3 + 1 + 3) * 9 + 20 + 48) * 95
+    simulated = signs * ((5 + 1 + 3 + 1 + 3) * 9 + 20 + 8 + 48) * 95
     assert within(1.5, plan.totals()["gpu_hours"], 2 * IN_LAYERS * (prompts + simulated + 3e6 * 95) / per_hour)
 
 
