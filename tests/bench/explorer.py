@@ -147,9 +147,12 @@ class MadeUp:
 def measure(scratch: Path) -> dict[str, float]:
     """What the explorer takes: on the disk, for a click, and in the browser."""
     from neuron_descriptions.atlas.packing import write_neurons
+    from neuron_descriptions.atlas.semantic import write_semantic
     from neuron_descriptions.atlas.site import write_atlas_page
+    from neuron_descriptions.config.atlas import SemanticSearch
     from neuron_descriptions.config.sections import load_config
     from neuron_descriptions.config.sources import spec_key
+    from neuron_descriptions.models.embeddings import fetch_embeddings
 
     subprocess.run(["make", "demo"], cwd=ROOT, check=True)
     config = load_config(demo_config())
@@ -162,10 +165,23 @@ def measure(scratch: Path) -> dict[str, float]:
     write_neurons([made.neuron(0, number) for number in range(CHUNK)], folder)
     atlas = scratch / "atlas.parquet"
     write_table(rows(results / "atlas/atlas.parquet", made), atlas)
+    semantic = SemanticSearch()
+    fetch_embeddings(semantic, str(scratch / "embeddings"))
+    meanings = {layer: str(scratch / f"meaning/layer-{layer}.js") for layer in range(LAYERS)}
+    start = time.process_time()
+    write_semantic(str(atlas), str(scratch / "embeddings"), semantic.dimensions,
+                   {"vocabulary": str(scratch / "meaning/vocabulary.js"), "rows": meanings})  # fmt: skip
+    embed_seconds = time.process_time() - start
     parts = {layer: [f"chunk-{i}" for i in range(NEURONS // CHUNK)] for layer in range(LAYERS)}
     start = time.process_time()
     write_atlas_page(
-        {"run": "made up", "subject": "458,752 neurons", "explainer": "", "simulator": "made up"},
+        {
+            "run": "made up",
+            "subject": "458,752 neurons",
+            "explainer": "",
+            "simulator": "made up",
+            "semantic": semantic.dimensions,
+        },
         {split: str(results / f"corpus/{split}.parquet") for split in ("train", "valid", "test")}
         | {
             "atlas": str(atlas),
@@ -194,6 +210,9 @@ def measure(scratch: Path) -> dict[str, float]:
         "index_mb": (scratch / "index.html").stat().st_size / 1e6,
         "write_atlas_page_cpu_s": page_seconds,
         **browsed((scratch / "index.html").as_uri()),
+        "embed_descriptions_cpu_s": embed_seconds,
+        "meaning_mb": sum(path.stat().st_size for path in (scratch / "meaning").iterdir()) / 1e6,
+        **by_meaning((scratch / "index.html").as_uri()),
     }
 
 
@@ -285,6 +304,41 @@ def browsed(address: str) -> dict[str, float]:
         "click_s": clicked,
         "tab_mb": memory.uss / 1e6,  # the tab's own; with what all tabs of the browser share:
         "tab_resident_mb": memory.rss / 1e6,
+    }
+
+
+# What a person searches for by meaning, one after the other.
+MEANT = [{"q": "money"}, {"q": "words about public life"}, {"q": "anger layer:5-15", "sign": "negative"}]
+
+
+def by_meaning(address: str) -> dict[str, float]:
+    """Seconds of searches by meaning, and the tab's megabytes after them."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(offline=True)
+        page.set_default_timeout(120_000)
+        page.goto(address)
+        page.wait_for_function("isLoaded()")
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        seconds, work = [], []
+        for changes in MEANT:
+            before = _busy(session)
+            seconds.append(page.evaluate(TIMED, changes | {"by": "meaning"})[0])
+            work.append(_busy(session) - before)
+            print(f"  by meaning: {changes['q']:20s} {seconds[-1]:.3f} s, {work[-1]:.3f} of the processor", flush=True)
+        session.send("HeapProfiler.collectGarbage")
+        page.wait_for_timeout(1000)
+        tabs = [p for p in psutil.Process().children(recursive=True) if "--type=renderer" in p.cmdline()]
+        memory = max(p.memory_full_info().uss for p in tabs)
+        browser.close()
+    return {
+        "meaning_first_s": seconds[0],  # vectors and vocabulary are loaded
+        "meaning_s": max(seconds[1:]),
+        "meaning_cpu_s": max(work[1:]),
+        "meaning_tab_mb": memory / 1e6,
     }
 
 

@@ -148,7 +148,7 @@ def _atlas_row(
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
         "log_density": train["log_density"],
-        "gate_positive": None if (above := train[gate_column(sign)]) is None else 100 * above,
+        "gate_positive": None if (above := train[gate_column(sign)]) is None else 100 * above,  # type: ignore[arg-type]
         "explainer": {c["candidate"]: c["explainer"] for c in candidates}.get(
             valid.get("candidate"), candidates[0]["explainer"]
         ),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 # Neurons of a page's part: what one click loads.
-PART = 16
+PART = 18
 # Activations are kept in hundredths of their sequence's largest, predictions in steps of 0.05 of 10.
 STEPS, PREDICTED = 100, 200
 NO_PREDICTION = 255
@@ -39,7 +39,8 @@ def pack(head: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     for array in arrays.values():
         data = array.astype(array.dtype.newbyteorder("<")).tobytes()
         pieces += [data, bytes(-len(data) % 8)]
-    packer = zlib.compressobj(9, wbits=31, strategy=zlib.Z_FILTERED)  # of mostly small numbers
+    # Of mostly small numbers, of several kinds one after the other: short blocks, each with a code of its own.
+    packer = zlib.compressobj(9, wbits=31, memLevel=7, strategy=zlib.Z_FILTERED)
     return packer.compress(b"".join(pieces)) + packer.flush()
 
 

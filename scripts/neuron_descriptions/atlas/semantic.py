@@ -31,8 +31,8 @@ def pack_vocabulary(embeddings: WordEmbeddings) -> bytes:
     """The pieces, the ranks by which neighbours are merged, and the vectors, for pages/semantic.js."""
     steps_VD, step_V = in_steps(embeddings.vectors_VD)
     text = b"\xff".join(piece.encode() for piece in embeddings.pieces)  # a byte that UTF-8 never has
-    pieces, vectors_N = np.frombuffer(text, np.uint8), steps_VD.ravel()
-    return pack({}, {"pieces": pieces, "ranks": embeddings.ranks_V, "step": step_V, "vectors": vectors_N})
+    arrays: dict[str, np.ndarray] = {"pieces": np.frombuffer(text, np.uint8), "ranks": embeddings.ranks_V}
+    return pack({}, arrays | {"step": step_V, "vectors": steps_VD.ravel()})
 
 
 def pack_descriptions(embeddings: WordEmbeddings, descriptions: Sequence[str | None]) -> bytes:

@@ -126,9 +126,9 @@ def scale_output_side(
                 halves = strongest(panel, acts_N, sign)
                 if all(halves):
                     up = direction(sign) * settings.factor
-                    means = [mean_change(model, projections[layer], neuron, up, texts) for texts in halves]
+                    chosen_V, shown_V = (mean_change(model, projections[layer], neuron, up, texts) for texts in halves)
                     n_places = sum(len(places) for texts in halves for _, places in texts)
-                    measured[neuron] = Changes(means[0], means[1], n_places)
+                    measured[neuron] = Changes(chosen_V, shown_V, n_places)
             for neuron in drawn:
                 row = {"layer": layer, "neuron": neuron, "sign": sign, "factor": settings.factor}
                 if neuron in measured:

@@ -87,7 +87,8 @@ def test_very_many_distinct_tokens_are_told_apart():
 def test_a_click_loads_a_part_whatever_the_chunk(tmp_path):
     write_neurons([neuron(i) for i in range(40)], tmp_path / "chunk-0")
     parts = [read_neurons(tmp_path / f"chunk-0/{i}.js") for i in range(3)]
-    assert [len(part) for part in parts] == [PART, PART, 8] and len(list((tmp_path / "chunk-0").iterdir())) == 3
+    assert [len(part) for part in parts] == [PART, PART, 40 - 2 * PART]
+    assert len(list((tmp_path / "chunk-0").iterdir())) == 3
     numbers = np.repeat(np.arange(100, 140), 2)
     places = _places(numbers[:-1], ["chunk-0", "chunk-1"], 20)  # of the last neuron one sign
     assert places[:2] == ["chunk-0/0"] * 2 and places[38:42] == ["chunk-0/1"] * 2 + ["chunk-1/0"] * 2

@@ -237,6 +237,27 @@ def test_rows_come_in_the_order_of_their_meaning(page, site, folder, query):
     assert not page.is_checked("[name=by]")
 
 
+def test_words_are_found_where_they_stand(page, site):
+    """By bytes, in all texts at once: every piece of some descriptions, and pieces that are nowhere."""
+    page.goto((site[0] / "index.html").as_uri())
+    page.wait_for_function("isLoaded()")
+    draw, texts = random.Random(1), [row["description"] for row in site[1] if row["description"]]
+    words = [
+        text[at : at + draw.randrange(1, 12)] for text in draw.sample(texts, 60) for at in [draw.randrange(len(text))]
+    ]
+    words = [
+        word.lower()
+        for word in [*words, *(word[::-1] for word in words), "aa", "abab", "\u00e9", "E", "x" * 40]
+        if word
+    ]
+    found = page.evaluate(
+        "(words) => words.map((word) => loadedBlocks().flatMap((block) => Array.from(matches(block, finder(word)))))",
+        words,
+    )
+    for word, marks in zip(words, found, strict=True):
+        assert marks == [int(word in (row["description"] or "").lower()) for row in site[1]], word
+
+
 def test_a_file_of_it_that_cannot_be_read_is_named(page, site, tmp_path):
     shutil.copytree(site[0], tmp_path / "site")
     (tmp_path / "site/meaning/vocabulary.js").write_bytes(script("atlasRows", b"no gzip"))

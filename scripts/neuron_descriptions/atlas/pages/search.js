@@ -63,18 +63,23 @@ const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
 // The case of A to Z is nothing to a search.
 const FOLD = Uint8Array.from({length: 256}, (_, byte) => byte >= 65 && byte <= 90 ? byte + 32 : byte);
 
-// What finds a word in bytes (Horspool 1980).
+// What finds a word in bytes (Horspool 1980): how far on to look after a byte, 0 where it may be the word's last one.
 function finder(word) {
   const wanted = new TextEncoder().encode(word), last = wanted.length - 1, skip = new Int32Array(256).fill(last + 1);
-  for (let k = 0; k < last; k++) for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)])
-    if (FOLD[byte] === wanted[k]) skip[byte] = last - k;
-  return {word, wanted, last, skip};
+  const say = (k, step) => {
+    for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)]) if (FOLD[byte] === wanted[k]) skip[byte] = step;
+  };
+  for (let k = 0; k < last; k++) say(k, last - k);
+  const again = skip[wanted[last]];
+  say(last, 0);
+  return {word, wanted, last, skip, again};
 }
 
 // Where a word stands between two places of a text; -1: nowhere.
-function seek(text, from, to, {wanted, last, skip}) {
-  for (let end = from + last; end < to; end += skip[text[end]]) {
-    let k = last;
+function seek(text, from, to, {wanted, last, skip, again}) {
+  for (let end = from + last; end < to; end += again) {
+    for (let step = skip[text[end]]; step > 0; step = skip[text[end]]) if ((end += step) >= to) return -1;
+    let k = last - 1;
     while (k >= 0 && FOLD[text[end - last + k]] === wanted[k]) k--;
     if (k < 0) return end - last;
   }
