@@ -17,7 +17,8 @@ _QUOTES = (('"', '"'), ("“", "”"), ("'", "'"))
 @prompt_file
 class OneText:
     """What a writer is asked for a single text, by itself: `fits` and `others` are jinja2 templates over `description`;
-    an answer begins with `fits_answer` or `others_answer`, where the client can begin it, and ends with its line."""
+    an answer begins with `fits_answer` or `others_answer`, and ends with its line. A client that cannot begin an answer
+    reads that beginning behind the question."""
 
     system: str
     fits: str
@@ -42,11 +43,15 @@ class WriterTemplate:
         user = _rendered(self.fits if kind == "fits" else self.others, description=description, count=count)
         return _prompt(self.system, user, self.answer)
 
-    def prompt_of_one(self, description: str, kind: str) -> Prompt:
-        """The question for a single text of a kind."""
+    def prompt_of_one(self, description: str, kind: str, begins: bool = True) -> Prompt:
+        """The question for a single text of a kind; begins: whether the client begins an answer."""
         assert self.one is not None
-        user = _rendered(getattr(self.one, kind), description=description)
-        return _prompt(self.one.system, user, getattr(self.one, f"{kind}_answer"))
+        user, answer = _rendered(getattr(self.one, kind), description=description), self.begun_of_one(kind)
+        return _prompt(self.one.system, user, answer) if begins else _prompt(self.one.system, f"{user}\n{answer}", "")
+
+    def begun_of_one(self, kind: str) -> str:
+        """How an answer of a single text begins."""
+        return str(getattr(self.one, f"{kind}_answer", ""))
 
 
 def _prompt(system: str, user: str, answer: str) -> Prompt:
@@ -106,10 +111,11 @@ def parse_texts(begun: str, text: str, finished: bool, description: str) -> Said
     return Said(list(found.values()))
 
 
-def parse_text(text: str, description: str) -> Said:
-    """The text in an answer that holds one, on the first line that has a word; what was cut off is one too."""
+def parse_text(text: str, description: str, begun: str = "") -> Said:
+    """The text in an answer that holds one, on the first line that has a word; what was cut off is one too. begun: its
+    beginning, which an answer may have again."""
     rest = without_thoughts(text)
-    lines = [" ".join(line.split()) for line in (rest or "").splitlines()]
+    lines = [" ".join(line.split()).removeprefix(begun).strip() for line in (rest or "").splitlines()]
     line = next((_bare(_MARK.sub("", line)) for line in lines if plain(line)), "")
     for opening, closing in _QUOTES:  # a quotation that was cut off
         if line.startswith(opening) and closing not in line[1:]:

@@ -96,13 +96,13 @@ class Manner:
     def prompts(self, description: str, kind: str, count: int) -> list[Prompt]:
         """Questions for so many texts."""
         if self.alone:
-            return [self.template.prompt_of_one(description, kind)] * count
+            return [self.template.prompt_of_one(description, kind, self.begins)] * count
         return [self.template.prompt(description, count, kind)]
 
-    def read(self, answer: Answer, description: str) -> Said:
+    def read(self, answer: Answer, description: str, kind: str) -> Said:
         """What an answer says."""
         if self.alone:
-            return parse_text(answer.text, description)
+            return parse_text(answer.text, description, self.template.begun_of_one(kind))
         begun = self.template.answer if self.begins else ""
         return parse_texts(begun, answer.text, answer.finished, description)
 
@@ -147,7 +147,7 @@ def _ask(
     answer(requests, done)
     for i, (one, kind) in enumerate(asked):
         found, fresh = came[i]
-        tally.add(found, one.take(kind, found, manner.read(found, one.description), count), fresh)
+        tally.add(found, one.take(kind, found, manner.read(found, one.description, kind), count), fresh)
 
 
 def write_texts(
@@ -177,7 +177,9 @@ def write_texts(
     alone = template.one is not None and not writer.remote if section.alone is None else section.alone
     if alone and template.one is None:
         raise ValueError(f"scores.scorers.{name}.prompt: {inputs['prompt']} has no `one`, which `alone` asks with")
-    most = _ONE_TOKENS if alone else _LIST_TOKENS + _TEXT_TOKENS * section.texts
+    most = _LIST_TOKENS + _TEXT_TOKENS * (1 if alone else section.texts)
+    if alone and not writer.remote:
+        most = _ONE_TOKENS
     folder, stop = inputs.get("writer") or None, ("\n",) if alone else ()
     job = Job(writer, folder, stop, section.temperature, most, requests, where, part.threads)
     tally = Tally(getattr(writer, "prices", None))

@@ -334,19 +334,23 @@ def test_a_writer_that_gives_few_is_asked_again(planted, tmp_path):
 
 def test_texts_are_asked_for_one_by_one(planted, tmp_path):
     """By an endpoint as by a local model, which does so by itself: a question a text, each with a seed of its own."""
+    kinds: list[str] = []
 
     def one(number, body):
         asked = body["messages"][-1]["content"]
-        word = asked.split("the word ")[1].split("\n")[0]
+        word, kind = asked.split("the word ")[1].split("\n")  # no endpoint begins an answer: its beginning is asked for
+        kinds.append(kind)
         drawn = " stone" * (body["seed"] % 97) + " and so on\n"
-        return Reply(f"A {word}{drawn}" if number % 2 else f"Something {drawn}")
+        return Reply(f"{kind} A {word}{drawn}" if kind == "Holds them:" else f"Else{drawn}Holds them: no more")
 
     with endpoint(one) as served:
         path = written(planted, tmp_path, served, 0, planted["neurons"][0][:1], "chunk-0", alone=True, attempts=1)
         seeds = [body["seed"] for _, body in served.seen]
         assert len(set(seeds)) == len(seeds) == 2 * 3
     (row,) = pq.read_table(path).to_pylist()
+    assert sorted(kinds) == ["Holds them:"] * 3 + ["Something else:"] * 3
     assert row["status"] == "ok" and len(row["fits"]) == len(row["others"]) == 3
+    assert all(text.startswith("A ") for text in row["fits"]) and all(t.startswith("Else") for t in row["others"])
 
 
 def test_a_neuron_alone_has_no_texts_before_a_run(planted, tmp_path):
