@@ -18,7 +18,7 @@ SECTIONS ?=
 COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo demo-sae truth plan diff train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo demo-sae truth plan diff train-simulator distil-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -44,6 +44,10 @@ diff: .venv/ready ## features that differ from another model's (section diff), o
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready ## a simulator for the subject of CONFIG
 	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
+
+# A smaller simulator that imitates the one that the section `distillation` of CONFIG names: results/<run>/student.
+distil-simulator: .venv/ready ## a smaller simulator that imitates another one
+	$(BIN)/snakemake results/$(RUN)/student --configfile $(CONFIG) --set-threads harvest=$(CORES) teach=$(CORES) distil_simulator=$(CORES) --quiet rules host
 
 # An explainer for the subject of CONFIG, trained on its best candidates in rounds: results/<run>/explainer, where it helps.
 train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it helps

@@ -20,7 +20,7 @@ from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.opening import Job as ScorerJob
 from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
-from neuron_descriptions.simulators.simulating import _Expectation, _Row
+from neuron_descriptions.simulators.simulating import Row, _Expectation
 
 REFUSED, UNPARSED = "refused", "unparsed"
 Verdict = float | str  # the chance of "yes", 0 to 1; or REFUSED or UNPARSED
@@ -84,13 +84,13 @@ class LogitJudge:
 
     def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
         """See Judge."""
-        rows: dict[tuple[str, str], _Row] = {}  # what is asked twice is read once
+        rows: dict[tuple[str, str], Row] = {}  # what is asked twice is read once
         for question in questions:
             for passage in question.passages:
                 if (question.description, passage) not in rows:
                     prompt = self.template.prompt(question.description, [passage], several=False)
                     shared, rest = self.ids.prompt(prompt)
-                    rows[question.description, passage] = _Row(tuple(shared), rest, [len(rest) - 1])
+                    rows[question.description, passage] = Row(tuple(shared), rest, [len(rest) - 1])
         chances = dict(zip(rows, self.expectation.run(list(rows.values()))))
         return [[chances[q.description, passage][0] for passage in q.passages] for q in questions]
 
