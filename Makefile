@@ -10,7 +10,7 @@ RUN := $(or $(shell sed -n 's/^run: *//p' $(CONFIG)),demo)
 CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
 # Two jobs side by side: one job's start hides behind another's work.
 THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
-SIDE_BY_SIDE := $(patsubst %,%=$(THREADS),build_corpus merge_adapter build_panel harvest harvest_panel describe probe score)
+SIDE_BY_SIDE := $(patsubst %,%=$(THREADS),build_corpus merge_adapter build_panel harvest harvest_panel describe probe score score_natural)
 WORKERS := $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 BIN := .venv/bin
 
@@ -21,7 +21,7 @@ TABLE := comparison$(if $(TRIAL),-trial)
 TABLE_PAGE := $(if $(TRIAL),results,docs)/comparison.md
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo demo-sae truth plan diff train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo demo-sae truth plan diff train-simulator distil-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -47,6 +47,10 @@ diff: .venv/ready ## features that differ from another model's (section diff), o
 # A simulator for the subject of CONFIG, trained on that run's exemplars: results/<run>/simulator, its curves beside it.
 train-simulator: .venv/ready ## a simulator for the subject of CONFIG
 	$(BIN)/snakemake results/$(RUN)/training.svg --configfile $(CONFIG) --set-threads harvest=$(CORES) train_simulator=$(CORES) --quiet rules host
+
+# A smaller simulator that imitates the one that the section `distillation` of CONFIG names: results/<run>/student.
+distil-simulator: .venv/ready ## a smaller simulator that imitates another one
+	$(BIN)/snakemake results/$(RUN)/student --configfile $(CONFIG) --set-threads harvest=$(CORES) teach=$(CORES) distil_simulator=$(CORES) --quiet rules host
 
 # An explainer for the subject of CONFIG, trained on its best candidates in rounds: results/<run>/explainer, where it helps.
 train-explainer: .venv/ready ## an explainer for the subject of CONFIG, where it helps

@@ -50,6 +50,7 @@ rule merge_adapter:
     params:
         code=digest("merge_adapter.py"),
         sha256=lambda wildcards: ADAPTERS[wildcards.adapter].sha256,
+        layers=lambda wildcards: ADAPTERS[wildcards.adapter].layers,
         settings=lambda wildcards: adapter_fingerprint(
             adapter_folder(wildcards.adapter, ADAPTERS[wildcards.adapter])
         ),

@@ -7,4 +7,5 @@ with job_log(snakemake.log[0], snakemake.rule):
         adapter=snakemake.input.adapter,
         sha256=snakemake.params.sha256,
         output=snakemake.output.model,
+        layers=snakemake.params.layers,
     )

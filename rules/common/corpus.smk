@@ -44,6 +44,8 @@ def check_the_subject_that_is_there():
     """Raises WorkflowError where the subject's config.json, if it is on this disk already, is of no possible subject."""
     name = CFG.subject.model
     while CFG.models[name].source in ("adapter", "random"):
+        if getattr(CFG.models[name], "layers", None):
+            return  # it has fewer layers than its base, and is not there before it is made
         name = CFG.models[name].base  # of the same shape
     folder = PATHVARS.apply(model_folder(name))
     there = Path(folder, "config.json").is_file()

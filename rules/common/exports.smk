@@ -18,7 +18,8 @@ def revision(name):
         held = spec.sha256 or file_fingerprint(own_folder(spec))
         return f"GGUF file {'sha256:' if spec.sha256 else ''}{held}"
     if spec.source == "adapter":
-        return f"adapter sha256:{spec.sha256} of {revision(spec.base)}"
+        part = f"the first {spec.layers} layers of " if spec.layers else ""
+        return f"adapter sha256:{spec.sha256} of {part}{revision(spec.base)}"
     if spec.source == "random":
         return (
             f"random weights, seed {spec.seed}, of the shape of {revision(spec.base)}"

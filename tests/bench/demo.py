@@ -29,7 +29,7 @@ def measure(scratch: Path) -> dict[str, float]:
     subprocess.run(["make", "demo"], cwd=ROOT, check=True)
     config = load_config(demo_config())
     models = {name: ROOT / f"resources/models/{name}-{spec_key(spec)}" for name, spec in config.models.items()}
-    simulator = models[config.models[config.scores.simulator.model].base]  # an adapter has its base's shape
+    simulator = models[config.scores.simulator.model]  # an adapter merged: of its base, the layers that it keeps
     return figures(ROOT / "results" / config.run, models[config.subject.model], simulator, os.cpu_count() or 1)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from neuron_descriptions.config.base import Section, Seed, Sha256, UserPath
+from neuron_descriptions.config.base import PositiveInt, Section, Seed, Sha256, UserPath
 from neuron_descriptions.config.sources import Hub, Local, Wheel
 
 
@@ -46,6 +46,9 @@ class AdapterModel(Section):
     sha256: Sha256
     """Checksum of its configuration and weights, which training logs: `cat adapter_config.json
     adapter_model.safetensors bins.safetensors | sha256sum`."""
+    layers: PositiveInt | None = None
+    """How many of the base's layers it was trained on, the first ones: the others are left out, as `make
+    distil-simulator` does. null: all."""
 
 
 class RandomModel(Section):

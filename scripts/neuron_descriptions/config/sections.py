@@ -34,7 +34,7 @@ from neuron_descriptions.config.scorers import (
 )
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.config.subject import Neurons, Subject
-from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
+from neuron_descriptions.config.training import DictionaryTraining, Distillation, ExplainerTraining, Training
 
 
 class Config(Section):
@@ -82,6 +82,8 @@ class Config(Section):
     """What the run is reckoned to take, and may take at most."""
     training: Training | None = None
     """How a simulator is trained."""
+    distillation: Distillation | None = None
+    """How a simulator is trained to imitate another one."""
     explainer_training: ExplainerTraining | None = None
     """How an explainer is trained."""
     dictionary_training: DictionaryTraining | None = None
@@ -167,6 +169,8 @@ def _check_models(config: Config) -> None:
         *_judges(config),
         ("diff.model", getattr(config.diff, "model", None)),
         ("training.base", getattr(config.training, "base", None)),
+        ("distillation.base", getattr(config.distillation, "base", None)),
+        ("distillation.teacher.model", config.distillation.teacher.model if config.distillation else None),
         ("explainer_training.base", getattr(config.explainer_training, "base", None)),
         *((f"models.{name}.base", base) for name, base in made_of.items()),
     ):
@@ -220,6 +224,8 @@ def _check_what_exemplars_need(config: Config) -> None:
         raise ValueError("features: leave it out; imported exemplars are those of neurons")
     elif config.training is not None:
         raise ValueError("training: it needs exemplars.source: harvest")
+    elif config.distillation is not None:
+        raise ValueError("distillation: it needs exemplars.source: harvest")
     elif config.dictionary_training is not None:
         raise ValueError("dictionary_training: it needs exemplars.source: harvest")
     elif config.panel is not None:

@@ -1,10 +1,11 @@
-"""Sections `training`, `explainer_training` and `dictionary_training`: what is trained on a run."""
+"""Sections `training`, `distillation`, `explainer_training` and `dictionary_training`: what is trained on a run."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from neuron_descriptions.config.base import NonNegativeInt, PositiveFloat, PositiveInt, Section, UserPath
+from neuron_descriptions.config.scores import Simulator
 
 
 class Ranked(Section):
@@ -71,6 +72,64 @@ class Training(Section):
     """Held-out neurons and signs (of the tenth that is never trained on) that validation takes at most."""
     validate_every: PositiveInt = 100
     """Steps between validations, and between checkpoints: the most that is lost when a job dies."""
+
+
+class Distillation(Section):
+    """How a small simulator, the student, is trained to imitate another one, the teacher, on the run's exemplars: `make
+    distil-simulator`. Not part of the run."""
+
+    teacher: Simulator
+    """The simulator that is imitated, with the keys of `scores.simulator`; of any kind but `asked`."""
+    base: str
+    """Name under `models` of the model that the student begins as: the teacher's own, or another one, which may be
+    smaller and may have a tokenizer of its own."""
+    layers: PositiveInt | None = None
+    """First layers of the base that the student keeps; with half of them it costs half. null: all."""
+    rank: PositiveInt = 16
+    """Rank of the adapters on its linear layers."""
+    adapted_blocks: PositiveInt | None = None
+    """Layers of the student that get adapters, the last ones; null: all. What the others give of a lesson is computed
+    once, and kept in memory."""
+    descriptions: PositiveInt = 2500
+    """Descriptions that the teacher applies to texts for it."""
+    sequences: PositiveInt = 4
+    """Sequences that the teacher applies each of them to: what they share is read once."""
+    rules: UserPath = "config/training/rules.yaml"
+    """As in `training`."""
+    rules_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the descriptions that are of rules of text, not of neurons. There the teacher is not asked: where a rule
+    holds is known."""
+    candidates_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the neurons' descriptions that are the run's candidates, such as lists of concepts, which are made for
+    it; the others are the tokens of their train exemplars, in varied words."""
+    others_share: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the sequences that are another neuron's than the described one's."""
+    steps: PositiveInt = 1250
+    """Steps."""
+    batch_size: PositiveInt = 16
+    """Examples of a step: one description and one sequence each. All are learnt once before one is learnt again."""
+    batch_tokens: PositiveInt = 8192
+    """As in `training`."""
+    learning_rate: PositiveFloat = 8e-4
+    """Of the adapters; rises over the first twentieth of the steps, then falls along a cosine."""
+    bins_learning_rate: PositiveFloat = 5e-3
+    """Of the 11 outputs."""
+    judged_neurons: PositiveInt = 80
+    """Held-out neurons and signs (of the tenth that is never learnt from) whose rows the card compares with the
+    teacher's, at most. A row is a description of one: the run's candidates, and one of its tokens."""
+    judged_sequences: PositiveInt = 5
+    """Sequences of the valid split that a row is scored on: best ones of each kind in turn."""
+    validation_neurons: PositiveInt = 20
+    """Those of them that the curve has."""
+    validate_every: PositiveInt = 125
+    """As in `training`."""
+
+    @field_validator("teacher")
+    @classmethod
+    def _teaches(cls, teacher: Simulator) -> Simulator:
+        if teacher.kind == "asked":
+            raise ValueError("kind `asked` is no teacher: its answers are numbers, not shares; name another kind")
+        return teacher
 
 
 class ExplainerTraining(Section):

@@ -5,12 +5,14 @@ from typing import Any
 
 from neuron_descriptions.common.provenance import check_sha256, file_digest
 from neuron_descriptions.common.storage import whole
+from neuron_descriptions.models.cutting import cut, layers_of
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 
 CONFIG = "adapter_config.json"  # peft's name, as the next
 WEIGHTS = "adapter_model.safetensors"
 OUTPUTS = 11  # of a simulator: the strengths 0..10
 BINS = "bins.safetensors"  # `weight`: the outputs 0..10, (11, hidden size)
+LAYERS = "layers"  # in the metadata of that file: how many the model has that it was trained on
 
 
 def with_bins(model: Any, head: Any, bins: Any) -> Any:
@@ -41,11 +43,11 @@ def adapter_sha256(folder: str | Path) -> str:
     return file_digest(*adapter_files(folder))
 
 
-def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
+def merge_adapter(base: str, adapter: str, sha256: str, output: str, layers: int | None = None) -> None:
     """Write a base with an adapter merged into it as a model folder, bfloat16.
 
-    adapter: a folder that training has written. Raises ValueError where it is not that of `sha256`, or does not fit
-    the base.
+    adapter: a folder that training has written; layers: how many of the base's it was trained on, the first ones
+    (None: all). Raises ValueError where it is not that of `sha256`, or does not fit the base.
     """
     import torch
     from peft import PeftModel, get_peft_model_state_dict
@@ -53,7 +55,10 @@ def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
     _, weights, *bins = files = adapter_files(adapter)
     check_sha256(sha256, f"{adapter} ({' and '.join(path.name for path in files)})", *files)
     model = load_model(base, "float32", head=True, threads=torch.get_num_threads())
+    if layers is not None:
+        model = cut(model, layers)
     for path in bins:
+        _check_layers(path, layers_of(model))
         head, rows = model.get_output_embeddings(), _tensors(path).get("weight")
         if rows is None or rows.shape != (OUTPUTS, head.weight.shape[1]):
             raise ValueError(
@@ -75,6 +80,22 @@ def merge_adapter(base: str, adapter: str, sha256: str, output: str) -> None:
     with whole(output) as part:
         merged.to(torch.bfloat16).save_pretrained(part)
         load_tokenizer(base).save_pretrained(part)
+
+
+def _check_layers(path: Path, has: int | None) -> None:
+    """Raises ValueError where a simulator's outputs were trained on a model of another depth, if they say on which."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            said = (file.metadata() or {}).get(LAYERS)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if said is not None and said != str(has):
+        raise ValueError(
+            f"{path.parent} was trained on the first {said} layers of its base, not on {has}: say so there,"
+            f" `layers: {said}`"
+        )
 
 
 def _tensors(path: Path) -> dict[str, Any]:

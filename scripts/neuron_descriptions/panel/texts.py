@@ -67,8 +67,11 @@ def build_panel(
 def _deal(found: dict[int, list[Window]], panels: list[str], seed: int) -> dict[str, list[Window]]:
     """Windows of each panel: documents, in an order of their own, go to the panel that has the fewest tokens yet."""
     dealt: dict[str, list[Window]] = {panel: [] for panel in panels}
+    tokens = dict.fromkeys(panels, 0)
     for fingerprint in sorted(found, key=lambda fingerprint: key(seed, "panel", fingerprint)):
-        dealt[min(panels, key=lambda panel: _tokens(dealt[panel]))] += found[fingerprint]
+        panel = min(panels, key=lambda panel: tokens[panel])
+        dealt[panel] += found[fingerprint]
+        tokens[panel] += _tokens(found[fingerprint])
     return dealt
 
 

@@ -40,9 +40,7 @@ from neuron_descriptions.run.selection import Chunks
 from neuron_descriptions.run.simulation import read_by
 from neuron_descriptions.run.stages import (
     concept_stages,
-    dictionary_training_stages,
     diff_stages,
-    explainer_training_stages,
     feature_stages,
     harvest_stages,
     import_stages,
@@ -52,6 +50,11 @@ from neuron_descriptions.run.stages import (
     score_stages,
     scorer_stages,
     state_of_a_layer,
+)
+from neuron_descriptions.run.training import (
+    dictionary_training_stages,
+    distillation_stages,
+    explainer_training_stages,
     training_stages,
 )
 
@@ -149,6 +152,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("plot_scores", 1, r.reading(r.signs), r.megabytes(None, 1_000 * r.signs), kept=PLOT),
         Stage("write_provenance", 1, r.reading(0, 1), r.megabytes(None, 0)),
         *(training_stages(r, config.training) if config.training else []),
+        *(distillation_stages(r, config.distillation) if config.distillation else []),
         *(explainer_training_stages(r, config.explainer_training, prompt) if config.explainer_training else []),
         *(dictionary_training_stages(r, config.corpus, config.dictionary_training)
           if config.dictionary_training and config.corpus else []),

@@ -7,7 +7,6 @@ from neuron_descriptions.config.corpus import Corpus, HubText, Panel
 from neuron_descriptions.config.exemplars import HarvestedExemplars, ImportedExemplars, S3Exemplars
 from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.scorers import Collisions, Detection, Fuzzing
-from neuron_descriptions.config.training import DictionaryTraining, ExplainerTraining, Training
 from neuron_descriptions.run.memory import Keep, state_bytes
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
@@ -23,7 +22,6 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_ARRAYS,
     LOOKUP_BLOCK,
     LOOKUP_SECONDS,
-    LORA,
     NAMED_SECONDS,
     NEIGHBOUR_ARRAYS,
     NEIGHBOUR_ROW,
@@ -212,49 +210,6 @@ def feature_stages(r: Reckoning) -> list[Stage]:
                  fetched=size * r.layers, kept=size * r.layers)] if fetched else []),
         Stage("convert_dictionary", r.layers, r.reading(size / 1e3), r.megabytes(None, 3 * size),
               kept=size * r.layers),
-    ]  # fmt: skip
-
-
-def training_stages(r: Reckoning, training: Training) -> list[Stage]:
-    """A target of its own. A step costs three forward passes: one back through activations and one through weights
-    (less with adapters)."""
-    seen = training.steps * training.batch_size
-    ranked = 0
-    if second := training.second:
-        seen += second.steps * second.batch_size
-        ranked = second.neurons * second.candidates * second.sequences
-    row = r.seq_len + DESCRIPTION
-    weights = r.parameters(training.base) * (16 if training.method == "full" else 2)
-    activations = r.kept_for_the_way_back(training.batch_tokens)
-    return [
-        Stage("train_simulator", 1, r.model_job(training.base, (3 * seen + ranked) * row),
-              r.megabytes(None, weights + activations + r.chunk_data * r.kept_chunks / len(SPLITS)),
-              training.devices, read=(seen + ranked) * row, kept=weights * (1 if training.method == "full" else LORA)),
-        Stage("plot_training", 1, r.reading(1, 1), r.megabytes(None, 0)),
-    ]  # fmt: skip
-
-
-def explainer_training_stages(r: Reckoning, training: ExplainerTraining, prompt: float) -> list[Stage]:
-    """A round's training, a target of its own; prompt: tokens of one."""
-    seen = training.steps * training.batch_size * prompt
-    weights = r.parameters(training.base) * 2
-    return [
-        Stage("train_explainer", 1, r.model_job(training.base, 3 * seen),
-              r.megabytes(None, weights + r.kept_for_the_way_back(training.batch_tokens)),
-              training.devices, read=seen, kept=weights * LORA),
-    ]  # fmt: skip
-
-
-def dictionary_training_stages(r: Reckoning, corpus: Corpus, training: DictionaryTraining) -> list[Stage]:
-    """Two dictionaries of a layer, a target of its own: the model up to it reads the train text, whose activations at
-    three places are kept; a step costs three passes through an encoder and a decoder, as wide as the model."""
-    width = r.parameters(r.config.subject.model) / r.config.subject.layers / (3 * r.config.subject.neurons_per_layer)
-    tokens = min(training.sequences or corpus.sequences.train, corpus.sequences.train) * r.seq_len
-    trained = 2 * 3 * 2 * 2 * width * training.latents * training.steps * training.batch_tokens / (r.p.teraflops * 1e12)
-    return [
-        Stage("train_dictionary", 1, r.model_job(r.config.subject.model, tokens) + trained,
-              r.megabytes(r.config.subject.model, 3 * tokens * width * 4 + 16 * width * training.latents * 4),
-              read=tokens, kept=8 * width * training.latents),
     ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.opening import Job as ScorerJob
 from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
-from neuron_descriptions.simulators.simulating import _Expectation, _Row
+from neuron_descriptions.simulators.simulating import Row, _Expectation
 
 REFUSED, UNPARSED = "refused", "unparsed"
 Verdict = float | str  # the chance of "yes", 0 to 1; or REFUSED or UNPARSED
@@ -85,7 +85,7 @@ class LogitJudge:
 
     def judge(self, questions: list[Question], group: int) -> list[list[Verdict]]:
         """See Judge. Raises ValueError where a chance is not finite, as of weights that overflow."""
-        rows: dict[tuple[str, str], _Row] = {}  # what is asked twice is read once
+        rows: dict[tuple[str, str], Row] = {}  # what is asked twice is read once
         for question in questions:
             asked = [p for p in dict.fromkeys(question.passages) if (question.description, p) not in rows]
             ids = [self._ids(question.description, passage) for passage in asked]
@@ -93,7 +93,7 @@ class LogitJudge:
             begin = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*ids)))
             for passage, row in zip(asked, ids):
                 first = min(begin, len(row) - 1)
-                rows[question.description, passage] = _Row(tuple(row[:first]), row[first:], [len(row) - first - 1])
+                rows[question.description, passage] = Row(tuple(row[:first]), row[first:], [len(row) - first - 1])
         chances = dict(zip(rows, self.expectation.run(list(rows.values()))))
         if not all(math.isfinite(chance) for (chance,) in chances.values()):
             raise ValueError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.prompts import prompt_file
@@ -55,7 +56,7 @@ class SimulatorTemplate:
 
 
 @dataclass(slots=True, frozen=True)
-class _Row:
+class Row:
     """A task as token ids: `prefix` is shared with other rows; `reads` are the places in `ids` where numbers are
     predicted, and evidence token i's is the largest of those of its `groups[i]` (its own alone, where groups is
     None: then the simulator has the subject's tokens)."""
@@ -88,12 +89,20 @@ class _Expectation:
         self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
         self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
 
-    @torch.inference_mode()
-    def run(self, rows: list[_Row]) -> list[list[float]]:
+    def run(self, rows: list[Row]) -> list[list[float]]:
         """Expected number of every evidence token of every row."""
-        self.tokens += sum(len(row.ids) for row in rows)
         # A row without reads has no evidence in the simulator's tokens: nothing to predict from.
         results = {i: [0.0] * len(row.groups or []) for i, row in enumerate(rows) if not row.reads}
+        for i, shares_RN in self.shares(rows):
+            expected, groups = (shares_RN @ self.numbers_N).tolist(), rows[i].groups
+            results[i] = expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
+        return [results[i] for i in range(len(rows))]
+
+    @torch.inference_mode()
+    def shares(self, rows: list[Row]) -> Iterator[tuple[int, Tensor]]:
+        """(number of a row, distribution over the numbers at each of its reads, float32 (R, N)), of all rows that have
+        reads, in some order."""
+        self.tokens += sum(len(row.ids) for row in rows)
         for batch in self._batches(rows):
             # What is computed once is as long as the batch's shortest prefix; what others have beyond it, rows read.
             size = min(len(rows[i].prefix) for i in batch)
@@ -108,12 +117,7 @@ class _Expectation:
             ).logits
             for b, i in enumerate(batch):
                 reads = [place + len(rows[i].prefix) - size for place in rows[i].reads]
-                expected = (logits_BSN[b, reads].float().softmax(-1) @ self.numbers_N).tolist()
-                groups = rows[i].groups
-                results[i] = (
-                    expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
-                )
-        return [results[i] for i in range(len(rows))]
+                yield i, logits_BSN[b, reads].float().softmax(-1)
 
     def _cache(self, prefixes_B: list[tuple[int, ...]]) -> Any:
         """Keys and values of the rows' prefixes, which are of one length; None where that is 0."""
@@ -128,7 +132,7 @@ class _Expectation:
         cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
         return cache
 
-    def _batches(self, rows: list[_Row]) -> Iterator[list[int]]:
+    def _batches(self, rows: list[Row]) -> Iterator[list[int]]:
         """Row numbers in batches of at most batch_tokens, padding and prefixes included: rows of one prefix together,
         longest first. Prefixes of one length need no padding, so they fill a batch; only one that would stay below a
         share of batch_tokens, too small for a GPU, takes rows of the next length in."""
@@ -168,12 +172,12 @@ def _with_head_rows(model: Any, rows: list[int]) -> Any:
     return view
 
 
-class _OfLogits:
+class LogitSimulator:
     """What simulators share that read a model's logits: `row` says what the model reads for a task, and where."""
 
     expectation: _Expectation
 
-    def row(self, task: Task) -> _Row:
+    def row(self, task: Task) -> Row:
         """A task's ids, and the places that its predictions are read at."""
         raise NotImplementedError
 
@@ -191,8 +195,24 @@ class _OfLogits:
         """Per task, one predicted activation for each evidence token: 0..10, or 0..9 (see number_tokens)."""
         return self.expectation.run([self.row(task) for task in tasks])
 
+    def distributions(self, tasks: list[Task]) -> list[Tensor]:
+        """Per task, the distribution over the numbers at each evidence token, float32 (T, N), on the processor: that of
+        the simulator's token that predicts most, where it has several; all on 0, where it has none."""
+        rows = [self.row(task) for task in tasks]
+        numbers_N = self.expectation.numbers_N.cpu()
+        none_N = (numbers_N == 0).float()
+        found = [none_N.repeat(len(row.groups or []), 1) for row in rows]
+        for i, shares_RN in self.expectation.shares(rows):
+            shares, groups = shares_RN.cpu(), rows[i].groups
+            if groups is not None:
+                expected_R = shares @ numbers_N
+                best = [max(group, key=lambda j: float(expected_R[j]), default=None) for group in groups]
+                shares = torch.stack([none_N if j is None else shares[j] for j in best])
+            found[i] = shares
+        return found
 
-class PromptedSimulator(_OfLogits):
+
+class PromptedSimulator(LogitSimulator):
     """Any instruct model, few-shot, all tokens of a sequence in one pass (after Bills et al. 2023, "Language models
     can explain neurons in language models"): each token stands with a tab and `unknown`, and at the tab the model
     says which number would come. Prompts are put together from token ids, so every tab is found."""
@@ -246,7 +266,7 @@ class PromptedSimulator(_OfLogits):
     def _question(number: int, description: str) -> str:
         return f"Neuron {number}\nDescription of neuron selectivity: {description}"
 
-    def row(self, task: Task) -> _Row:
+    def row(self, task: Task) -> Row:
         """A task's own part of the prompt."""
         ids = plain_ids(self.tokenizer, task.description) + self.after_description
         tokens, groups = self.texts.evidence(task.text, keep_special=False)
@@ -257,7 +277,7 @@ class PromptedSimulator(_OfLogits):
             ids = ids + text + self.tab
             reads.append(len(ids) - 1)
             ids = ids + self.unknown + self.newline
-        return _Row(self.prefix, ids, reads, groups)
+        return Row(self.prefix, ids, reads, groups)
 
 
 class FinetunedFormat:
@@ -283,8 +303,15 @@ class FinetunedFormat:
         """Ids with stand-ins for the special tokens among them, where the tokenizer has stand-ins."""
         return [self.replaced.get(token, token) for token in ids]
 
+    def row(self, task: Task, texts: SameTokens | Retokenizer) -> Row:
+        """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix.
+        texts: gives a sequence in the simulator's tokens."""
+        evidence, groups = texts.evidence(task.text, keep_special=True)
+        sequence, before = map(self.sequence, (evidence, texts.prefix(task.text)))
+        return Row((*self.description(task.description), *before), sequence, list(range(len(sequence))), groups)
 
-class FinetunedSimulator(_OfLogits):
+
+class FinetunedSimulator(LogitSimulator):
     """Weights trained for the task: after the description come the sequence's own ids, and at each of them the
     first 11 logits of the vocabulary are a distribution over 0..10 (the published simulator's format)."""
 
@@ -293,9 +320,6 @@ class FinetunedSimulator(_OfLogits):
         self.format, self.texts = FinetunedFormat(tokenizer), texts or SameTokens()
         self.expectation = _Expectation(model, list(range(OUTPUTS)), batch_tokens)
 
-    def row(self, task: Task) -> _Row:
-        """Ids of a task's evidence; their prefix is the description and, mostly the same too, the template's prefix."""
-        evidence, groups = self.texts.evidence(task.text, keep_special=True)
-        sequence, before = map(self.format.sequence, (evidence, self.texts.prefix(task.text)))
-        prefix = self.format.description(task.description)
-        return _Row((*prefix, *before), sequence, list(range(len(sequence))), groups)
+    def row(self, task: Task) -> Row:
+        """What the model reads for a task: see FinetunedFormat."""
+        return self.format.row(task, self.texts)

@@ -26,6 +26,24 @@ DESCRIPTION = 40  # tokens of one, about
 SEEN = 10  # the most exemplars that a description is made from, and validation scores half of that
 
 
+@dataclass(slots=True, frozen=True)
+class Taught:
+    """Files that a simulator learns from."""
+
+    exemplars: list[str]
+    corpus: dict[str, str]
+    """Tables of the splits `train` and `valid`."""
+    rules: str
+    """See rules_of_text."""
+    descriptions: list[str] = field(default_factory=list)
+    """Tables of the run's candidates, or none."""
+
+    @property
+    def files(self) -> list[str]:
+        """All of them."""
+        return [*self.exemplars, *self.descriptions, *self.corpus.values(), self.rules]
+
+
 @dataclass(slots=True)
 class Feature:
     """A neuron's sign: its exemplars in one split."""

@@ -9,7 +9,7 @@ B examples of a batch, S tokens of an example, E evidence tokens of a batch, N o
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from neuron_descriptions.training.material import (
     Feature,
     Material,
     Ranked,
+    Taught,
     read_material,
 )
 
@@ -168,27 +169,9 @@ class Validation:
 # --- fine-tuning --------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, frozen=True)
-class Lessons:
-    """Files that a simulator learns from."""
-
-    exemplars: list[str]
-    corpus: dict[str, str]
-    """Tables of the splits `train` and `valid`."""
-    rules: str
-    """See rules_of_text."""
-    descriptions: list[str] = field(default_factory=list)
-    """Tables of the run's candidates, or none."""
-
-    @property
-    def files(self) -> list[str]:
-        """All of them."""
-        return [*self.exemplars, *self.descriptions, *self.corpus.values(), self.rules]
-
-
 def train_simulator(
     folder: str,
-    lessons: Lessons,
+    lessons: Taught,
     settings: Training,
     about: dict[str, Any],
     seed: int,

@@ -8,7 +8,7 @@ from conftest import ROOT, changed, demo_config, tiny_config
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.run.costs import make_plan
 from neuron_descriptions.run.plans import Plan, Stage, short, time_left
-from neuron_descriptions.run.reckoning import PROBED, shape_parameters
+from neuron_descriptions.run.reckoning import PROBED, model_parameters, shape_parameters
 from neuron_descriptions.run.selection import described_and_kept
 from neuron_descriptions.scores import probing
 
@@ -107,6 +107,23 @@ def test_a_round_of_training_the_explainer_is_reckoned_from_first_principles():
     assert within(2, training.gpu_hours(), hours(3 * 400 * 16 * 15 * (95 - PREFIX)))
     assert training.memory_mb > 2 * 8030
     assert not any(s.rule == "train_explainer" for s in planned(published()).stages)
+
+
+def test_distillation_is_reckoned_from_first_principles():
+    """A student of half the depth costs half, to train and to use."""
+    raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-simulator.yaml").read_text())
+    del raw["training"]
+    teacher = raw["scores"]["simulator"]
+    said = {"teacher": teacher, "base": raw["subject"]["model"], "descriptions": 5000, "sequences": 4, "rules_share": 0}
+    raw["distillation"] = said | {"steps": 2000, "batch_size": 32, "judged_neurons": 100, "layers": LAYERS // 2}
+    stages = planned(raw)
+    taught, distilled = (stage(stages, rule) for rule in ("teach", "distil_simulator"))
+    assert within(2, taught.gpu_hours(), hours(5000 * 4 * (95 - PREFIX) + 5000 * 60))
+    assert within(2, distilled.gpu_hours(), hours(3 * 2000 * 32 * (95 + 30)) / 2)
+    student = {"source": "adapter", "base": raw["subject"]["model"], "path": "student", "sha256": "0" * 64}
+    raw["models"]["student"] = student | {"layers": LAYERS // 2}
+    config = load_config(raw)
+    assert model_parameters(config, "student") == model_parameters(config, raw["subject"]["model"]) / 2
 
 
 def test_the_probe_is_reckoned_as_large_as_it_is():

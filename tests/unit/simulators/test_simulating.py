@@ -26,11 +26,11 @@ from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import (
     FinetunedSimulator,
     PromptedSimulator,
+    Row,
     Simulator,
     SimulatorTemplate,
     Task,
     _Expectation,
-    _Row,
     number_tokens,
 )
 from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
@@ -290,7 +290,7 @@ def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
         torch.nn.init.normal_(small.get_output_embeddings().bias)
     shared = torch.randint(300, (40,)).tolist()
     rows = [
-        _Row(tuple(shared[:n_prefix] if n_prefix == 40 else torch.randint(300, (n_prefix,)).tolist()), ids, reads)
+        Row(tuple(shared[:n_prefix] if n_prefix == 40 else torch.randint(300, (n_prefix,)).tolist()), ids, reads)
         for n_prefix, ids, reads in (
             (n, torch.randint(300, (m,)).tolist(), list(range(0, m, 3))) for n, m in zip(prefixes, (30, 5, 61, 1))
         )
@@ -308,7 +308,7 @@ def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
 def test_prefixes_of_other_lengths_join_a_batch_only_where_it_would_be_small():
     torch.manual_seed(0)
     small = AutoModelForCausalLM.from_config(HEADS["plain"]).eval()
-    rows = [_Row((n,) * (10 + n), [1] * 60, [0]) for n in range(20) for _ in range(30)]  # of each length 1,800 tokens
+    rows = [Row((n,) * (10 + n), [1] * 60, [0]) for n in range(20) for _ in range(30)]  # of each length 1,800 tokens
 
     def batches(batch_tokens):
         found = list(_Expectation(small, [1, 2], batch_tokens)._batches(rows))

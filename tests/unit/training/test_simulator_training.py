@@ -23,8 +23,8 @@ from neuron_descriptions.models.loading import load_model, token_strings
 from neuron_descriptions.simulators.simulating import FinetunedFormat, FinetunedSimulator, Task
 from neuron_descriptions.training import simulator as simulator_training
 from neuron_descriptions.training.fine_tuning import Checkpoints
-from neuron_descriptions.training.material import Examples, read_material, strengths_of
-from neuron_descriptions.training.simulator import Lessons, rank, train_simulator
+from neuron_descriptions.training.material import Examples, Taught, read_material, strengths_of
+from neuron_descriptions.training.simulator import rank, train_simulator
 from word_neurons import NEURONS, SEQUENCES, WORDS, tiny_base, word_neurons
 
 SETTINGS = {
@@ -54,7 +54,7 @@ def data(tmp_path_factory, tokenizer):
 def train(base, data, folder, descriptions=(), code="this", **changed):
     train_simulator(
         folder=base,
-        lessons=Lessons(data[0], data[1], str(ROOT / "config/training/rules.yaml"), list(descriptions)),
+        lessons=Taught(data[0], data[1], str(ROOT / "config/training/rules.yaml"), list(descriptions)),
         settings=Training(**SETTINGS | changed), about=ABOUT, seed=0, threads=1,
         checkpoints=Checkpoints(str(folder / "checkpoints"), code),
         output=str(folder / "simulator"),
