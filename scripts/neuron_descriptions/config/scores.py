@@ -77,7 +77,11 @@ class Natural(Section):
 
     certain: NonNegativeInt16 = 20
     """Sequences of `panel_test` where a neuron and sign is strongest: always simulated, since there its variance lies.
-    They count once, each of the others as often as it stands for what was not simulated."""
+    They count once, each of those drawn as often as it stands for what was not simulated."""
+    likely: NonNegativeInt16 = 8
+    """Further sequences of it that are always simulated: those where a description is expected to predict most, since
+    tokens stand there that it predicted in the `certain` ones, or that it names. They count once; without them a rare
+    prediction is seldom drawn."""
     sequences: PositiveInt16 = 48
     """Sequences of it, drawn at random, that all descriptions are simulated on. So each neuron's activations are
     correlated with the predictions of all others' descriptions too: chance without another simulation."""

@@ -23,11 +23,12 @@ def precision(config: Config, stages: list[Stage], device: str) -> list[str]:
     if natural is None or stage is None:
         return ["no panel, or no scores.natural: `score` is estimated from few sequences, with wide intervals"]
     price = config.plan.dollars_per_gpu_hour * (device == "GPU")
-    each = stage.gpu_hours() / (natural.certain + natural.sequences)  # of a sequence for every neuron and sign
+    certain = natural.certain + natural.likely
+    each = stage.gpu_hours() / (certain + natural.sequences)  # of a sequence for every neuron and sign
     lines = []
     for factor in (0.5, 1, 4):
         drawn = round(natural.sequences * factor)
-        hours = each * (natural.certain + drawn)
+        hours = each * (certain + drawn)
         cost = f"{short(hours * price)} dollars" if price else f"{short(hours)} {device} hours"
         here = " (this run)" if factor == 1 else ""
         lines.append(f"a score's interval reaches about {half_width(drawn):.3f} to each side with {drawn} sequences"

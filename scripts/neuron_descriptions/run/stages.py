@@ -327,7 +327,7 @@ def natural_stages(r: Reckoning) -> list[Stage]:
         return []
     per_token, before, _ = read_by(r, s.simulator, 1)
     length = config.panel.seq_len or r.seq_len
-    sequences = min(s.natural.certain + s.natural.sequences, -(-config.panel.tokens // length))
+    sequences = min(s.natural.certain + s.natural.likely + s.natural.sequences, -(-config.panel.tokens // length))
     read = r.signs * (sequences * length * per_token + before)
     shared = r.signs * min(s.natural.sequences, sequences) * length * 4
     nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8

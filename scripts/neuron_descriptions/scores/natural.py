@@ -3,7 +3,8 @@
 S sequences of panel_test, Q of them simulated, N its tokens.
 """
 
-from collections.abc import Iterable
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -24,7 +25,16 @@ from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.scores import sampling
 from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
-from neuron_descriptions.scores.sampling import WIDER, Bootstrap, Estimate, Sample, estimate, moments, weighted_auc
+from neuron_descriptions.scores.sampling import (
+    WIDER,
+    Bootstrap,
+    Estimate,
+    Sample,
+    Unseen,
+    moments,
+    posterior,
+    weighted_auc,
+)
 from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
@@ -34,6 +44,8 @@ Places = NDArray[np.int64]
 MORE = 1.5  # how much larger a sample gets where its interval is too wide
 ACTIVE = 0.9  # quantile of a sequence's mean activation from which it counts as one that the feature is about
 SHARE_FROM = 0.1  # look-ups below it are no ceiling to take a share of
+UNSEEN = 2.0  # drawn sequences that what none of them shows counts as
+WORD = re.compile(r"\w+")
 
 
 def shared_order(sequences: int, seed: int) -> Places:
@@ -42,15 +54,78 @@ def shared_order(sequences: int, seed: int) -> Places:
     return generator(seed, "panel sequences").permutation(sequences)
 
 
-def draw(true_S: Sequences, certain: int, drawn_Q: Places) -> tuple[Places, Sample]:
-    """Sequences that stand for a text: the `certain` ones with the largest sums of squared activations (of equal ones
-    the first), then those of `drawn_Q`, a uniform draw, that are not among them."""
+def strongest(true_S: Sequences, count: int) -> Places:
+    """The sequences with the largest sums of squared activations (of equal ones the first), ascending."""
     energy_S = np.array([float(true @ true) for true in true_S])
-    certain_Q = np.sort(np.argsort(-energy_S, kind="stable")[:certain])
+    return np.sort(np.argsort(-energy_S, kind="stable")[:count])
+
+
+def draw(certain_Q: Places, drawn_Q: Places, sequences: int) -> tuple[Places, Sample]:
+    """Sequences that stand for a text of so many: the certain ones, then those of `drawn_Q`, a uniform draw, that are
+    not among them."""
     rest_Q = drawn_Q[~np.isin(drawn_Q, certain_Q)]
     strata = np.repeat([0, 1], [len(certain_Q), len(rest_Q)])
-    population = np.array([len(certain_Q), len(true_S) - len(certain_Q)], float)
+    population = np.array([len(certain_Q), sequences - len(certain_Q)], float)
     return np.concatenate([certain_Q, rest_Q]), Sample(strata, population)
+
+
+class Expected:
+    """Where a description will predict much, before it is simulated there: where tokens stand that it predicted
+    elsewhere, or that it names. It goes by no draw, so that draws of the other sequences stay uniform."""
+
+    def __init__(self, ids_S: list[list[int]], strings_S: list[list[str]]):
+        """Token ids and strings of the text's sequences; without strings, what is named is not looked for."""
+        self.ids_S, self.size = [np.array(ids) for ids in ids_S], 1 + max(map(max, ids_S))
+        self.words_S = [_words_of(tokens) for tokens in strings_S]
+
+    def most(self, description: str, predicted: dict[int, Array], count: int) -> Places:
+        """Up to `count` further sequences with the largest expected sums of squared predictions (of equal ones the
+        first), ascending; none without any.
+
+        predicted: of sequences that were chosen by their activations. A token's expected square is the mean there; of
+        a word that does not occur there, the largest of these where the description has it.
+        """
+        ids_N = np.concatenate([self.ids_S[i] for i in predicted])
+        squares_N = np.concatenate(list(predicted.values())) ** 2
+        seen_V = np.bincount(ids_N, minlength=self.size)
+        square_V = np.bincount(ids_N, squares_N, self.size) / np.maximum(seen_V, 1)
+        expected_S = np.array([square_V[ids].sum() for ids in self.ids_S])
+        if self.words_S:
+            known = set().union(*(self.words_S[i] for i in predicted))
+            named = {word.lower() for word in WORD.findall(description)} - known
+            expected_S += (square_V.max() or 1.0) * np.array([sum(words[w] for w in named) for words in self.words_S])
+        expected_S[list(predicted)] = 0
+        found_Q = np.argsort(-expected_S, kind="stable")[:count]
+        return np.sort(found_Q[expected_S[found_Q] > 0])
+
+
+def _words_of(tokens: list[str]) -> Counter[str]:
+    """How often each word, and each token by itself, occurs in a sequence; in lower case."""
+    alone: Counter[str] = Counter(token.strip().lower() for token in tokens)
+    words: Counter[str] = Counter(word.lower() for word in WORD.findall("".join(tokens)))
+    return alone | words
+
+
+def unseen(variables: list[Sequences], sample: Sample) -> Unseen:
+    """Sequences that may be among those not drawn: the certain ones as the description predicts them, with the truth as
+    weak as it is elsewhere; as right as it is there, and as wrong as if it were half a sequence off.
+
+    variables: predicted, true, what else is controlled for. They count UNSEEN where the drawn ones show no prediction,
+    and less the more of them do (the effective number of Kish 1965, by squared predictions).
+    """
+    predicted, true, *_ = variables
+    shown_Q, energy_Q = (np.array([float(of @ of) for of in side]) for side in (predicted, true))
+    certain = sample.stratum_Q == 0
+    usual = energy_Q[~certain].mean() if (~certain).any() else 0.0
+    invented: list[list[Array]] = []
+    for i in np.flatnonzero(certain):
+        weaker = np.sqrt(min(1.0, usual / energy_Q[i])) if energy_Q[i] else 1.0
+        others = [of[i] for of in variables[2:]]
+        invented += [[p, weaker * true[i], *others] for p in (predicted[i], np.roll(predicted[i], len(true[i]) // 2))]
+    size = len(variables) + 1
+    drawn_Q = shown_Q[~certain]
+    effective = drawn_Q.sum() ** 2 / (drawn_Q**2).sum() if drawn_Q.any() else 0.0
+    return Unseen(moments(*zip(*invented)) if invented else np.zeros((0, size, size)), UNSEEN / (1 + effective))
 
 
 @dataclass(slots=True)
@@ -89,6 +164,9 @@ class NaturalScorer:
         self.lookups = Lookups(self.fit, self.test)
         self.ends = np.cumsum(self.test.lengths)[:-1]
         self.order_S = shared_order(len(self.test.sequences), seed)
+        self.expected = Expected(
+            [text.evidence for text in self.test.sequences], self.test.strings if self.test.subject else []
+        )
         self.kept = kept or NoPredictions()
 
     @property
@@ -100,18 +178,19 @@ class NaturalScorer:
         """(figures of NATURAL, predicted activations of the shared sequences' tokens, in their order)."""
         feature = self._feature(layer, neuron, sign)
         self._simulate(feature, description, self.shared_Q, (neuron, sign))
+        certain_Q = self._certain(feature, description, (neuron, sign))
         drawn, most = len(self.shared_Q), min(self.wanted.most, len(self.order_S))
         while True:
-            places_Q, sample = draw(feature.true_S, self.wanted.certain, self.order_S[:drawn])
+            places_Q, sample = draw(certain_Q, self.order_S[:drawn], len(self.order_S))
             self._simulate(feature, description, places_Q, (neuron, sign))
             predicted, true, *lookups = feature.of(places_Q)
-            score = self._estimate(sampling.correlation, (predicted, true), sample, layer, neuron, sign)
+            score = self._estimate(sampling.correlation, [predicted, true], sample, layer, neuron, sign)
             if self.wanted.precision is None or drawn >= most:
                 break
             if np.isfinite(score.value) and score.high - score.low <= 2 * self.wanted.precision:
                 break
             drawn = min(ceil(MORE * drawn), most)
-        gain = self._estimate(sampling.partial_correlation, (predicted, true, *lookups), sample, layer, neuron, sign)
+        gain = self._estimate(sampling.partial_correlation, [predicted, true, *lookups], sample, layer, neuron, sign)
         figures = {
             **_interval("score", score),
             **self._baselines(feature, score.value),
@@ -131,6 +210,15 @@ class NaturalScorer:
         )
         return Feature(true, token, bigram)
 
+    def _certain(self, feature: Feature, description: str, where: tuple) -> Places:
+        """The sequences where the feature is strongest, and those where the description will predict most."""
+        strongest_Q = strongest(feature.true_S, self.wanted.certain)
+        self._simulate(feature, description, strongest_Q, where)
+        if not len(strongest_Q) or not self.wanted.likely:
+            return strongest_Q
+        seen = {int(i): feature.predicted[i] for i in strongest_Q}
+        return np.sort(np.concatenate([strongest_Q, self.expected.most(description, seen, self.wanted.likely)]))
+
     def _simulate(self, feature: Feature, description: str, places_Q: Places, where: tuple) -> None:
         missing = [int(i) for i in places_Q if int(i) not in feature.predicted]
         if missing:
@@ -139,10 +227,10 @@ class NaturalScorer:
             predicted = self.kept.simulate(self.simulator, tasks, (*where, "natural", *missing))
             feature.predicted.update(zip(missing, predicted))
 
-    def _estimate(self, statistic, variables: Iterable[Sequences], sample: Sample, *who: object) -> Estimate:
+    def _estimate(self, statistic, variables: list[Sequences], sample: Sample, *who: object) -> Estimate:
         random = generator(self.seed, "natural", *who)
         bootstrap = Bootstrap(self.settings.bootstrap, self.settings.confidence, random)
-        return estimate(statistic, moments(*variables), sample, bootstrap, WIDER)
+        return posterior(statistic, moments(*variables), sample, unseen(variables, sample), bootstrap, WIDER)
 
     def _baselines(self, feature: Feature, score: float) -> dict[str, float | None]:
         """Of the whole panel_test, exactly."""

@@ -90,7 +90,7 @@ NATURAL = pa.schema(
         ("gain_high", pa.float64()),
         ("sequence_auc", pa.float64()),  # mean predictions, for the tenth of sequences with the largest mean
         ("n_sequences", pa.int32()),
-        ("n_certain", pa.int32()),  # of them, the strongest
+        ("n_certain", pa.int32()),  # of them, those that are always simulated
         ("n_tokens", pa.int32()),
     ]
 )

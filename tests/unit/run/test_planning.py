@@ -381,7 +381,7 @@ def test_the_plan_says_what_precision_the_money_buys():
     dollars = natural.gpu_hours() * 2.0
     assert plan.precision == [
         f"a score's interval reaches about {width} to each side with {drawn} sequences drawn:"
-        f" {short(dollars * (20 + drawn) / 68)} dollars{' (this run)' * (drawn == 48)}"
+        f" {short(dollars * (28 + drawn) / 76)} dollars{' (this run)' * (drawn == 48)}"
         for width, drawn in (("0.096", 24), ("0.068", 48), ("0.034", 192))
     ]
     assert all(line in plan.text() for line in plan.precision)

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from neuron_descriptions.scores.natural import draw
+from neuron_descriptions.scores.natural import Expected, draw, strongest, unseen
 from neuron_descriptions.scores.sampling import (
     WIDER,
     Bootstrap,
     Sample,
+    Unseen,
     correlation,
     estimate,
     moments,
     partial_correlation,
+    posterior,
     weighted_auc,
 )
 
@@ -105,9 +107,10 @@ def test_estimates_are_unbiased_and_their_intervals_cover(random):
         exact = np.corrcoef(np.concatenate(predicted), np.concatenate(true))[0, 1]
         for again in range(3):
             drawn = np.random.default_rng((trial, again)).permutation(300)[:48]
-            places, sample = draw(true, 20, drawn)
-            sides = ([side[i] for i in places] for side in (predicted, true))
-            found = estimate(correlation, moments(*sides), sample, Bootstrap(200, 0.95, random), WIDER)
+            places, sample = draw(strongest(true, 20), drawn, 300)
+            sides = [[side[i] for i in places] for side in (predicted, true)]
+            invented = unseen(sides, sample)
+            found = posterior(correlation, moments(*sides), sample, invented, Bootstrap(200, 0.95, random), WIDER)
             errors.append(found.value - exact)
             covered.append(found.low <= exact <= found.high)
         mixture = [np.concatenate([side[i] for i in places[:24]]) for side in (predicted, true)]
@@ -121,11 +124,52 @@ def test_estimates_are_unbiased_and_their_intervals_cover(random):
 def test_a_draw_has_the_strongest_and_what_is_left_of_the_random_ones(random):
     _, true, _ = text(random, 12)
     energy = [float((t**2).sum()) for t in true]
-    strongest = sorted(sorted(range(12), key=lambda i: -energy[i])[:3])
-    drawn = np.array([strongest[0], *[i for i in range(12) if i not in strongest][:4]])
-    places, sample = draw(true, 3, drawn)
-    assert places.tolist() == [*strongest, *drawn[1:].tolist()]
+    by_hand = sorted(sorted(range(12), key=lambda i: -energy[i])[:3])
+    drawn = np.array([by_hand[0], *[i for i in range(12) if i not in by_hand][:4]])
+    places, sample = draw(strongest(true, 3), drawn, 12)
+    assert places.tolist() == [*by_hand, *drawn[1:].tolist()]
     assert sample.weights_Q == pytest.approx([1] * 3 + [9 / 4] * 4)
+
+
+def test_sequences_are_expected_where_tokens_that_were_predicted_stand_or_are_named():
+    strings = {1: " a", 2: " cat", 3: " dog", 4: " th", 5: "rush"}
+    ids = [[1, 2, 1], [1, 1, 1], [2, 2, 1], [1, 3, 1], [4, 5, 1], [1, 2, 3], [1, 1, 1]]
+    expected = Expected(ids, [[strings[i] for i in sequence] for sequence in ids])
+    predicted = {0: np.array([0.0, 4.0, 0.0])}  # the cat alone
+    assert expected.most("cats", predicted, 9).tolist() == [2, 5]
+    assert expected.most("a Dog, or a thrush", predicted, 9).tolist() == [2, 3, 4, 5]  # words in no sequence seen yet
+    assert expected.most("a Dog, or a thrush", predicted, 2).tolist() == [2, 5]
+    assert expected.most("a", {1: np.zeros(3)}, 9).tolist() == []  # what was seen was not predicted
+    assert Expected(ids, []).most("a Dog", predicted, 9).tolist() == [2, 5]
+
+
+def test_what_no_draw_shows_is_reckoned_with(random):
+    # Nothing is predicted in what was drawn: the bootstrap is sure, the posterior is not.
+    _, true, _ = text(random, 300)
+    fires = {int(i) for i in strongest(true, 10)} | {50, 51}
+    predicted = [t * (i in fires) for i, t in enumerate(true)]
+    drawn = np.array([i for i in range(300) if i not in fires][:40])
+    places, sample = draw(strongest(true, 10), drawn, 300)
+    sides = [[side[i] for i in places] for side in (predicted, true)]
+    sure = estimate(correlation, moments(*sides), sample, Bootstrap(400, 0.95, random))
+    found = posterior(correlation, moments(*sides), sample, unseen(sides, sample), Bootstrap(400, 0.95, random))
+    assert found.value == sure.value
+    assert found.low < sure.low < found.value <= found.high
+
+
+def test_the_posterior_of_a_mean_has_its_variance(random):
+    predicted, true, _ = text(random, 200)
+    places, sample = draw(np.zeros(0, int), np.arange(60), 200)
+    sides = [[side[i] for i in places] for side in (predicted, true)]
+
+    def mean(moments_VV):
+        return moments_VV[..., 0, 2] / moments_VV[..., 0, 0] / 10  # within -1 and 1
+
+    of_drawn = np.array([t.mean() / 10 for t in sides[1]])
+    error = np.sqrt(of_drawn.var(ddof=1) / 60 * (1 - 60 / 200))
+    found = posterior(mean, moments(*sides), sample, Unseen(moments(*sides)[:0], 0.0), Bootstrap(4000, 0.95, random))
+    assert found.value == pytest.approx(of_drawn.mean())
+    assert (found.high - found.low) / (2 * 1.96 * error) == pytest.approx(1, abs=0.08)
 
 
 def test_area_under_the_curve_counts_pairs(random):
