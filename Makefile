@@ -15,7 +15,10 @@ WORKERS := $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 BIN := .venv/bin
 
 SECTIONS ?=
-COMPARED := tokens model tokens-prompted model-prompted tokens-random model-random
+COMPARED := concepts tokens model concepts-random concepts-prompted
+TRIAL ?=
+TABLE := comparison$(if $(TRIAL),-trial)
+TABLE_PAGE := $(if $(TRIAL),results,docs)/comparison.md
 VLLM := .venv-vllm/bin
 
 .PHONY: help demo demo-sae truth plan diff train-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
@@ -54,16 +57,18 @@ train-dictionary: .venv/ready ## a small autoencoder and a transcoder of a layer
 	$(BIN)/snakemake results/demo-dictionary/trained/autoencoder results/demo-dictionary/trained/transcoder \
 	  --configfile config/demo.yaml config/demo/dictionary.yaml --set-threads train_dictionary=$(CORES) --quiet rules host
 
-# Explainers and simulators on the demo's neurons, and on a subject that has learnt nothing: docs/comparison.md. A word
-# is a file of config/comparison/.
-table: demo ## explainers and simulators side by side: docs/comparison.md
+# Explainers and simulators on 400 neuron-signs, and on a subject that has learnt nothing: docs/comparison.md. A word of
+# COMPARED is a file of config/comparison/. TRIAL=1: a few rows, to results/comparison.md.
+table: .venv/ready ## explainers and simulators side by side: docs/comparison.md; TRIAL=1: on a few rows
 	set -e; for run in $(COMPARED); do \
-	  $(BIN)/snakemake --configfile config/demo.yaml $$(printf 'config/comparison/%s.yaml ' $$(echo $$run | tr - ' ')) \
-	    --config run=comparison-$$run --set-threads $(SIDE_BY_SIDE) --quiet rules host; \
+	  case $$run in *random*) of=random ;; *) of=trained ;; esac; \
+	  $(BIN)/snakemake --configfile config/demo.yaml \
+	    $$(printf 'config/comparison/%s.yaml ' base $$(echo $$run | tr - ' ') $(if $(TRIAL),trial)) \
+	    --config run=$(TABLE)-$$run evidence=$(TABLE)-$$of --set-threads $(SIDE_BY_SIDE) --quiet rules host; \
 	done
-	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.comparison ../docs/comparison.md ../results/demo $(COMPARED:%=../results/comparison-%)
+	cd scripts && ../$(BIN)/python -m neuron_descriptions.atlas.comparison ../$(TABLE_PAGE) $(COMPARED:%=../results/$(TABLE)-%)
 	@echo
-	@echo "The table: docs/comparison.md"
+	@echo "The table: $(TABLE_PAGE)"
 
 test: .venv/ready $(if $(FAST),,lint) ## lint, and every test that needs neither SLURM nor conda; FAST=1: the quick ones
 	$(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(if $(FAST),-m "not slow and not second_model" tests/unit)
