@@ -204,7 +204,8 @@ def write_comparison(folders: list[str], output: str) -> None:
         "*Null*: other neurons' descriptions, pooled by layer and sign; *best*: chosen among as many of them as there"
         " are candidates. *Token baseline*: look-up from the exemplars alone. *Above null*: the share of rows that"
         " score higher than the mean of their nulls; *beats chance*: of those that pass the strict measure"
-        " (docs/concepts/scores.md). *Prompted*: the simulator is the model as it is.",
+        " (docs/concepts/scores.md), coarsely where a row has few sequences. *Prompted*: the simulator is the model as"
+        " it is.",
         "",
         *_table(("run", *map(_words, CONTRAST)), _means(runs, CONTRAST)),
         "",
