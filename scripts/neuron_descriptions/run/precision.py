@@ -5,9 +5,9 @@ from math import sqrt
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.plans import Stage, short
 
-# Half of a 95 % interval's width of `score`, the median, with 20 certain sequences and so many drawn
-# (docs/benchmarks.md, "Scores on text as it comes": 0.068, and 0.049 with 96). It falls with the root of those drawn.
-HALF_WIDTH, MEASURED = 0.068, 48
+# Half of a 95 % interval's width of `score`, the median, with 28 certain sequences and so many drawn of 256
+# (docs/benchmarks.md, "Scores on text as it comes": lists of concepts). It falls with the root of those drawn.
+HALF_WIDTH, MEASURED = 0.06, 48
 
 
 def half_width(drawn: float) -> float:

@@ -431,7 +431,7 @@ def test_the_plan_says_what_precision_the_money_buys():
     assert plan.precision == [
         f"a score's interval reaches about {width} to each side with {drawn} sequences drawn:"
         f" {short(dollars * (28 + drawn) / 76)} dollars{' (this run)' * (drawn == 48)}"
-        for width, drawn in (("0.096", 24), ("0.068", 48), ("0.034", 192))
+        for width, drawn in (("0.085", 24), ("0.060", 48), ("0.030", 192))
     ]
     assert all(line in plan.text() for line in plan.precision)
     assert "no panel" in planned(published()).precision[0]
