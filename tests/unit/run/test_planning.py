@@ -86,7 +86,7 @@ def test_the_table_in_the_docs_is_the_plan_s():
     totals = " | ".join(f"**{plan.totals()['gpu_hours']:,.0f}**" for plan in plans)
     assert f"| all | {totals} |" in page
     assert not any("no panel" in line for line in plans[1].precision)
-    for line, half in zip(plans[1].precision, ("0.096", "0.068", "0.034")):
+    for line, half in zip(plans[1].precision, ("0.085", "0.060", "0.030")):
         assert half in line and line.split(": ")[1].split()[0] in page.partition("| all | ")[2][:900]
 
 
