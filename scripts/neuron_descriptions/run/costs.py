@@ -99,7 +99,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
     pooled = s.nulls > 0 and (s.simulator is not None or len(s.scorers) > 0)
 
     models = [name for name, spec in config.models.items() if spec.source in ("hub", "wheel", "gguf")]
-    adapters = [getattr(s.simulator, "model", name) for name, m in config.models.items() if m.source == "adapter"]
+    adapters = [name for name, spec in config.models.items() if spec.source == "adapter"]
     drawn = [spec.base for spec in config.models.values() if spec.source == "random"]
     # Weights of a hub come as they are, mostly in 16 bits; a package's are unpacked to 32.
     weights = sum((2 if isinstance(config.models[name], HubModel) else 4) * r.stored(name) for name in models)
@@ -121,7 +121,7 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         Stage("fetch_model", len(models), p.start_seconds + r.download(2 * r.parameters(config.subject.model)),
               r.megabytes(config.subject.model, 0), fetched=weights, kept=weights),
         *([Stage("merge_adapter", len(adapters), r.model_job(adapters[0], 0), r.megabytes(adapters[0], 0),
-                 kept=len(adapters) * 2 * r.stored(config.subject.model))] if adapters else []),
+                 kept=sum(2 * r.stored(name) for name in adapters))] if adapters else []),
         *([Stage("randomize_model", len(drawn), r.model_job(drawn[0], 0), 2 * r.megabytes(drawn[0], 0),
                  kept=sum(2 * r.stored(name) for name in drawn))] if drawn else []),
         *feature_stages(r),

@@ -66,11 +66,11 @@ def shape_parameters(layers: int, neurons_per_layer: int) -> float:
 
 
 def model_parameters(config: Config, name: str) -> float:
-    """Parameters of a model: as `plan.parameters` says, else as the subject's shape gives; of an adapter on the first
-    layers of its base, as many as these have."""
+    """Parameters of a model: as `plan.parameters` says, else as the subject's shape gives; of an adapter those of its
+    base, or of the layers that it keeps."""
     subject, spec = config.subject, config.models.get(name)
-    if isinstance(spec, AdapterModel) and spec.layers and name not in config.plan.parameters:
-        return model_parameters(config, spec.base) * min(1.0, spec.layers / subject.layers)
+    if isinstance(spec, AdapterModel) and name not in config.plan.parameters:
+        return model_parameters(config, spec.base) * min(1.0, (spec.layers or subject.layers) / subject.layers)
     return config.plan.parameters.get(name, 0) * 1e9 or shape_parameters(subject.layers, subject.neurons_per_layer)
 
 

@@ -213,11 +213,14 @@ def test_chunks_hold_what_they_name():
 @pytest.mark.parametrize("key", ["subject.model", "descriptions.explainer.model", "scores.simulator.model"])
 def test_unknown_model_is_named(key):
     message = refusal(changed(demo_config(), **{key.replace(".", "__"): "gpt-2"}))
-    assert f"{key}: 'gpt-2' is not one of models (smollm2-135m-instruct, smollm2-135m-simulator)" in message
+    assert (
+        f"{key}: 'gpt-2' is not one of models (smollm2-135m-instruct, smollm2-135m-simulator, smollm2-135m-student)"
+        in message
+    )
 
 
 def test_unknown_base_is_named():
-    known = "is not one of models (smollm2-135m-instruct, smollm2-135m-simulator)"
+    known = "is not one of models (smollm2-135m-instruct, smollm2-135m-simulator, smollm2-135m-student)"
     assert f"training.base: 'gpt-2' {known}" in refusal(demo_config() | {"training": {"base": "gpt-2"}})
     found = refusal(changed(demo_config(), **{"models__smollm2-135m-simulator__base": "gpt-2"}))
     assert f"models.smollm2-135m-simulator.base: 'gpt-2' {known}" in found

@@ -442,7 +442,8 @@ def test_weights_on_disk_are_within_one_and_a_half_of_what_the_demo_fetches_and_
     planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
     model = 134_515_008  # parameters of SmolLM2-135M: float32 as fetched from a GGUF file, bfloat16 when merged
     assert within(1.5, planned["fetch_model"], 4 * model)
-    assert within(1.5, planned["merge_adapter"], 2 * model)
+    cut = 9 * 3_540_096  # layers that one of the two simulators is without
+    assert within(1.5, planned["merge_adapter"], 2 * (model + model - cut))
     config["plan"] = {"parameters": dict.fromkeys(config["models"], 0.135)}
     planned = {s.rule: s.kept for s in make_plan(load_config(config), *described_and_kept(load_config(config))).stages}
     assert within(1.01, planned["fetch_model"], 4 * model)
