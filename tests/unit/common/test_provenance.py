@@ -230,7 +230,7 @@ def test_init_of_an_imported_package_counts(edit, statement):
 
 def test_module_that_is_not_imported_does_not_count(edit):
     adapters = changed_adapters(edit("neuron_descriptions/models/fetching.py", '"--no-deps"', '"--quiet"'))
-    assert adapters == {"fetch_documents.py", "fetch_model.py"}
+    assert adapters == {"fetch_documents.py", "fetch_embeddings.py", "fetch_model.py"}
     adapters = changed_adapters(edit("neuron_descriptions/corpus/building.py", "room < 4", "room < 5"))
     assert adapters == CUTTING
 
