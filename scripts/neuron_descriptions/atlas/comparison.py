@@ -192,10 +192,11 @@ def write_comparison(folders: list[str], output: str) -> None:
         "",
         "## Text as it comes",
         "",
-        "*Score*: correlation over the whole panel, estimated. *Panel null*: what other neurons' descriptions get on"
-        " the shared sequences; *best*: the best of as many as there are candidates. *Token* and *bigram baseline*:"
-        " look-ups learnt from all tokens of the other panel, the ceiling of a list of tokens. *Discrimination*: other"
-        " neurons of the layer that the description matches less, in %.",
+        "*Score*: correlation over the whole panel, estimated; all rows share the drawn sequences, whose luck is in no"
+        " interval here; what it does to two runs alike cancels in their difference. *Panel null*: what other neurons'"
+        " descriptions get on the shared sequences; *best*: the best of as many as there are candidates. *Token* and"
+        " *bigram baseline*: look-ups learnt from all tokens of the other panel, the ceiling of a list of tokens."
+        " *Discrimination*: other neurons of the layer that the description matches less, in %.",
         "",
         *_table(("run", *map(_words, NATURAL)), _means(runs, NATURAL)),
         "",
