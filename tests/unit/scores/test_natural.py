@@ -180,7 +180,7 @@ def test_a_description_is_told_from_other_features_on_all_that_was_simulated(pan
     r = [np.corrcoef(predicted, one)[0, 1] if np.ptp(one) else 0.0 for one in true]
     assert everything["discrimination"] == pytest.approx(100 * np.mean([r[1] > x for x in np.delete(r, 1)]))
     # What predicts nothing is as near to all; no other feature, nothing to be told from.
-    places, sample = draw([np.ones(n) for n in panels[1].lengths], 2, np.arange(6))
+    places, sample = draw(np.array([0, 1]), np.arange(6), len(panels[1].lengths))
     nothing = [np.zeros(panels[1].lengths[i]) for i in places]
     assert Others(panels[1], 0).figures(LAYER, 11, "positive", nothing, places, sample)["discrimination"] == 50
 
