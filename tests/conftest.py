@@ -67,13 +67,15 @@ def tiny_config() -> dict[str, Any]:
 CODE = ("Snakefile", "rules", "scripts", "config", "envs", "profiles")
 
 
-def snakemake(cwd: Path, *args: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess:
-    """Run the workflow in a checkout."""
-    if options:
+def snakemake(
+    cwd: Path, *args: str, check: bool = True, env: dict[str, str] | None = None, as_user: bool = False
+) -> subprocess.CompletedProcess:
+    """Run the workflow in a checkout, in an environment; as_user: nothing of it is imported beforehand."""
+    if as_user:
         command = [sys.executable, "-m", "snakemake", *args]
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, **options)
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     else:
-        done = forked.snakemake(cwd, *args)
+        done = forked.snakemake(cwd, *args, env=os.environ if env is None else env)
     assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done
 

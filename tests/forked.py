@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -45,11 +46,11 @@ SERVER.set_forkserver_preload(
 READ_ON_IMPORT = ("HF_", "TRANSFORMERS_", "TORCH_", "ONEDNN_", "PYTHON", "LD_")
 
 
-def snakemake(cwd: Path, *args: str) -> subprocess.CompletedProcess:
+def snakemake(cwd: Path, *args: str, env: Mapping[str, str]) -> subprocess.CompletedProcess:
     """`python -m snakemake` in a folder: its exit status and what it printed."""
     with TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = SERVER.Process(target=_main, args=(str(cwd), args, outputs, dict(os.environ)))
+        process = SERVER.Process(target=_main, args=(str(cwd), args, outputs, dict(env)))
         process.start()
         process.join()
         printed = [path.read_text() for path in outputs]
@@ -78,7 +79,7 @@ def _main(cwd: str, args: tuple[str, ...], outputs: list[Path], environment: dic
     main(list(args))
 
 
-def _read_on_import(environment: Any) -> dict[str, str]:
+def _read_on_import(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_ON_IMPORT)}
 
 

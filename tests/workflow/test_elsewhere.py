@@ -51,7 +51,7 @@ def test_a_hosted_repository_is_unpacked_whole(tmp_path):
         "GIT_CONFIG_KEY_0": f"url.{(tmp_path / 'hub').as_uri()}/.insteadOf",
         "GIT_CONFIG_VALUE_0": "https://github.com/",
     }
-    snakemake(folder, TARGET, "--cores", "1", env=environment)
+    snakemake(folder, TARGET, "--cores", "1", env=environment, as_user=True)
     assert "describe" in (folder / TARGET).read_text()
 
 
