@@ -1,4 +1,4 @@
-"""Panels of text that is drawn, and of activations that are planted: no model."""
+"""Panels of text that is drawn, and of activations that are planted; a small model that reads such text."""
 
 from pathlib import Path
 
@@ -13,6 +13,23 @@ from neuron_descriptions.panel.harvesting import write_layer
 from neuron_descriptions.panel.tables import PANELS
 
 VOCABULARY = 60
+
+
+def gated_model():
+    """A Llama of two layers with weights at random, large enough that its predictions differ."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY + 1, hidden_size=16, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, tie_word_embeddings=False,
+        )
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
 
 
 def sentences(random: np.random.Generator, n: int, length: int = 40) -> list[tuple[int, list[int]]]:

@@ -22,7 +22,7 @@ from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.opening import Job as ScorerJob
 from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
-from neuron_descriptions.simulators.simulating import Row, _Expectation
+from neuron_descriptions.simulators.simulating import Expectation, Row
 
 REFUSED, UNPARSED = "refused", "unparsed"
 Verdict = float | str  # the chance of "yes", 0 to 1; or REFUSED or UNPARSED
@@ -79,7 +79,7 @@ class LogitJudge:
             )
         ids = [*sorted(words[0]), *sorted(words[1])]
         self.ids, self.template, self.dtype = TokenIds(tokenizer), template, str(model.dtype).removeprefix("torch.")
-        self.expectation = _Expectation(model, ids, batch_tokens)
+        self.expectation = Expectation(model, ids, batch_tokens)
         said = [0.0] * len(words[0]) + [1.0] * len(words[1])
         self.expectation.numbers_N = torch.tensor(said, device=model.device)  # so its expectation is the chance of yes
 

@@ -4,25 +4,19 @@ predictions at the marked tokens are strong.
 T tokens of a sequence.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.signs import one_side
-from neuron_descriptions.common.storage import read_table
-from neuron_descriptions.common.streams import generator
-from neuron_descriptions.scores.classification import detected, precision_interval
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.marks import active_tokens, usual_count, wrong_marks
-from neuron_descriptions.scores.opening import Described, Details, Job, Row
-from neuron_descriptions.scores.tables import SIMULATIONS
+from neuron_descriptions.scores.opening import Described, Row
+from neuron_descriptions.scores.simulated import SimulatedScorer
 
 
-class SimulatedFuzzingScorer:
+class SimulatedFuzzingScorer(SimulatedScorer):
     """Takes the active test sequences of the simulation, each with right and with wrong marks, those of `fuzzing`."""
 
     columns: ClassVar[tuple[Column, ...]] = (
@@ -36,29 +30,13 @@ class SimulatedFuzzingScorer:
         Column("n_active", pa.int16(), "right marks", "Sequences whose active tokens are marked."),
         Column("n_silent", pa.int16(), "wrong marks", "The same sequences with other tokens marked."),
     )  # fmt: skip
-    details: ClassVar[Details] = ()
 
-    def __init__(self, job: Job, simulations: pa.Table):
-        """simulations: SIMULATIONS, of the test split."""
-        self.job, self.rows = job, by_side(simulations)
-
-    @classmethod
-    @contextmanager
-    def open(cls, job: Job) -> Iterator["SimulatedFuzzingScorer"]:
-        """See Scorer."""
-        only: list[tuple[str, str, object]] = [("neuron", "in", list(job.neurons)), ("split", "=", "test")]
-        yield cls(job, read_table(job.inputs["simulations"], SIMULATIONS, only))
-
-    def score(self, described: Described) -> Row:
-        """See Scorer."""
-        rows = self.rows.get((described.neuron, described.sign), [])
-        row: Row = {"candidate": described.chosen}
-        if not rows or described.chosen is None:
-            return row | {"status": "not_simulated"}
+    def read(self, described: Described, rows: list[dict[str, Any]]) -> Row:
+        """See SimulatedScorer."""
         true = [one_side(np.array(r["activations"], float), described.sign) for r in rows]
         kept = [i for i, acts_T in enumerate(true) if rows[i]["kind"] != "random" and acts_T.max(initial=0.0) > 0]
         if not kept:
-            return row | {"status": "no_positive"}
+            return {"status": "no_positive"}
         right = [active_tokens(true[i], self.job.section.threshold) for i in kept]
         who = described.layer, described.neuron, described.sign, "test"
         drawn = [
@@ -67,18 +45,8 @@ class SimulatedFuzzingScorer:
         ]
         wrong = [(i, marks_T) for i, marks_T in zip(kept, drawn) if marks_T is not None]
         if not wrong:
-            return row | {"status": "no_negative"}
+            return {"status": "no_negative"}
         marked = [*zip(kept, right), *wrong]
         strength_P = np.array([np.asarray(rows[i]["simulated"], float)[marks_T].mean() for i, marks_T in marked])
         right_P = np.arange(len(marked)) < len(right)
-        numbers, random = self.job.numbers, generator(self.job.seed, "simulated fuzzing", *who)
-        low, high = precision_interval(strength_P, right_P, numbers.bootstrap, numbers.confidence, random)
-        return row | {
-            "status": "ok",
-            "average_precision": detected(strength_P, right_P)["average_precision"],
-            "average_precision_low": low,
-            "average_precision_high": high,
-            "chance": float(right_P.mean()),
-            "n_active": len(right),
-            "n_silent": len(wrong),
-        }
+        return self.precision(strength_P, right_P, "simulated fuzzing", *who)

@@ -80,7 +80,7 @@ def number_tokens(tokenizer: Any) -> list[int]:
     return [i[0] for i in ids]
 
 
-class _Expectation:
+class Expectation:
     """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
 
     def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
@@ -175,7 +175,7 @@ def _with_head_rows(model: Any, rows: list[int]) -> Any:
 class LogitSimulator:
     """What simulators share that read a model's logits: `row` says what the model reads for a task, and where."""
 
-    expectation: _Expectation
+    expectation: Expectation
 
     def row(self, task: Task) -> Row:
         """A task's ids, and the places that its predictions are read at."""
@@ -235,7 +235,7 @@ class PromptedSimulator(LogitSimulator):
             raise ValueError("scores.simulator.model: its tokenizer does not write a tab as one token; use another")
         self.special = special_tokens(tokenizer)
         self.prefix, self.after_description = self._few_shot(template, len(numbers) - 1)
-        self.expectation = _Expectation(model, numbers, batch_tokens)
+        self.expectation = Expectation(model, numbers, batch_tokens)
 
     def _few_shot(self, template: SimulatorTemplate, scale: int) -> tuple[tuple[int, ...], list[int]]:
         """(ids up to the description, ids between the description and the first token)."""
@@ -318,7 +318,7 @@ class FinetunedSimulator(LogitSimulator):
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int, texts: SameTokens | Retokenizer | None = None):
         """texts: gives a sequence in the simulator's tokens; by default it has the subject's."""
         self.format, self.texts = FinetunedFormat(tokenizer), texts or SameTokens()
-        self.expectation = _Expectation(model, list(range(OUTPUTS)), batch_tokens)
+        self.expectation = Expectation(model, list(range(OUTPUTS)), batch_tokens)
 
     def row(self, task: Task) -> Row:
         """What the model reads for a task: see FinetunedFormat."""

@@ -29,10 +29,12 @@ from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat, 
 from neuron_descriptions.training.fine_tuning import (
     Checkpoints,
     Fit,
+    files_of,
     load_base,
     mixed_precision,
     passes,
     save_adapter,
+    with_bins_apart,
     with_low_rank,
 )
 from neuron_descriptions.training.halves import Halves
@@ -169,9 +171,8 @@ def distil_simulator(
     lessons = {split: read_lessons(taught["lessons"], split, taught[split]) for split in ("train", "valid")}
     held_out = HeldOut.of(lessons["valid"], taught["exemplars"], taught["valid"], subject)
     few = held_out.first(settings.validation_neurons)
-    base = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
     learnt = settings.model_dump_json(exclude=NOT_LEARNT)
-    kept = checkpoints.path("student-", seed, learnt, [*base, taught["lessons"]])
+    kept = checkpoints.path("student-", seed, learnt, [*files_of(folder), taught["lessons"]])
     model = student(folder, settings, threads, key(seed, "student"))
     form = FinetunedFormat(tokenizer)
     learning = Learning(lessons["train"], form, texts, settings, seed)
@@ -181,15 +182,9 @@ def distil_simulator(
     def simulator() -> FinetunedSimulator:
         return FinetunedSimulator(model.get_base_model(), tokenizer, settings.batch_tokens, texts)
 
-    bins = model.get_output_embeddings().weight
-    others = [p for p in model.parameters() if p.requires_grad and p is not bins]
-    groups = [
-        {"params": others, "lr": settings.learning_rate},
-        {"params": [bins], "lr": settings.bins_learning_rate},
-    ]
     curve = Fit(
         model,
-        groups,
+        with_bins_apart(model, settings.learning_rate, settings.bins_learning_rate),
         lambda step: learning.gradients(model, step),
         lambda: few.measure(simulator()),
         settings,
@@ -203,7 +198,7 @@ def distil_simulator(
         part.mkdir()
         save_adapter(model, about["base"], part)
         # Adapters of the last layers would fit the whole base too: so it says how many it is of.
-        weight = bins.detach().to("cpu", torch.float32).contiguous()
+        weight = model.get_output_embeddings().weight.detach().to("cpu", torch.float32).contiguous()
         save_file({"weight": weight}, part / BINS, {LAYERS: str(layers_of(model.get_base_model()))})
         (part / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
         (part / "README.md").write_text(card(*found, facts))

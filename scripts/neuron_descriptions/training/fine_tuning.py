@@ -46,6 +46,18 @@ class Checkpoints:
         return Path(self.folder) / f"{name}{key(self.code, seed, settings, *map(file_digest, files)):016x}"
 
 
+def files_of(folder: str) -> list[str]:
+    """A model's files, in order."""
+    return [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
+
+
+def with_bins_apart(model: Any, rate: float, bins_rate: float) -> list[dict[str, Any]]:
+    """Groups for Fit: the weights that a simulator's outputs are read with have a learning rate of their own."""
+    bins = model.get_output_embeddings().weight
+    others = [p for p in model.parameters() if p.requires_grad and p is not bins]
+    return [{"params": others, "lr": rate}, {"params": [bins], "lr": bins_rate}]
+
+
 def is_held_out(layer: int, neuron: int) -> bool:
     """Whether a neuron is never learnt from, whatever else is in the run."""
     return key("held out", layer, neuron) % HELD_OUT == 0

@@ -31,10 +31,12 @@ from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat
 from neuron_descriptions.training.fine_tuning import (
     Checkpoints,
     Fit,
+    files_of,
     load_base,
     mixed_precision,
     passes,
     save_adapter,
+    with_bins_apart,
     with_low_rank,
 )
 from neuron_descriptions.training.material import (
@@ -198,9 +200,8 @@ def train_simulator(
         "%d neurons and signs to learn from, %d rules; %d held-out ones for validation",
         len(examples.features), len(examples.rules), len(validation.tasks),
     )  # fmt: skip
-    base = [str(path) for path in sorted(Path(folder).iterdir()) if path.is_file()]
     learnt = settings.model_dump_json(exclude=NOT_LEARNT)
-    kept = checkpoints.path("", seed, learnt, [*base, *lessons.files])
+    kept = checkpoints.path("", seed, learnt, [*files_of(folder), *lessons.files])
     model = trainable(folder, settings, threads, key(seed, "adapter"))
     form = FinetunedFormat(tokenizer)
     curve = fit(model, form, examples, validation, settings, Path(f"{kept}.pt"))
@@ -237,12 +238,7 @@ def fit(
 ) -> list[dict[str, float]]:
     """Take a stage's steps; its curve. checkpoint: a file that outlives a killed job."""
     size = settings.batch_size
-    bins = model.get_output_embeddings().weight
-    others = [p for p in model.parameters() if p.requires_grad and p is not bins]
-    groups = [
-        {"params": others, "lr": settings.learning_rate},
-        {"params": [bins], "lr": settings.bins_learning_rate},
-    ]
+    groups = with_bins_apart(model, settings.learning_rate, settings.bins_learning_rate)
 
     def gradients(step: int) -> float:
         batch = [examples[number] for number in range(step * size, (step + 1) * size)]

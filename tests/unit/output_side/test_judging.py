@@ -15,7 +15,7 @@ from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.output_side.judging import Judge, agreement_rows, auc_of, read_panel
 from neuron_descriptions.output_side.naming import Namer
 from neuron_descriptions.output_side.writing import unembedding, written
-from planted_panels import VOCABULARY, sentences, write_panel
+from planted_panels import gated_model, sentences, write_panel
 
 NEURONS = {0: [3, 9], 1: list(range(48))}
 
@@ -43,18 +43,8 @@ def test_an_area_is_the_share_of_pairs_and_its_error_knows_of_documents():
 @pytest.fixture(scope="module")
 def reading(tmp_path_factory):
     """A small gated model, one of whose last neurons writes loudly: it, a panel, and what a pass keeps."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY + 1, hidden_size=16, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=2, tie_word_embeddings=False,
-        )
-    ).eval()  # fmt: skip
+    model = gated_model()
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
         model.model.layers[1].mlp.down_proj.weight[:, 7] *= 15
     rows = sentences(np.random.default_rng(0), 50)
     corpus, _ = write_panel(

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from neuron_descriptions.common.signs import direction
 from neuron_descriptions.common.storage import read_table
@@ -14,7 +13,7 @@ from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.output_side.scaling import Changes, compared, mean_change, scale_output_side, strongest
 from neuron_descriptions.output_side.writing import unembedding, written
 from neuron_descriptions.panel.reading import Panel
-from planted_panels import VOCABULARY, sentences, write_panel
+from planted_panels import VOCABULARY, gated_model, sentences, write_panel
 
 LAYER, NEURONS = 1, 8
 
@@ -22,16 +21,7 @@ LAYER, NEURONS = 1, 8
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
     """A small gated model, and a panel with the activations of eight neurons of its last layer."""
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY + 1, hidden_size=16, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=2, tie_word_embeddings=False,
-        )
-    ).eval()  # fmt: skip
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+    model = gated_model()
     rows, seen = sentences(np.random.default_rng(0), 30), []
     hook = down_projections(model, 2, 48)[LAYER].register_forward_pre_hook(lambda m, args: seen.append(args[0][0]))
     with torch.no_grad():

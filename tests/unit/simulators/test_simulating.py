@@ -24,13 +24,13 @@ from neuron_descriptions.descriptions.prompts import read_template
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import (
+    Expectation,
     FinetunedSimulator,
     PromptedSimulator,
     Row,
     Simulator,
     SimulatorTemplate,
     Task,
-    _Expectation,
     number_tokens,
 )
 from slow_simulators import FINETUNED, expected_numbers, finetuned_ids, numbers, prompted_ids
@@ -297,7 +297,7 @@ def test_expectation_is_that_of_the_models_own_logits(kind, prefixes):
     ]
     numbers = [7, 3, 250, 11]
     for batch_tokens in (220, 8192):
-        found = _Expectation(small, numbers, batch_tokens).run(rows)
+        found = Expectation(small, numbers, batch_tokens).run(rows)
         for row, values in zip(rows, found):
             with torch.inference_mode():
                 logits = small(input_ids=torch.tensor([[*row.prefix, *row.ids]]), use_cache=False).logits[0]
@@ -311,7 +311,7 @@ def test_prefixes_of_other_lengths_join_a_batch_only_where_it_would_be_small():
     rows = [Row((n,) * (10 + n), [1] * 60, [0]) for n in range(20) for _ in range(30)]  # of each length 1,800 tokens
 
     def batches(batch_tokens):
-        found = list(_Expectation(small, [1, 2], batch_tokens)._batches(rows))
+        found = list(Expectation(small, [1, 2], batch_tokens)._batches(rows))
         assert sorted(i for batch in found for i in batch) == list(range(len(rows)))
         for batch in found:  # padding included
             assert len(batch) * max(len(rows[i].prefix) + len(rows[i].ids) for i in batch) <= batch_tokens

@@ -1,0 +1,60 @@
+"""What scorers share that are read from the simulator's predictions for each token, at no further cost."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from neuron_descriptions.common.sides import by_side
+from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.streams import generator
+from neuron_descriptions.scores.classification import detected, precision_interval
+from neuron_descriptions.scores.opening import Described, Details, Job, Row
+from neuron_descriptions.scores.tables import SIMULATIONS
+
+
+class SimulatedScorer:
+    """Tells things apart by predictions of the test split: `read` says what they are."""
+
+    details: ClassVar[Details] = ()
+
+    def __init__(self, job: Job, simulations: pa.Table):
+        """simulations: SIMULATIONS, of the test split."""
+        self.job, self.rows = job, by_side(simulations)
+
+    @classmethod
+    @contextmanager
+    def open(cls, job: Job) -> Iterator[Self]:
+        """See Scorer."""
+        only: list[tuple[str, str, object]] = [("neuron", "in", list(job.neurons)), ("split", "=", "test")]
+        yield cls(job, read_table(job.inputs["simulations"], SIMULATIONS, only))
+
+    def score(self, described: Described) -> Row:
+        """See Scorer."""
+        rows = self.rows.get((described.neuron, described.sign), [])
+        row: Row = {"candidate": described.chosen}
+        if not rows or described.chosen is None:
+            return row | {"status": "not_simulated"}
+        return row | self.read(described, rows)
+
+    def read(self, described: Described, rows: list[dict[str, Any]]) -> Row:
+        """Status and figures of a side, from its rows of SIMULATIONS."""
+        raise NotImplementedError
+
+    def precision(self, strength_P: NDArray[np.float64], active_P: NDArray[np.bool_], *draw: object) -> Row:
+        """How well strengths tell the active ones: status and figures; draw: what the interval's draw goes by."""
+        numbers = self.job.numbers
+        random = generator(self.job.seed, *draw)
+        low, high = precision_interval(strength_P, active_P, numbers.bootstrap, numbers.confidence, random)
+        return {
+            "status": "ok",
+            "average_precision": detected(strength_P, active_P)["average_precision"],
+            "average_precision_low": low,
+            "average_precision_high": high,
+            "chance": float(active_P.mean()),
+            "n_active": int(active_P.sum()),
+            "n_silent": int((~active_P).sum()),
+        }
