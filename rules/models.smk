@@ -14,6 +14,7 @@ rule fetch_model:
         "<logs>/fetch_model/{model}.log",
     benchmark:
         "<benchmarks>/fetch_model/{model}.tsv"
+    priority: 1  # nothing else can begin before it
     conda:
         "../envs/models.yaml"
     threads: 2

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from common import ROOT
 
 GAP = 30.0  # seconds: a longer one between jobs is between two calls of Snakemake, and no part of a run
+PROCESSOR = re.compile(r"done in ([\d.]+) s, ([\d.]+) s of processor$", re.MULTILINE)
 MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score", "score_natural")
 
 
@@ -117,11 +118,14 @@ def _last(line: re.Pattern, log: Path) -> tuple[str, ...]:
 
 
 def job(benchmark: Path) -> tuple[float, float, float]:
-    """(start, end, processor seconds) of a job, by its benchmark file, which is written when it ends."""
+    """(start, end, processor seconds) of a job: by its benchmark file, which is written when it ends, and its log. The
+    benchmark's own `cpu_time` is what Snakemake last saw, up to half a minute before the end."""
     row = pd.read_csv(benchmark, sep="\t").iloc[0]
     end = benchmark.stat().st_mtime
-    cpu = pd.to_numeric(row["cpu_time"], errors="coerce")  # of a job too short to be looked at: none
-    return end - float(row["s"]), end, 0.0 if pd.isna(cpu) else float(cpu)
+    run = next(folder for folder in benchmark.parents if folder.name == "benchmarks").parent
+    log = run / "logs" / benchmark.relative_to(run / "benchmarks").with_suffix(".log")
+    _, cpu = _last(PROCESSOR, log)
+    return end - float(row["s"]), end, float(cpu)
 
 
 def busy(jobs: Iterable[tuple[float, float, float]]) -> tuple[float, float]:

@@ -140,6 +140,20 @@ def test_a_null_that_says_what_a_candidate_says_is_scored_on_everything(evidence
     assert [(r["split"], r["n_sequences"]) for r in nulls] == list(whole.items())
 
 
+def test_nulls_of_a_lone_candidate_are_read_on_test_alone(evidence):
+    """There is nothing to choose among on valid: one of one."""
+    rows = candidates(evidence[1], PLACES[0], 2)
+    alone, _ = score(evidence[1], PLACES[0], rows[:1], nulls=3)
+    two, _ = score(evidence[1], PLACES[0], rows, nulls=3)
+    assert [r["split"] for r in alone if r["kind"] == "null"] == ["test"] * 3
+
+    def on_test(found):
+        return [r["correlation"] for r in found if (r["kind"], r["split"]) == ("null", "test")]
+
+    assert on_test(alone) == on_test(two)
+    assert on_valid(alone)[0] == on_valid(two)[0] | {"chosen": True}
+
+
 def test_with_every_candidate_each_is_reported_on_test(evidence):
     rows = candidates(evidence[1], PLACES[0], 8)
     found, _ = score(evidence[1], PLACES[0], rows, race_from=2, every=True)

@@ -186,9 +186,11 @@ def _chance(test: dict, scores: list[dict], pool: list[dict] | None = None) -> d
         if row["kind"] == "null":
             value = float("nan") if row["correlation"] is None else row["correlation"]
             nulls.setdefault((row["neuron"], row["description"]), {})[row["split"]] = value
-    on_test = np.array([n["test"] for n in nulls.values()])
-    known = np.isfinite(on_test)
     n = len({r["description"] for r in scores if r["kind"] == "candidate"})
+    if n > 1:  # a pool has nulls of rows with one candidate, too, and these have no valid to be chosen on
+        nulls = {place: of for place, of in nulls.items() if "valid" in of} or nulls
+    on_test = np.array([splits["test"] for splits in nulls.values()])
+    known = np.isfinite(on_test)
     if not known.any() or not n:  # without a candidate there is nothing to compare, though a pool has nulls
         return dict.fromkeys(CHANCE) | {"n_nulls": len(on_test)}
     weights = best_of_weights([r.get("valid", float("nan")) for r in nulls.values()], n)

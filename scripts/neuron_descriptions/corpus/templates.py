@@ -17,6 +17,7 @@ class Template:
         """`chat_prefix`: whether prose, too, comes after the template's constant head. Raises ValueError where the
         chat template does not render plain turns."""
         self.left_out = LeftOut()
+        self.around: dict[tuple[str, ...], list[str]] = {}  # by roles: rendering takes as long as finding tokens does
         self.tokenizer = tokenizer
         self.has_chat = tokenizer.chat_template is not None
         self.special_pattern = "|".join(map(re.escape, special_tokens(tokenizer).values())) or "(?!)"
@@ -86,7 +87,10 @@ class Template:
 
     def _pieces(self, messages: list[Message], text: str) -> list[tuple[str, str | None]]:
         """A templated conversation in pieces, each with the role whose content it is, or None."""
-        around = self._render([{**m, "content": self.MARK} for m in messages]).split(self.MARK)
+        roles = tuple(m["role"] for m in messages)
+        if roles not in self.around:
+            self.around[roles] = self._render([{"role": r, "content": self.MARK} for r in roles]).split(self.MARK)
+        around = self.around[roles]
         contents: list[tuple[str, str | None]] = [(m["content"], m["role"]) for m in messages]
         if len(around) == len(contents) + 1:
             pieces = _alternating(around, contents)

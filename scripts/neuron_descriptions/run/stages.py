@@ -244,8 +244,9 @@ def scorer_stages(r: Reckoning) -> list[Stage]:
 
 def score_stages(r: Reckoning, written: int) -> list[Stage]:
     """Every candidate and null on valid, of racing candidates a part of that; the chosen candidate and the nulls on
-    test. written: candidates of a neuron and sign. Where a small simulator screens, it reads all candidates, the large
-    one those that are left. Without a simulator, the choice among candidates."""
+    test; nulls of a lone candidate on test alone. written: candidates of a neuron and sign. Where a small simulator
+    screens, it reads all candidates, the large one those that are left. Without a simulator, the choice among
+    candidates."""
     s, scored = r.config.scores, r.config.scores.top + r.config.scores.middle + r.config.scores.random
     if s.simulator is None:
         rated = r.signs * (written + 3)  # the chosen one twice, and the baseline on both splits
@@ -254,10 +255,11 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
     row = read_by(r, s.simulator, scored)[2]
     left = min(written, s.screen.keep) if s.screen else written
     racing = left * (RACE if s.race_from and left >= s.race_from else 1)
-    each = racing + 1 + 2 * s.nulls
+    nulls = s.nulls * (2 if written > 1 else 1)
+    each = racing + 1 + nulls
     read, probed = r.signs * each * scored * row, PROBED * (s.probe != "off")
     simulations = r.signs * 2 * scored * r.text * (r.width * COMPRESSED + 4)
-    rated = r.signs * (written + 2 * (s.nulls + 2))  # candidates on valid; nulls, baseline and the chosen on both
+    rated = r.signs * (written + nulls + 4)  # candidates on valid; baseline and the chosen on both
     predictions = r.signs * scored * (4 * r.text + KEPT_ROW)  # of each description
     found = [
         Stage("probe", 1, **simulating(r, s.simulator, probed * row, 1, 0)
@@ -270,7 +272,7 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
             Stage("screen", r.chunks, r.model_job(model, screened / r.chunks), r.megabytes(model, r.chunk_data), 1,
                   read=screened, kept=r.signs * written * (ROW / 4) + written * predictions + TABLE * r.chunks)
         )  # fmt: skip
-    shares = (("candidates, to choose", racing), ("the chosen, to report", 1), ("nulls", 2 * s.nulls))
+    shares = (("candidates, to choose", racing), ("the chosen, to report", 1), ("nulls", nulls))
     found.append(
         Stage("score", r.chunks, **simulating(r, s.simulator, read, r.chunks, 2 * r.chunk_data),
               kept=rated * ROW / 2 + simulations + each * predictions + 2 * TABLE * r.chunks,

@@ -66,6 +66,7 @@ class Scorer:
         every: bool = False,
     ) -> tuple[list[dict], list[dict]]:
         """(rows of SCORES, rows of SIMULATIONS); none where valid or test keep no sequence of this side.
+        Nulls of a lone candidate have no row of valid.
 
         candidates: rows of DESCRIPTIONS; screened: of SCREENED; every: score all of them on test, after a full search.
         """
@@ -118,7 +119,9 @@ class Scorer:
         nulls = self.nulls.draw(layer, neuron, sign)
         others = [null.description for null in nulls]
         n_valid = len(sequences["valid"])
-        null_valid = self._simulate(others, sequences["valid"], (neuron, sign, "null", "valid"))
+        # Nulls are chosen on valid as the candidate was: where that was one of one, there is nothing to choose.
+        chosen_nulls = others if len(candidates) > 1 else []
+        null_valid = self._simulate(chosen_nulls, sequences["valid"], (neuron, sign, "null", "valid"))
         valid = self._search(texts, sequences["valid"], truth["valid"], race, (neuron, sign, "candidate", "valid"))
         found = {
             number: record("candidate", number, text, "valid", valid[text], number)
@@ -141,9 +144,10 @@ class Scorer:
         for row in rows:
             row["chosen"] = row["kind"] == "candidate" and row["candidate"] == best
         for number, (null, text) in enumerate(zip(nulls, others)):
-            for split, predicted in (("valid", null_valid[text]), ("test", null_test[text])):
-                line = fit(null_valid[text]) if split == "test" else None
-                record("null", -1, text, split, predicted, "null", number, fit=line, origin=null.origin)
+            line = fit(null_valid[text]) if chosen_nulls else None
+            if chosen_nulls:
+                record("null", -1, text, "valid", null_valid[text], "null", number, origin=null.origin)
+            record("null", -1, text, "test", null_test[text], "null", number, fit=line, origin=null.origin)
         simulations = [
             {**who, "candidate": best, "split": split, "kind": q.kind, "rank": q.rank, "seq_id": q.seq_id}
             | {"activations": q.activations.tolist(), "simulated": predicted.tolist()}

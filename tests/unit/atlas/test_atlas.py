@@ -194,6 +194,15 @@ def chance_row(valid, test, low, *pairs):
     return row_of(described, scored + nulls(*pairs))
 
 
+def test_nulls_that_were_not_read_on_valid_are_none_to_choose_from():
+    pairs = [(0.1, 0.3), (0.4, 0.5), (-0.2, -0.4)]
+    lone = score(5, "positive", -1, "test", 0.9, kind="null", description="of a row with one candidate")
+    described = [description(5, "positive", i, f"d{i}") for i in range(2)]
+    scored = [score(5, "positive", i, "valid", 0.6 - i, chosen=i == 0, description=f"d{i}") for i in range(2)]
+    scored += [score(5, "positive", 0, "test", 0.35, chosen=True, description="d0"), *nulls(*pairs)]
+    assert row_of(described, [*scored, lone]) == row_of(described, scored)
+
+
 def test_the_best_of_n_is_compared_with_the_best_of_n_nulls():
     pairs = [(0.1, 0.3), (0.4, 0.5), (-0.2, -0.4), (None, 0.2)]
     row = chance_row([0.6, 0.2], 0.35, 0.3, *pairs)

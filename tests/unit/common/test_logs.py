@@ -1,6 +1,10 @@
 """Progress: how far, how fast, how long still."""
 
 import logging
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -42,8 +46,10 @@ def test_end_is_always_said(said):
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith("3/3 chunks")
 
 
-def test_no_log_is_empty(tmp_path, capsys):
+def test_no_log_is_empty_and_each_says_what_the_job_took(tmp_path, capsys):
+    before = sum(os.times()[:4])
     with logs.job_log(str(tmp_path / "logs/quiet.log"), "quiet"):
-        pass
-    assert "quiet  done in" in (tmp_path / "logs/quiet.log").read_text()
+        subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
+    said = re.search(r"quiet  done in [\d.]+ s, ([\d.]+) s of processor\n", (tmp_path / "logs/quiet.log").read_text())
+    assert said and before < float(said[1]) + 0.05 <= sum(os.times()[:4]) + 0.1
     assert capsys.readouterr().err == ""
