@@ -8,6 +8,7 @@ import pytest
 
 from neuron_descriptions.common import stores as s3_module
 from neuron_descriptions.common.stores import Bucket, Changed, Facts
+from neuron_descriptions.config.sources import S3
 
 CONTENT = bytes(range(200))
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
@@ -34,7 +35,7 @@ class Store(ThreadingHTTPServer):
 
     def bucket(self):
         endpoint = f"http://127.0.0.1:{self.server_port}"
-        return Bucket({"bucket": "b", "prefix": "p", "endpoint": endpoint, "region": "us-east-1", "anonymous": False})
+        return Bucket(S3(bucket="b", prefix="p", endpoint=endpoint))
 
 
 class Handler(BaseHTTPRequestHandler):

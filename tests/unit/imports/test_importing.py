@@ -71,8 +71,7 @@ WANTED = Wanted(WIDTH, None, K, RANDOM, SEQ_LEN)
 
 
 def listed(folder: Path, subject: str, output: Path, **settings) -> str:
-    place = {"path": str(folder)}
-    list_exemplars(place, LAYER, replace(WANTED, **settings), subject, str(output))
+    list_exemplars(folder, LAYER, replace(WANTED, **settings), subject, str(output))
     return str(output)
 
 
@@ -86,7 +85,7 @@ class Imported:
         if not Path(listing).exists():
             listed(folder, subject, Path(listing), **settings)
         import_exemplars(
-            {"path": str(folder)}, listing, LAYER, neurons, self.corpus,
+            folder, listing, LAYER, neurons, self.corpus,
             str(output / "exemplars.parquet"), str(output / "statistics.parquet"),
         )  # fmt: skip
         self.exemplars = read_table(output / "exemplars.parquet", EXEMPLARS)
