@@ -176,8 +176,9 @@ def test_indirectly_imported_module_counts(edit):
 def test_import_inside_a_function_counts(edit):
     scripts = edit(
         CORPUS,
-        "    template = Template(tokenizer, cut.chat_prefix)\n",
-        "    from neuron_descriptions.atlas import building\n    template = Template(tokenizer, cut.chat_prefix)\n",
+        "    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed\n",
+        "    from neuron_descriptions.atlas import building\n"
+        "    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed\n",
     )
     before = digest("build_corpus.py", scripts)
     path = scripts / "neuron_descriptions/atlas/building.py"
