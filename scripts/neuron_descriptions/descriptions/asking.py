@@ -89,7 +89,9 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
         progress = Progress(len(pending), "answers", every=10.0)
         asked = pending
 
-        def done(answers: dict[int, Answer], fresh: bool, asked=asked, progress=progress) -> None:
+        def done(
+            answers: dict[int, Answer], fresh: bool, asked: list[Candidate] = asked, progress: Progress = progress
+        ) -> None:
             nonlocal early
             for i, answer in answers.items():
                 asked[i].take(answer, begun)
