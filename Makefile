@@ -21,7 +21,7 @@ TABLE := comparison$(if $(TRIAL),-trial)
 TABLE_PAGE := $(if $(TRIAL),results,docs)/comparison.md
 VLLM := .venv-vllm/bin
 
-.PHONY: help demo demo-sae truth plan diff train-simulator distil-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint format docs lock clean
+.PHONY: help demo demo-sae truth plan diff train-simulator distil-simulator train-explainer train-dictionary table test test-vllm test-models test-slurm test-conda bench bench-gpu lint types form format docs lock clean
 
 help: ## this list
 	@echo "make TARGET [CONFIG=$(CONFIG)]"
@@ -104,13 +104,19 @@ test-vllm: .venv-vllm/ready ## real vLLM engines, on a processor
 test-models: .venv/ready ## against a second real model (400 MB)
 	$(BIN)/pytest -m second_model --durations=5
 
+# Types beside the rest: either takes one core.
 lint: .venv/ready ## form, spelling, import contracts, types, the page, snakemake --lint
+	$(MAKE) --no-print-directory --jobs 2 types form
+
+types: .venv/ready
+	$(BIN)/mypy
+
+form: .venv/ready
 	$(BIN)/ruff check scripts tests
 	$(BIN)/ruff format --check scripts tests
 	$(BIN)/snakefmt --check --compact-diff Snakefile rules
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md Snakefile config docs envs profiles rules scripts tests
 	PYTHONPATH=scripts $(BIN)/lint-imports --no-logo
-	$(BIN)/mypy
 	$(BIN)/python tests/lint_page.py
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
 

@@ -5,5 +5,4 @@ from neuron_descriptions.models.fetching import fetch_model
 
 with job_log(snakemake.log[0], snakemake.rule):
     settings = {key: value for key, value in snakemake.params.spec.items() if key != "content"}
-    spec = restored(Model, settings).model_dump()
-    fetch_model(spec=spec, folder=snakemake.output.model)
+    fetch_model(spec=restored(Model, settings), folder=snakemake.output.model)

@@ -1,11 +1,11 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.output_side.judging import judge_output_side
+from neuron_descriptions.output_side.writing import WholeModel
 from neuron_descriptions.panel.reading import Panel
 
 with job_log(snakemake.log[0], snakemake.rule):
     judge_output_side(
-        subject=snakemake.input.subject,
-        architecture=snakemake.params.architecture,
+        subject=WholeModel(snakemake.input.subject, **snakemake.params.architecture),
         panel=Panel(snakemake.input.panel, snakemake.input.acts, snakemake.input.subject),
         tables=dict(zip(snakemake.params.layers, snakemake.input.tables)),
         rules=snakemake.input.rules,

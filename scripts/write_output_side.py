@@ -1,12 +1,11 @@
 from neuron_descriptions.common.logs import job_log
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.output_side import OutputSide
-from neuron_descriptions.output_side.writing import write_output_side
+from neuron_descriptions.output_side.writing import WholeModel, write_output_side
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_output_side(
-        subject=snakemake.input.subject,
-        architecture=snakemake.params.architecture,
+        subject=WholeModel(snakemake.input.subject, **snakemake.params.architecture),
         neurons=snakemake.params.neurons,
         n_tokens=restored(OutputSide, snakemake.params.settings).tokens,
         threads=snakemake.threads,

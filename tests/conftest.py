@@ -204,7 +204,7 @@ def corpus(fetched, smollm2, folder_of_all) -> dict[str, str]:
     """A small real corpus of all three sources: split -> table."""
     from neuron_descriptions.common.vocabulary import SPLITS
     from neuron_descriptions.config.sections import load_config
-    from neuron_descriptions.corpus.building import Cut, build_corpus
+    from neuron_descriptions.corpus.building import Cut, Mixture, build_corpus
 
     config = load_config(tiny_config())
     ratios = {name: spec.ratio for name, spec in config.corpus.sources.items()}
@@ -213,15 +213,10 @@ def corpus(fetched, smollm2, folder_of_all) -> dict[str, str]:
         documents = {name: str(folder / f"{name}.parquet") for name in ratios}
         for name, path in documents.items():
             pq.write_table(pq.read_table(fetched[name]).slice(0, 400 if name == "chitchat" else 40), path)
-        build_corpus(
-            documents=documents,
-            ratios=ratios,
-            model_folder=smollm2,
-            sequences=config.corpus.sequences.model_dump(),
-            cut=Cut(config.corpus.seq_len, config.corpus.chat_prefix, config.corpus.windows_per_document),
-            seed=0,
-            outputs={split: str(folder / f"{split}.parquet") for split in SPLITS},
-        )
+        cut = Cut(config.corpus.seq_len, config.corpus.chat_prefix, config.corpus.windows_per_document)
+        outputs = {split: str(folder / f"{split}.parquet") for split in SPLITS}
+        mixture = Mixture(documents, ratios, smollm2, cut, seed=0)
+        build_corpus(mixture, config.corpus.sequences.model_dump(), outputs)
 
     folder = once(folder_of_all / "corpus", make)
     return {split: str(folder / f"{split}.parquet") for split in SPLITS}

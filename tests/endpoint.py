@@ -125,7 +125,9 @@ def endpoint(behave: Behave) -> Iterator[Endpoint]:
     record = Endpoint(behave)
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"endpoint": record}))
     record.base_url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, args=(0.01,), daemon=True
+    )  # seconds until it sees `shutdown`
     thread.start()
     try:
         yield record

@@ -57,6 +57,19 @@ def snakemake(cwd: Path, *args: str, env: Mapping[str, str]) -> subprocess.Compl
     return subprocess.CompletedProcess(args, process.exitcode, *printed)
 
 
+def started(cwd: Path, *args: str, env: Mapping[str, str], output: Path) -> Any:
+    """It, started and not waited for, in a process group of its own, in which its jobs are too. output: a file for what
+    it prints."""
+    process = SERVER.Process(target=_apart, args=(str(cwd), args, [output, output], dict(env)))
+    process.start()
+    return process
+
+
+def _apart(*args: Any) -> None:
+    os.setsid()
+    _main(*args)
+
+
 def _main(cwd: str, args: tuple[str, ...], outputs: list[Path], environment: dict[str, str]) -> None:
     imported_with = _read_on_import(os.environ)
     os.chdir(cwd)

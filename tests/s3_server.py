@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from neuron_descriptions.config.sources import S3
+
 ACCESS, SECRET = "writer-of-tests", "not-a-secret-elsewhere"
 WEED = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"
 
@@ -106,10 +108,9 @@ class S3Server:
         config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
         return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1", config=config, **keys)
 
-    def place(self, bucket: str = "open", prefix: str = "", anonymous: bool = False) -> dict[str, Any]:
-        """A place in a bucket, as s3.open_store takes it."""
-        where = {"bucket": bucket, "prefix": prefix, "endpoint": self.endpoint}
-        return where | {"region": "us-east-1", "anonymous": anonymous}
+    def place(self, bucket: str = "open", prefix: str = "", anonymous: bool = False, endpoint: str = "") -> S3:
+        """A place in a bucket. endpoint: instead of the server's own."""
+        return S3(bucket=bucket, prefix=prefix, endpoint=endpoint or self.endpoint, anonymous=anonymous)
 
     def upload(self, folder: Path, bucket: str, prefix: str) -> None:
         """Put a folder's files below a prefix."""

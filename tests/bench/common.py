@@ -42,18 +42,12 @@ def fetched() -> tuple[str, dict[str, str]]:
 def build(scratch: Path, seq_len: int, train: int) -> tuple[str, dict[str, str]]:
     """(folder of the model, split -> corpus table) of the demo's texts, cut to `seq_len`."""
     from neuron_descriptions.config.sections import load_config
-    from neuron_descriptions.corpus.building import Cut, build_corpus
+    from neuron_descriptions.corpus.building import Cut, Mixture, build_corpus
 
     folder, documents = fetched()
     config = load_config(demo_config())
     outputs = {split: str(scratch / f"{split}.parquet") for split in SPLITS}
-    build_corpus(
-        documents=documents,
-        ratios={name: spec.ratio for name, spec in config.corpus.sources.items()},
-        model_folder=folder,
-        sequences={"train": train, "valid": 64, "test": 64},
-        cut=Cut(seq_len),
-        seed=0,
-        outputs=outputs,
-    )
+    ratios = {name: spec.ratio for name, spec in config.corpus.sources.items()}
+    mixture = Mixture(documents, ratios, folder, Cut(seq_len), seed=0)
+    build_corpus(mixture, {"train": train, "valid": 64, "test": 64}, outputs)
     return folder, outputs

@@ -18,6 +18,7 @@ from neuron_descriptions.concepts.predicates import Reader
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.descriptions.concepts import find_concepts
 from neuron_descriptions.harvest.merging import merge
+from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.shard import Shard, harvest
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.panel.harvesting import harvest_panel
@@ -75,7 +76,9 @@ class Rows:
         subject, wanted = Subject(self.model, LAYERS, WIDTH, None, "bfloat16"), {LAYER: self.neurons}
         states, threads = {split: str(self.folder / f"state-{split}") for split in SPLITS}, torch.get_num_threads()
         for panel in PANELS:
-            harvest_panel(subject, self.corpus[panel], wanted, BATCH, SEED, threads, 1, {LAYER: self.path(panel)})
+            harvest_panel(
+                subject, self.corpus[panel], wanted, SEED, Passes(BATCH, 1, threads), {LAYER: self.path(panel)}
+            )
         for split, state in states.items():
             harvest(subject, self.corpus[split], Shard(split, 0, 1, BATCH, SEED), wanted, KEEP, threads, state)
         splits, files = {split: self.corpus[split] for split in SPLITS}, {s: [f] for s, f in states.items()}

@@ -35,7 +35,7 @@ def measure(scratch: Path, profile: bool = False) -> dict[str, float]:
     plain, imported = [], []
     with S3Server(scratch / "server") as server:
         server.upload(folder, "open", "published")
-        place = server.place(prefix="published") | {"anonymous": True}
+        place = server.place(prefix="published", anonymous=True)
         wanted = Wanted(NEURONS, None, K, RANDOM, SEQ_LEN)
         listing = str(scratch / "listing.json")
         list_exemplars(place, LAYER, wanted, subject, listing)

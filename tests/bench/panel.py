@@ -10,7 +10,7 @@ from torch import Tensor
 from common import Clock, build, fetched
 from conftest import demo_config
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.corpus.building import Cut
+from neuron_descriptions.corpus.building import Cut, Mixture
 from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import Batch, read_batches
@@ -57,7 +57,7 @@ def text(scratch: Path) -> tuple[str, dict[str, str]]:
     _, documents = fetched()
     ratios = {name: spec.ratio for name, spec in load_config(demo_config()).corpus.sources.items()}
     outputs = {panel: str(scratch / f"{panel}.parquet") for panel in PANELS}
-    build_panel(documents, ratios, folder, list(corpora.values()), TOKENS, Cut(SEQ_LEN), 0, outputs)
+    build_panel(Mixture(documents, ratios, folder, Cut(SEQ_LEN), 0), list(corpora.values()), TOKENS, outputs)
     return folder, outputs
 
 

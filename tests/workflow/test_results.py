@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -12,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import forked
 from conftest import KINDS, Project, changed, tables, tiny_config, with_results_of
 from neuron_descriptions.atlas.packing import read_neurons
 from neuron_descriptions.panel.reading import Panel
@@ -145,18 +144,17 @@ def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path
     project = Project(tmp_path / "killed")
     config = changed(tiny_config(), exemplars__shard_sequences=36)
     (project.folder / "run.yaml").write_text(json.dumps(config))
-    for seconds_after, watched in ((1.0, "activations"), (3.0, "descriptions")):
-        main = subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--configfile", "run.yaml", "--cores", "1"],
-            cwd=project.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+    for watched in ("activations", "descriptions"):
+        main = forked.started(
+            project.folder, "--configfile", "run.yaml", "--cores", "1", env=os.environ, output=tmp_path / "out"
+        )
         deadline = time.time() + 1200
         while not [p for p in project.file(watched).rglob("*") if p.is_file()]:
-            assert main.poll() is None and time.time() < deadline
+            assert main.is_alive() and time.time() < deadline
             time.sleep(0.1)
-        time.sleep(seconds_after)  # into the next job
+        time.sleep(1.0)  # into the next job
         os.killpg(main.pid, signal.SIGKILL)
-        main.wait()
+        main.join()
         for path in project.file(".").rglob("*.parquet"):
             if not any(part.startswith(".") for part in path.parts):
                 pq.read_table(path)  # nothing half-written under a final name

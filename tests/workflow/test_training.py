@@ -5,16 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 import small
-from conftest import Project, changed, tiny_config
+from conftest import Project, changed, snakemake, tiny_config
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.models.adapters import adapter_sha256
 from neuron_descriptions.scores.tables import SCORES
+from neuron_descriptions.training import rounds
 
 BASE = "smollm2-135m-instruct"  # whole: its thirty layers are trained, asked and read in this file
 SHALLOW = small.MODEL
@@ -115,12 +117,16 @@ def train_in_rounds(project, config):
     return subprocess.run(command, cwd=project.folder, env=env, capture_output=True, text=True)
 
 
-def test_explainer_is_trained_in_rounds(tmp_path):
-    """What the first round learnt, the second one describes with, from the same exemplars."""
+def test_explainer_is_trained_in_rounds(tmp_path, monkeypatch):
+    """What the first round learnt, the second one describes with, from the same exemplars. The command, then, finds all
+    of it finished."""
     project = Project(tmp_path / "project")
     config = two_neurons(explainer_training=ROUNDS) | {"run": "rounds"}
-    done = train_in_rounds(project, config)
-    assert done.returncode == 0, done.stderr[-3000:]
+    (project.folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    monkeypatch.chdir(project.folder)
+    run = SimpleNamespace(run=lambda command, check: snakemake(project.folder, *command[3:], check=check))
+    monkeypatch.setattr(rounds, "subprocess", run)
+    rounds.train_rounds("run.yaml", cores=2)
     results = project.folder / "results"
     assert not (results / "rounds-1/corpus").exists() and not (results / "rounds-2").exists()
     first, second = json.loads((results / "rounds/rounds.json").read_text())
@@ -134,9 +140,10 @@ def test_explainer_is_trained_in_rounds(tmp_path):
     assert second["gain"][0] == pytest.approx(sum(gains) / len(gains))
     better = second["gain"][1] > 0
     assert (results / "rounds/explainer/README.md").exists() == better
-    assert "round 1: held-out score" in done.stderr
     again = train_in_rounds(project, config)
-    assert again.returncode == 0 and "Describing" not in again.stderr and "Training" not in again.stderr
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "round 1: held-out score" in again.stderr
+    assert "Describing" not in again.stderr and "Training" not in again.stderr
 
 
 def test_rounds_need_their_section(trained):

@@ -20,7 +20,7 @@ from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.signs import turned
 from neuron_descriptions.common.storage import read_table, read_tables
-from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column
+from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
 from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import Reader
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
@@ -45,6 +45,11 @@ JUDGED = (
 
 class Details:
     """What the pages show of a chunk's neurons, as plain data."""
+
+    @classmethod
+    def of_job(cls, neurons: list[int], given: Mapping[str, Any], n_exemplars: int) -> "Details":
+        """Those of a rule's input: `subject`, the corpus by split, and the tables."""
+        return cls(neurons, {split: given[split] for split in SPLITS}, given, given["subject"], n_exemplars)
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.candidates import descriptions_table
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.subject import Subject
@@ -82,7 +82,7 @@ def check_descriptions(
     settings, begins = describing.settings, describing.begins
     template = read_explainer_template(describing.prompt, settings.few_shot, begins)
     by_type = read_templates_of_types(describing.prompts_by_type, settings.few_shot, begins, template)
-    tokenizer = load_tokenizer(describing.subject)
+    prompting = Prompting(load_tokenizer(describing.subject), template, by_type)
     for layer, of_layer in neurons.items():
         files = tables[layer]
         types, panel = None, None
@@ -91,7 +91,7 @@ def check_descriptions(
         shown = EvidenceFiles(
             files["train"], files["exemplars"], files["statistics"], files.get("concepts"), types, panel
         )
-        candidates = prepare(of_layer, layer, shown, tokenizer, template, settings, describing.seed, by_type)
+        candidates = prepare(of_layer, layer, shown, prompting, settings, describing.seed)
         found = _by_candidate(descriptions_table(candidates, "").to_pylist())
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
         stored = _by_candidate(read_tables(files["written"], DESCRIPTIONS, only).to_pylist())

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from neuron_descriptions.common.parents import end_with_snakemake
 
@@ -20,15 +20,15 @@ logger = logging.getLogger("neuron_descriptions")
 class _Tee:
     """Writes to the log file and to the terminal."""
 
-    def __init__(self, *streams):
+    def __init__(self, *streams: TextIO):
         self.streams = streams
 
-    def write(self, text):
+    def write(self, text: str) -> int:
         for stream in self.streams:
             stream.write(text)
         return len(text)
 
-    def flush(self):
+    def flush(self) -> None:
         for stream in self.streams:
             stream.flush()
 

@@ -60,16 +60,29 @@ class Store(Protocol):
         `facts` are of."""
 
 
-def open_store(place: dict[str, Any]) -> Store:
-    """The store that a section of the configuration names: a bucket, or a `path`."""
-    return Folder(place["path"]) if "path" in place else Bucket(place)
+class Place(Protocol):
+    """What says where a bucket is, such as a section of the configuration."""
+
+    bucket: str
+    prefix: str
+    endpoint: str | None
+    region: str
+    anonymous: bool
+
+
+BucketOrFolder = Place | Path
+
+
+def open_store(place: BucketOrFolder) -> Store:
+    """The store at a place: a bucket, or a folder."""
+    return Folder(place) if isinstance(place, Path) else Bucket(place)
 
 
 class Folder:
     """A local folder."""
 
-    def __init__(self, path: str):
-        self.path = Path(path)
+    def __init__(self, path: Path):
+        self.path = path
 
     def name(self, key: str) -> str:
         """The file's path."""
@@ -104,28 +117,27 @@ class Folder:
 class Bucket:
     """A bucket, below a prefix. Credentials are boto3's own affair: environment, profile, or instance role."""
 
-    def __init__(self, place: dict[str, Any], connections: int = 16):
-        """place: bucket, prefix, endpoint, region, anonymous."""
+    def __init__(self, place: Place, connections: int = 16):
         import boto3
         from botocore import UNSIGNED
         from botocore.config import Config
 
-        self.bucket, self.prefix = place["bucket"], place["prefix"].strip("/")
+        self.bucket, self.prefix = place.bucket, place.prefix.strip("/")
         # One try per request here: what fails is tried again by _again, a broken transfer included.
         config = Config(
-            signature_version=UNSIGNED if place["anonymous"] else None,
+            signature_version=UNSIGNED if place.anonymous else None,
             retries={"total_max_attempts": 1},
             connect_timeout=10,
             read_timeout=60,
             max_pool_connections=connections,
-            s3={"addressing_style": "path"} if place["endpoint"] else None,
+            s3={"addressing_style": "path"} if place.endpoint else None,
             # Only what is asked for below: some stores refuse every checksum, also one that nobody named.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
         self.checksums = True  # until the store refuses them
         self.client = boto3.session.Session().client(
-            "s3", endpoint_url=place["endpoint"], region_name=place["region"], config=config
+            "s3", endpoint_url=place.endpoint, region_name=place.region, config=config
         )
 
     def _key(self, key: str) -> str:

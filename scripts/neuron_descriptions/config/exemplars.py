@@ -77,7 +77,7 @@ class S3Exemplars(ImportedExemplars, S3):
     """Folder below the prefix that has exemplar_config.json."""
 
     def place(self) -> dict[str, Any]:
-        """Where and how, as s3.open_store takes it."""
+        """Where and how, as a rule's params say it."""
         place = S3.place(self)
         return place | {"prefix": f"{place['prefix']}/{self.folder}".strip("/")}
 
@@ -87,7 +87,7 @@ class LocalExemplars(ImportedExemplars, Local):
     exemplar_config.json."""
 
     def place(self) -> dict[str, Any]:
-        """Where, as s3.open_store takes it."""
+        """Where, as a rule's params say it."""
         return {"path": self.path}
 
 

@@ -1,7 +1,9 @@
 """Where files come from: the hub, a wheel, a disk, a bucket."""
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 
 from neuron_descriptions.config.base import Address, Pinned, Section, UserPath, tracked
@@ -49,8 +51,18 @@ class S3(Section):
     """Read without credentials, as public buckets allow."""
 
     def place(self) -> dict[str, Any]:
-        """Where and how, as s3.open_store takes it."""
+        """Where and how, as a rule's params say it: see place_of."""
         return {name: getattr(self, name) for name in S3.model_fields} | {"prefix": self.prefix.strip("/")}
+
+    def below(self, name: str) -> "S3":
+        """The place under a name there."""
+        return self.model_copy(update={"prefix": f"{self.prefix}/{name}".strip("/")})
+
+
+def place_of(params: Mapping[str, Any]) -> S3 | Path:
+    """The bucket, or the folder, that a rule's params say. Raises pydantic.ValidationError where they are no such
+    section."""
+    return Path(params["path"]) if "path" in params else S3(**params)
 
 
 def spec_key(spec: Section, *without: str) -> str:

@@ -33,6 +33,25 @@ class Cut:
     windows_per_document: int | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Mixture:
+    """Documents by source, and how sequences of a subject are made of them."""
+
+    documents: dict[str, str]
+    """Source -> table of its documents."""
+    ratios: dict[str, float]
+    """Source -> its share."""
+    model_folder: str
+    """The subject's: its tokenizer and template."""
+    cut: Cut
+    seed: int
+
+    def template(self) -> Template:
+        """The subject's template. Raises ValueError where the subject cannot read sequences of this length."""
+        check_subject(self.model_folder, seq_len=self.cut.seq_len, module="any")  # the rest is the harvest's to check
+        return Template(load_tokenizer(self.model_folder), self.cut.chat_prefix)
+
+
 @dataclass(slots=True)
 class Window:
     """A sequence in the making: `prefix` is the template's, `ids` the evidence."""
@@ -99,31 +118,21 @@ def shares(n: int, ratios: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def build_corpus(
-    documents: dict[str, str],
-    ratios: dict[str, float],
-    model_folder: str,
-    sequences: dict[str, int],
-    cut: Cut,
-    seed: int,
-    outputs: dict[str, str],
-) -> None:
+def build_corpus(mixture: Mixture, sequences: dict[str, int], outputs: dict[str, str]) -> None:
     """Write one corpus table per split.
 
-    documents, ratios: by source; sequences, outputs: by split. A document belongs to one split, by its hash; exact
+    sequences, outputs: by split. A document belongs to one split, by its hash; exact
     duplicates, of documents and of sequences, are dropped wherever they are. Raises ValueError that names a source that
     cannot give its share, or where the subject cannot read sequences of this length.
     """
-    check_subject(model_folder, seq_len=cut.seq_len, module="any")  # the rest is the harvest's to check
-    tokenizer = load_tokenizer(model_folder)
-    template = Template(tokenizer, cut.chat_prefix)
+    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed
     pools: Pools = {(s, n): [] for s in sequences for n in ratios}
-    for name, fingerprint, document in read_documents({name: documents[name] for name in ratios}, template):
+    for name, fingerprint, document in read_documents(mixture, template):
         split = _split_of(fingerprint, sequences, seed)
-        pools[split, name] += windows(document, template, cut, seed)
+        pools[split, name] += windows(document, template, mixture.cut, seed)
     template.left_out.log("corpus")
     chosen = _choose(pools, ratios, sequences)
-    metadata = about_tokens(tokenizer) | template.left_out.metadata()
+    metadata = about_tokens(template.tokenizer) | template.left_out.metadata()
     for split, n in sequences.items():
         rows = [(name, window) for name in ratios for window in chosen[split, name]]
         order = generator(seed, "order", split).permutation(len(rows))
@@ -132,11 +141,11 @@ def build_corpus(
         logger.info("%s: %d sequences (%s)", split, n, counts)
 
 
-def read_documents(documents: dict[str, str], template: Template) -> Iterator[tuple[str, int, Document]]:
-    """Source, fingerprint and content of every document of these tables (by source); exact duplicates are dropped."""
+def read_documents(mixture: Mixture, template: Template) -> Iterator[tuple[str, int, Document]]:
+    """Source, fingerprint and content of every document; exact duplicates are dropped."""
     seen: set[int] = set()
-    for name, path in documents.items():
-        table = read_table(path, DOCUMENTS)
+    for name in mixture.ratios:
+        table = read_table(mixture.documents[name], DOCUMENTS)
         if not template.has_chat and table["messages"].null_count < len(table):
             logger.warning("%s: the subject has no chat template; conversations are read as plain text", name)
         texts = (row["text"] or row["messages"] for row in table.to_pylist())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from neuron_descriptions.common.vocabulary import Document, Message
+from neuron_descriptions.config.corpus import Text
 
 ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 # Names that tell a role only beside others: of two parties, the first to speak is the user.
@@ -23,19 +24,19 @@ _MESSAGES = ("messages", "conversations", "conversation", "dialog", "turns")
 Note = Callable[[str], None]  # takes down that something was left out
 
 
-def document(row: Any, spec: dict[str, Any], note: Note) -> Document:
-    """The document that a row holds; empty where it is blank. `spec`: the source's `field`, `format` and `html`; what
-    is left out of it goes to `note`. Raises ValueError that says what is wrong with the row."""
+def document(row: Any, spec: Text, note: Note) -> Document:
+    """The document that a row holds; empty where it is blank. spec: its source; what is left out of it goes to `note`.
+    Raises ValueError that says what is wrong with the row."""
     if isinstance(row, ValueError):
         raise row
-    found = list(_values(row, spec["field"]))
-    if not found and (isinstance(row, str | bytes) or (spec["format"] == "chat" and isinstance(row, list))):
+    found = list(_values(row, spec.field))
+    if not found and (isinstance(row, str | bytes) or (spec.format == "chat" and isinstance(row, list))):
         found = [row]  # the row itself is the text, or the list of messages
     if not found:
-        raise ValueError(f"it has no field {spec['field']!r}; set `field`")
-    if spec["format"] == "chat":
+        raise ValueError(f"it has no field {spec.field!r}; set `field`")
+    if spec.format == "chat":
         return conversation(found[0], note)
-    return prose(found, spec["html"])
+    return prose(found, spec.html)
 
 
 def prose(found: list[Any], remove_html: bool) -> str:

@@ -18,7 +18,7 @@ from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.explainers import Prices
 from neuron_descriptions.descriptions.answers import answered
 from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template, read_templates_of_types
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.models.loading import load_tokenizer
@@ -89,7 +89,9 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
         progress = Progress(len(pending), "answers", every=10.0)
         asked = pending
 
-        def done(answers: dict[int, Answer], fresh: bool, asked=asked, progress=progress) -> None:
+        def done(
+            answers: dict[int, Answer], fresh: bool, asked: list[Candidate] = asked, progress: Progress = progress
+        ) -> None:
             nonlocal early
             for i, answer in answers.items():
                 asked[i].take(answer, begun)
@@ -167,7 +169,7 @@ def describe(
     paths = {str(kind): inputs[f"prompt_{kind}"] for kind in settings.prompts_by_type}
     by_type = read_templates_of_types(paths, settings.few_shot, begins, template)
     tokenizer = load_tokenizer(inputs["subject"])
-    candidates = prepare(part.neurons, part.layer, files, tokenizer, template, settings, part.seed, by_type)
+    candidates = prepare(part.neurons, part.layer, files, Prompting(tokenizer, template, by_type), settings, part.seed)
     tally, written_by = Tally(getattr(explainer, "prices", None)), NOBODY
     client: JournalledClient | None = None
     if explainer is not None:

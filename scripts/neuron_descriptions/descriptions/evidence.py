@@ -1,7 +1,7 @@
 """What candidates are made from: exemplars drawn for each, their excerpts, and the prompt that shows them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,20 +63,23 @@ class EvidenceFiles:
     """A feature that fires in fewer train tokens is not described, where that is known."""
 
 
+@dataclass(slots=True, frozen=True)
+class Prompting:
+    """What prompts are made with."""
+
+    tokenizer: Any
+    """The subject's."""
+    usual: ExplainerTemplate
+    by_type: Mapping[str, ExplainerTemplate] = field(default_factory=dict)
+    """Templates of some types of neurons, instead of the usual one."""
+
+
 def prepare(
-    neurons: list[int],
-    layer: int,
-    files: EvidenceFiles,
-    tokenizer: Any,
-    template: ExplainerTemplate,
-    settings: Descriptions,
-    seed: int,
-    by_type: Mapping[str, ExplainerTemplate] | None = None,
+    neurons: list[int], layer: int, files: EvidenceFiles, prompting: Prompting, settings: Descriptions, seed: int
 ) -> list[Candidate]:
     """Every candidate of a chunk, with its evidence and prompt, sorted by neuron. A sign that no train token drives has
-    candidates without a prompt, and so has a feature that fires too seldom. tokenizer: the subject's; by_type:
-    templates of some types of neurons, instead of the usual one."""
-    chosen = _Templates(neurons, layer, files, tokenizer, template, by_type or {})
+    candidates without a prompt, and so has a feature that fires too seldom."""
+    chosen, tokenizer = _Templates(neurons, layer, files, prompting), prompting.tokenizer
     pool, ladders, few = _read(neurons, files, settings.pool)
     sentences = read_sentences(files.concepts) if files.concepts and settings.concept_candidates else {}
     found = []
@@ -157,19 +160,16 @@ def peaks_of(tokenizer: Any, exemplars: list[Exemplar]) -> list[Peak]:
 class _Templates:
     """Which template a neuron's prompts have, and what that one shows beyond exemplars."""
 
-    def __init__(
-        self, neurons: list[int], layer: int, files: EvidenceFiles, tokenizer: Any, usual: ExplainerTemplate,
-        by_type: Mapping[str, ExplainerTemplate],
-    ):  # fmt: skip
-        self.usual, self.by_type, self.types = usual, by_type, {}
-        if by_type and files.types:
+    def __init__(self, neurons: list[int], layer: int, files: EvidenceFiles, prompting: Prompting):
+        self.usual, self.by_type, self.types = prompting.usual, prompting.by_type, {}
+        if self.by_type and files.types:
             rows = read_tables([files.types], NEURON_TYPES, [("neuron", "in", neurons)]).to_pylist()
             self.types = {(row["neuron"], row["sign"]): row["type"] for row in rows}
         wanting = [n for n in neurons if any(self.of(n, sign).wanted for sign in SIGNS)]
         self.reader = None
         if wanting:
             panel = (Panel(files.panel[0], [files.panel[1]]), layer) if files.panel else None
-            self.reader = OccurrenceReader(wanting, files.corpus, files.exemplars, tokenizer, panel)
+            self.reader = OccurrenceReader(wanting, files.corpus, files.exemplars, prompting.tokenizer, panel)
 
     def of(self, neuron: int, sign: Sign) -> ExplainerTemplate:
         """The template of its type."""

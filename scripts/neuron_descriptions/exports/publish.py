@@ -14,6 +14,7 @@ from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.stores import Bucket, Facts, Missing, read_json
+from neuron_descriptions.config.sources import S3
 
 T = TypeVar("T")
 INDEX = "index.json"
@@ -27,15 +28,15 @@ def object_key(digest: str, path: str) -> str:
     return f"objects/{digest}/{PurePosixPath(path).name}"
 
 
-def publish(place: dict[str, Any], run: str, atlas: str, exemplars: list[str], files: list[str], output: str) -> None:
+def publish(place: S3, run: str, atlas: str, exemplars: list[str], files: list[str], output: str) -> None:
     """Upload a run's files, but for those that are there already, then the index; write the index as `output`.
 
-    place: see s3.open_store; atlas: <run's folder>/atlas/atlas.parquet; exemplars: tables, as
+    place: the run's is below it; atlas: <run's folder>/atlas/atlas.parquet; exemplars: tables, as
     <folder>/exemplars/layer-0/..., of a folder that may be another run's; in the index the names start from these
     folders. The server, if it can, checks what it gets against sha256 sums.
     """
     folders = [Path(atlas).parents[1], *(Path(table).parents[2] for table in exemplars[:1])]
-    store = Bucket(place | {"prefix": f"{place['prefix']}/{run}".strip("/"), "anonymous": False})
+    store = Bucket(place.below(run).model_copy(update={"anonymous": False}))
     paths = {_name(file, folders): file for path in files for file in _files(Path(path))}
     digests = dict(zip(paths, _parallel(file_digest, paths.values())))
     entries: dict[str, dict[str, Any]] = {
@@ -66,12 +67,12 @@ def _name(file: Path, folders: list[Path]) -> str:
     return next(file.relative_to(folder).as_posix() for folder in folders if file.is_relative_to(folder))
 
 
-def fetch_run(place: dict[str, Any], run: str, output: str) -> None:
+def fetch_run(place: S3, run: str, output: str) -> None:
     """Fetch a published run into the folder `output`, every file checked against the index.
 
     Raises ValueError where there is no such run, or a file is not what the index says.
     """
-    store = Bucket(place | {"prefix": f"{place['prefix']}/{run}".strip("/")})
+    store = Bucket(place.below(run))
     try:
         index = read_json(store, INDEX)
     except Missing as error:

@@ -18,7 +18,7 @@ from neuron_descriptions.common.checksums import SUFFIX, row_checksums, tail_che
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.signs import direction
 from neuron_descriptions.common.storage import write_table
-from neuron_descriptions.common.vocabulary import SIGNS, TAILS, quantile_column, tail_rank
+from neuron_descriptions.common.vocabulary import SIGNS, TAILS, Sign, quantile_column, tail_rank
 from neuron_descriptions.corpus.reading import CorpusFacts, corpus_facts, evidence_lengths
 from neuron_descriptions.harvest.drawn import random_sequences
 from neuron_descriptions.harvest.keys import ABSENT, decode_keys, encode_keys
@@ -292,7 +292,17 @@ def merge(
     logger.info("layer %d: %d exemplars of %d neurons", layer, len(table), len(neurons))
 
 
-def _rows(split, layer, neurons, sign, kind, peak_IN, ids_IN, gate_and_window, lengths) -> pa.Table:
+def _rows(
+    split: str,
+    layer: int,
+    neurons: list[int],
+    sign: Sign,
+    kind: str,
+    peak_IN: Tensor,
+    ids_IN: Tensor,
+    gate_and_window: tuple[Tensor | None, Tensor],
+    lengths: np.ndarray,
+) -> pa.Table:
     """Rows of EXEMPLARS; none of a slot that no sequence entered, since the feature fired in fewer."""
     n, per_neuron = ids_IN.shape
     gate_IN, window_INE = gate_and_window

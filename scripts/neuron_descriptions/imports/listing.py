@@ -8,7 +8,7 @@ from typing import Any
 
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import whole
-from neuron_descriptions.common.stores import Missing, Store, open_store, read_json
+from neuron_descriptions.common.stores import BucketOrFolder, Missing, Store, open_store, read_json
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.imports.arrays import ARRAYS, REQUESTS, Array, array_key, read_header
@@ -31,7 +31,7 @@ class Wanted:
     """None: the tokenizer's."""
 
 
-def check_settings(name: str, found: Any, wanted: dict[str, Any], model: str | None) -> list[str]:
+def check_settings(name: str, found: Any, wanted: dict[str, tuple[str, int]], model: str | None) -> list[str]:
     """The sources' names, in the order of their numbers. Raises ValueError where the exemplars were made with other
     settings than the run's. wanted: the config's key -> (the layout's key, value); model: hub repository."""
     try:
@@ -63,7 +63,7 @@ def _model_name(repo: str) -> str:
 
 
 def list_exemplars(
-    place: dict[str, Any],
+    place: BucketOrFolder,
     layer: int,
     run: Wanted,
     subject_folder: str,
@@ -73,10 +73,10 @@ def list_exemplars(
     are, as JSON: parts imported at different times then are parts of the same. With it stands what the parts need to
     know of the subject's tokenizer, so that each need not load it.
 
-    place: see stores.open_store. Raises ValueError that names the object that is missing or is not what it should be.
+    Raises ValueError that names the object that is missing or is not what it should be.
     """
     store = open_store(place)
-    wanted: dict[str, Any] = {"exemplars.k": ("k", run.k), "exemplars.seq_len": ("seq_len", run.seq_len)}
+    wanted = {"exemplars.k": ("k", run.k), "exemplars.seq_len": ("seq_len", run.seq_len)}
     if run.n_random:
         wanted["exemplars.random"] = ("rand_seqs", run.n_random)
     try:

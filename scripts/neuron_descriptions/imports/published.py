@@ -18,7 +18,7 @@ import pyarrow as pa
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.signs import direction, turned
 from neuron_descriptions.common.storage import write_table
-from neuron_descriptions.common.stores import Changed, open_store
+from neuron_descriptions.common.stores import BucketOrFolder, Changed, open_store
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, Sign, quantile_column, tail_rank
 from neuron_descriptions.corpus.tables import CORPUS
@@ -298,7 +298,7 @@ def statistics_table(top: dict[Sign, Windows], split: str, layer: int, neurons: 
 
 
 def import_exemplars(
-    place: dict[str, Any],
+    place: BucketOrFolder,
     listing: str,
     layer: int,
     neurons: list[int],

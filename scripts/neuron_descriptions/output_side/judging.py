@@ -8,7 +8,6 @@ D the residual stream, V tokens of the vocabulary, U distinct tokens of the pane
 all neurons of a layer, P places where a neuron fires, Q places elsewhere.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +32,7 @@ from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.naming import Namer
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
-from neuron_descriptions.output_side.writing import unembedding, vocabulary, written
+from neuron_descriptions.output_side.writing import WholeModel, unembedding, vocabulary, written
 from neuron_descriptions.panel.reading import Panel
 
 Floats = NDArray[np.float64]
@@ -184,8 +183,7 @@ def agreement_rows(acts_FN: Floats, effects_FN: Floats) -> list[dict[str, Any]]:
 
 
 def judge_output_side(
-    subject: str,
-    architecture: Mapping[str, Any],
+    subject: WholeModel,
     panel: Panel,
     tables: dict[int, str],
     rules: str,
@@ -195,17 +193,16 @@ def judge_output_side(
 ) -> None:
     """Write OUTPUT_SCORES of all described neurons.
 
-    subject: folder of the model; architecture: n_layers, n_neurons, module, dtype; panel: text and activations;
+    panel: text and activations;
     tables: by layer, OUTPUT_SIDE; rules: file of word lists. Raises ValueError where the panel lacks a neuron.
     """
-    model = load_model(subject, architecture["dtype"], head=True, threads=threads)
-    tokenizer = load_tokenizer(subject)
-    shape = architecture["n_layers"], architecture["n_neurons"], architecture["module"]
-    projections = down_projections(model, *shape)
+    model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
+    tokenizer = load_tokenizer(subject.folder)
+    projections = down_projections(model, *subject.shape)
     sides = {layer: read_table(path, OUTPUT_SIDE).to_pylist() for layer, path in tables.items()}
     neurons = {layer: [row["neuron"] for row in rows] for layer, rows in sides.items()}
     try:
-        gates = find_gates(model, sides, *shape)
+        gates = find_gates(model, sides, *subject.shape)
     except NoGateError as error:
         logger.info("no gates: %s", error)
         gates = Gates({})

@@ -9,7 +9,6 @@ B the model's own text and the scaled one, T tokens, I neurons of a layer, V tok
 panel, P places, K tokens kept.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +27,7 @@ from neuron_descriptions.config.output_side import OutputSide
 from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
-from neuron_descriptions.output_side.writing import vocabulary
+from neuron_descriptions.output_side.writing import WholeModel, vocabulary
 from neuron_descriptions.panel.reading import Panel
 
 PLACES = 40  # where a neuron is strongest
@@ -97,8 +96,7 @@ def compared(own: Changes, others: list[Changes], n_tokens: int, strings: list[s
 
 
 def scale_output_side(
-    subject: str,
-    architecture: Mapping[str, Any],
+    subject: WholeModel,
     panel: Panel,
     neurons: dict[int, list[int]],
     settings: OutputSide,
@@ -108,12 +106,12 @@ def scale_output_side(
 ) -> None:
     """Write OUTPUT_SCALED of a sample of each layer's described neurons.
 
-    subject: folder of the model; architecture: n_layers, n_neurons, module, dtype; panel: text and activations;
+    panel: text and activations;
     neurons: described, by layer. Raises ValueError where the panel lacks a neuron.
     """
-    model = load_model(subject, architecture["dtype"], head=True, threads=threads)
-    projections = down_projections(model, architecture["n_layers"], architecture["n_neurons"], architecture["module"])
-    tokenizer = load_tokenizer(subject)
+    model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
+    projections = down_projections(model, *subject.shape)
+    tokenizer = load_tokenizer(subject.folder)
     strings = vocabulary(tokenizer, min(len(tokenizer), model.get_output_embeddings().weight.shape[0]))
     rows: list[dict[str, Any]] = []
     for layer, described in progress(neurons.items(), len(neurons), "layers"):

@@ -11,7 +11,7 @@ or suppress tokens from others (Gurnee et al. 2024, "Universal neurons in GPT2 l
 D the residual stream, V tokens of the vocabulary, I neurons of a layer, N of a block, K tokens kept.
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -27,9 +27,24 @@ from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 BLOCK = 128  # neurons
 
 
+@dataclass(slots=True, frozen=True)
+class WholeModel:
+    """The subject with its head, as the configuration has it."""
+
+    folder: str
+    n_layers: int
+    n_neurons: int
+    module: str | None
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, int, str | None]:
+        """What down_projections finds its neurons by."""
+        return self.n_layers, self.n_neurons, self.module
+
+
 def write_output_side(
-    subject: str,
-    architecture: Mapping[str, Any],
+    subject: WholeModel,
     neurons: dict[int, list[int]],
     n_tokens: int,
     threads: int,
@@ -37,13 +52,12 @@ def write_output_side(
 ) -> None:
     """Write a table OUTPUT_SIDE for each layer.
 
-    subject: folder of the model; architecture: n_layers, n_neurons, module, dtype as the config has them; neurons: by
-    layer; n_tokens: kept at each end; outputs: by layer. Raises ValueError where the model's logits are not what is
-    read off its weights (`check_readout`).
+    neurons: by layer; n_tokens: kept at each end; outputs: by layer. Raises ValueError where the model's logits are not
+    what is read off its weights (`check_readout`).
     """
-    model = load_model(subject, architecture["dtype"], head=True, threads=threads)
-    tokenizer = load_tokenizer(subject)
-    projections = down_projections(model, architecture["n_layers"], architecture["n_neurons"], architecture["module"])
+    model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
+    tokenizer = load_tokenizer(subject.folder)
+    projections = down_projections(model, *subject.shape)
     known = min(len(tokenizer), model.get_output_embeddings().weight.shape[0])
     check_readout(model, tokenizer("The first of these, and the last")["input_ids"])
     readout_VD = unembedding(model)[:known]

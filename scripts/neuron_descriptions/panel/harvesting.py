@@ -5,8 +5,10 @@ B sequences of a batch, T tokens, D whatever a tap sees, I features, N a panel's
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,6 +106,20 @@ def harvest_panel(
             write_layer(layer, dense.acts_IN.pop(layer), neurons[layer], metadata, outputs[layer])
     logger.info("%d neurons at %d tokens, %.2f GB", sum(map(len, neurons.values())), facts.tokens,
                 sum(of_layer.values()) / 1e9)  # fmt: skip
+
+
+def harvest_of_job(given: Any, params: Any, threads: int, outputs: Sequence[str]) -> None:
+    """Harvest a panel as a rule says. given: its input, with model, corpus and dictionaries; params: Subject.of_job's,
+    batch_size, layers_per_pass and seed; outputs: by layer, in the order of params.neurons. Raises as harvest_panel
+    does."""
+    harvest_panel(
+        subject=Subject.of_job(given.model, params, given.dictionaries),
+        corpus=given.corpus,
+        neurons=params.neurons,
+        seed=params.seed,
+        passes=Passes(params.batch_size, params.layers_per_pass, threads),
+        outputs=dict(zip(params.neurons, outputs)),
+    )
 
 
 def write_layer(layer: int, acts_IN: Tensor, neurons: list[int], metadata: dict[str, str], output: str) -> None:

@@ -8,7 +8,7 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.corpus.building import (
-    Cut,
+    Mixture,
     Window,
     about_tokens,
     distinct,
@@ -18,41 +18,26 @@ from neuron_descriptions.corpus.building import (
     write_sequences,
 )
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.corpus.templates import Template
-from neuron_descriptions.models.loading import load_tokenizer
-from neuron_descriptions.models.subjects import check_subject
 
 Pool = dict[tuple[str, str], list[Window]]  # by panel and source
 
 
-def build_panel(
-    documents: dict[str, str],
-    ratios: dict[str, float],
-    model_folder: str,
-    corpora: list[str],
-    tokens: int,
-    cut: Cut,
-    seed: int,
-    outputs: dict[str, str],
-) -> None:
+def build_panel(mixture: Mixture, corpora: list[str], tokens: int, outputs: dict[str, str]) -> None:
     """Write one corpus table per panel, of documents that none of `corpora` has a sequence of, and no other panel.
 
-    documents, ratios: by source; a source gives its share of the tokens. tokens: evidence tokens of each panel; at most
-    one sequence of each source more. outputs: by panel. Raises ValueError that
-    says how much text there is, where that is less than a panel takes, or where the subject cannot read sequences of
-    this length.
+    A source gives its share of the tokens. tokens: evidence tokens of each panel; at most one sequence of each source
+    more. outputs: by panel. Raises ValueError that says how much text there is, where that is less than a panel takes,
+    or where the subject cannot read sequences of this length.
     """
-    check_subject(model_folder, seq_len=cut.seq_len, module="any")
-    tokenizer = load_tokenizer(model_folder)
-    template = Template(tokenizer, cut.chat_prefix)
+    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed
     used = {i for path in corpora for i in pc.unique(read_table(path, CORPUS)["document"]).to_pylist()}
     found: dict[str, dict[int, list[Window]]] = {name: {} for name in ratios}
-    for name, fingerprint, document in read_documents({name: documents[name] for name in ratios}, template):
+    for name, fingerprint, document in read_documents(mixture, template):
         if fingerprint not in used:
-            found[name][fingerprint] = windows(document, template, cut, seed)
+            found[name][fingerprint] = windows(document, template, mixture.cut, seed)
     template.left_out.log("panel")
     chosen = _choose({name: _deal(found[name], list(outputs), seed) for name in ratios}, ratios, tokens)
-    metadata = about_tokens(tokenizer) | {"seed": str(seed)} | template.left_out.metadata()
+    metadata = about_tokens(template.tokenizer) | {"seed": str(seed)} | template.left_out.metadata()
     for panel, output in outputs.items():
         rows = [(name, window) for name in ratios for window in chosen[panel, name]]
         order = generator(seed, "order", panel).permutation(len(rows))

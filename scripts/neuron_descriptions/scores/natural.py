@@ -229,7 +229,9 @@ class NaturalScorer:
             predicted = self.kept.simulate(self.simulator, tasks, (*where, "natural", *missing))
             feature.predicted.update(zip(missing, predicted))
 
-    def _estimate(self, statistic, variables: list[Sequences], sample: Sample, *who: object) -> Estimate:
+    def _estimate(
+        self, statistic: sampling.Statistic, variables: list[Sequences], sample: Sample, *who: object
+    ) -> Estimate:
         random = generator(self.seed, "natural", *who)
         bootstrap = Bootstrap(self.settings.bootstrap, self.settings.confidence, random)
         return posterior(statistic, moments(*variables), sample, unseen(variables, sample), bootstrap, WIDER)

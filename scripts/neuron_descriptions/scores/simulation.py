@@ -88,7 +88,9 @@ class Scorer:
         active = self.evidence.active(neuron, sign)
         rows: list[dict] = []
 
-        def record(kind: str, number: int, text: str | None, split: str, predicted: Sequences, *what, **more) -> Match:
+        def record(
+            kind: str, number: int, text: str | None, split: str, predicted: Sequences, *what: object, **more: Any
+        ) -> Match:
             """Compare predictions of the first of a split's sequences with the truth, and keep the row."""
             random = generator(self.seed, "bootstrap", layer, neuron, sign, split, *what)
             shown = sequences[split][: len(predicted)]

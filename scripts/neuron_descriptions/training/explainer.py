@@ -21,7 +21,7 @@ from neuron_descriptions.common.storage import read_tables, whole
 from neuron_descriptions.common.streams import generator, key
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.training import ExplainerTraining
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import MARKER, ExplainerTemplate, read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.models.adapters import adapter_sha256
@@ -112,7 +112,7 @@ def read_lessons(
         neurons = sorted({neuron for _, neuron, _ in here})
         files = EvidenceFiles(inputs["corpus"], tables["exemplars"], tables["statistics"])
         asked = settings.model_copy(update={"concept_candidates": 0})
-        candidates = prepare(neurons, layer, files, subject, template, asked, seed)
+        candidates = prepare(neurons, layer, files, Prompting(subject, template), asked, seed)
         for place, group in groupby(candidates, key=lambda c: (c.layer, c.neuron, c.sign)):
             if place not in here:
                 continue

@@ -20,7 +20,7 @@ from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.candidates import descriptions_table
 from neuron_descriptions.descriptions.concepts import find_concepts
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.merging import merge
 from neuron_descriptions.harvest.shard import Shard, harvest
@@ -90,7 +90,7 @@ def run(smollm2, tmp_path_factory) -> Path:
             {"subject": smollm2, "rules": rules}, {}, paths["concepts"][0],
         )  # fmt: skip
         shown = EvidenceFiles(paths["train"], paths["exemplars"], paths["statistics"], paths["concepts"])
-        candidates = prepare(neurons, layer, shown, tokenizer, template, CONFIG.descriptions, 0)
+        candidates = prepare(neurons, layer, shown, Prompting(tokenizer, template), CONFIG.descriptions, 0)
         for candidate in candidates:
             if candidate.prompt:
                 candidate.description, candidate.status = "the word peace", "ok"

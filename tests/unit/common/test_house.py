@@ -38,13 +38,6 @@ SETTINGS = {
 }  # fmt: skip
 # What is read or kept as data, whose keys differ by kind.
 AS_DATA = {
-    "common/stores.py": {"place"},  # of a store: what a client of S3, or a folder, is opened with
-    "exports/publish.py": {"place"},
-    "imports/listing.py": {"place", "wanted"},
-    "imports/published.py": {"place"},
-    "corpus/documents.py": {"spec"},  # of a source of texts: its checksum names the file that is fetched
-    "corpus/fetching.py": {"spec"},
-    "models/fetching.py": {"spec"},  # of a model: likewise
     "models/subjects.py": {"section"},  # of a model's own config.json
     "models/loading.py": {"settings"},  # arguments of another library
 }

@@ -8,6 +8,7 @@ import pytest
 
 from neuron_descriptions.common import stores as s3_module
 from neuron_descriptions.common.stores import Bucket, Changed, Facts
+from neuron_descriptions.config.sources import S3
 
 CONTENT = bytes(range(200))
 ERROR = '<?xml version="1.0"?><Error><Code>{}</Code><Message>{}</Message></Error>'
@@ -27,14 +28,14 @@ class Store(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = self.refuses = ""
         self.puts = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def handle_error(self, request, client_address):
         """A reader that has what it wants closes the connection."""
 
     def bucket(self):
         endpoint = f"http://127.0.0.1:{self.server_port}"
-        return Bucket({"bucket": "b", "prefix": "p", "endpoint": endpoint, "region": "us-east-1", "anonymous": False})
+        return Bucket(S3(bucket="b", prefix="p", endpoint=endpoint))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -20,19 +20,27 @@ ADAPTERS = sorted(path.name for path in SCRIPTS.glob("*.py"))
 LIBRARY = sorted((SCRIPTS / "neuron_descriptions").rglob("*.py"))
 
 
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A copy of the scripts folder for all tests: what none of them edits is read once."""
+    return tmp_path_factory.mktemp("clone") / "scripts"
+
+
 @pytest.fixture
-def edit(tmp_path) -> Callable[..., Path]:
-    """Copies the scripts folder, with a text in one file of the library (or an adapter) replaced."""
+def edit(clone) -> Callable[..., Path]:
+    """The copy as the checkout is, times included, with a text in one file of the library (or an adapter) replaced."""
 
     def copy(file: str = "", old: str = "", new: str = "") -> Path:
-        scripts = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
-        shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in sorted(clone.rglob("*"), reverse=True):
+            if not (SCRIPTS / path.relative_to(clone)).exists():
+                path.rmdir() if path.is_dir() else path.unlink()
+        shutil.copytree(SCRIPTS, clone, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
         if file:
-            path = scripts / file
+            path = clone / file
             text = path.read_text()
             assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {file}"
             path.write_text(text.replace(old, new))
-        return scripts
+        return clone
 
     return copy
 
@@ -168,8 +176,9 @@ def test_indirectly_imported_module_counts(edit):
 def test_import_inside_a_function_counts(edit):
     scripts = edit(
         CORPUS,
-        "    template = Template(tokenizer, cut.chat_prefix)\n",
-        "    from neuron_descriptions.atlas import building\n    template = Template(tokenizer, cut.chat_prefix)\n",
+        "    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed\n",
+        "    from neuron_descriptions.atlas import building\n"
+        "    template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed\n",
     )
     before = digest("build_corpus.py", scripts)
     path = scripts / "neuron_descriptions/atlas/building.py"
@@ -339,7 +348,7 @@ def test_edit_is_seen_in_the_same_process(edit):
     before = digest("build_corpus.py", scripts)
     path = scripts / CORPUS
     path.write_text(path.read_text().replace("SHORTEST = 0.5", "SHORTEST = 0.4"))
-    os.utime(path, (0, 0))
+    os.utime(path, (1, 1))
     assert digest("build_corpus.py", scripts) != before
 
 
@@ -347,7 +356,7 @@ def test_touch_changes_nothing(edit):
     scripts = edit()
     before = digest("build_corpus.py", scripts)
     for path in scripts.rglob("*.py"):
-        os.utime(path, (0, 0))
+        os.utime(path, (2, 2))
     assert digest("build_corpus.py", scripts) == before
 
 

@@ -11,6 +11,7 @@ from neuron_descriptions.common import stores as s3_module
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.stores import Bucket, Changed, Facts, Folder, Missing, open_store
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.config.sources import S3
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.harvest.tables import EXEMPLARS
 from neuron_descriptions.imports import arrays as importing
@@ -51,7 +52,7 @@ def uploaded(s3, large) -> str:
 
 
 def run_import(
-    place: dict, neurons: list[int], subject: str, output: Path, listing: str | None = None
+    place: S3 | Path, neurons: list[int], subject: str, output: Path, listing: str | None = None
 ) -> dict[str, bytes]:
     """Import, from listing on; every file written, by name."""
     output.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,7 @@ def test_heads_and_ranges_are_the_bytes_of_the_object(s3, tmp_path, monkeypatch)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/object").write_bytes(content)
     s3.client().put_object(Bucket="closed", Key="ranges/object", Body=content)
-    for store in (open_store(s3.place("closed", "ranges")), open_store({"path": str(tmp_path / "folder")})):
+    for store in (open_store(s3.place("closed", "ranges")), open_store(tmp_path / "folder")):
         assert isinstance(store, Bucket | Folder)
         start, facts = store.head("object", 100)
         assert start == content[:100] and facts.size == len(content)
@@ -138,7 +139,7 @@ def test_refusals_say_what_to_do_and_no_secret(s3, monkeypatch, bucket, anonymou
 def test_a_server_that_stays_away_is_given_up_with_its_name(monkeypatch):
     monkeypatch.setattr(s3_module, "ATTEMPTS", 3)
     monkeypatch.setattr(s3_module, "PAUSE", 0.01)
-    place = {"bucket": "open", "prefix": "", "endpoint": "http://127.0.0.1:9", "region": "us-east-1", "anonymous": True}
+    place = S3(bucket="open", endpoint="http://127.0.0.1:9", anonymous=True)
     with pytest.raises(ConnectionError, match="s3://open/object: given up after 3 tries: Could not connect"):
         Bucket(place).head("object", 1)
 
@@ -150,7 +151,7 @@ def test_a_server_that_stays_away_is_given_up_with_its_name(monkeypatch):
 def test_import_moves_hardly_more_than_the_neurons_slices(s3, uploaded, large, smollm2, tmp_path, monkeypatch, neurons):
     monkeypatch.setattr(importing, "REQUEST", 1 << 20)
     proxy = Proxy(s3.ports["s3"])
-    place = s3.place("open", uploaded, anonymous=True) | {"endpoint": proxy.endpoint}
+    place = s3.place("open", uploaded, anonymous=True, endpoint=proxy.endpoint)
     listing = str(tmp_path / "listing.json")
     list_exemplars(place, LAYER, WANTED, smollm2, listing)
     listed, proxy.down = proxy.down, 0
@@ -162,7 +163,7 @@ def test_import_moves_hardly_more_than_the_neurons_slices(s3, uploaded, large, s
     assert needed > 6 * 2 * 2 * K * SEQ_LEN * len(neurons)
     assert 0.9 * needed <= proxy.down <= 1.05 * needed
     assert listed < 200_000
-    assert files == run_import({"path": str(large)}, neurons, smollm2, tmp_path / "local")
+    assert files == run_import(large, neurons, smollm2, tmp_path / "local")
 
 
 def test_import_without_credentials_from_a_public_bucket(s3, uploaded, smollm2, tmp_path, monkeypatch):
@@ -189,7 +190,13 @@ def test_an_object_replaced_in_the_middle_of_an_import_is_an_error(s3, large, sm
 
     proxy = Proxy(s3.ports["s3"], after=before // 2, at=replace)
     with pytest.raises(ValueError, match=r"has changed since it was listed; delete .*listing\.json and run again"):
-        run_import(place | {"endpoint": proxy.endpoint}, list(range(WIDTH)), smollm2, tmp_path / "out", listing)
+        run_import(
+            place.model_copy(update={"endpoint": proxy.endpoint}),
+            list(range(WIDTH)),
+            smollm2,
+            tmp_path / "out",
+            listing,
+        )
     proxy.close()
     assert size > 1_000_000 and not list((tmp_path / "out").glob("*"))
 
@@ -199,17 +206,17 @@ def test_a_server_stopped_in_the_middle_of_an_import_and_back(large, smollm2, tm
     with S3Server(tmp_path / "server") as server:
         server.upload(large, "open", "large")
         proxy = Proxy(server.ports["s3"], after=8_000_000, at=server.bounce)
-        place = server.place("open", "large", anonymous=True) | {"endpoint": proxy.endpoint}
+        place = server.place("open", "large", anonymous=True, endpoint=proxy.endpoint)
         with caplog.at_level("INFO", "neuron_descriptions"):
             files = run_import(place, list(range(WIDTH)), smollm2, tmp_path / "s3")
         proxy.close()
     assert "trying again" in caplog.text
-    assert files == run_import({"path": str(large)}, list(range(WIDTH)), smollm2, tmp_path / "local")
+    assert files == run_import(large, list(range(WIDTH)), smollm2, tmp_path / "local")
 
 
 def test_made_up_exemplars_are_the_arrays_rows(large, smollm2, tmp_path):
     """What the other tests here compare with: row by row, from numpy's own reader."""
-    run_import({"path": str(large)}, [0, 9], smollm2, tmp_path)
+    run_import(large, [0, 9], smollm2, tmp_path)
     table = read_table(tmp_path / "exemplars.parquet", EXEMPLARS).to_pandas()
     assert len(table) == 2 * 3 * 2 * (K + RANDOM)
     prefix = len(json.loads((tmp_path / "listing.json").read_text())["tokenizer"]["prefix"])

@@ -18,7 +18,15 @@ from tokenizers.processors import TemplateProcessing
 from conftest import tiny_config
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.vocabulary import SPLITS
-from neuron_descriptions.corpus.building import Cut, Template, build_corpus, document_fingerprint, shares, windows
+from neuron_descriptions.corpus.building import (
+    Cut,
+    Mixture,
+    Template,
+    build_corpus,
+    document_fingerprint,
+    shares,
+    windows,
+)
 from neuron_descriptions.corpus.reading import corpus_facts, read_texts
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.models.conversations import template_segments
@@ -63,13 +71,14 @@ def build(tmp_path, smollm2):
             write_table(pa.Table.from_pylist(rows, schema=DOCUMENTS), files[name])
         outputs = {split: folder / f"{split}.parquet" for split in SPLITS}
         cut = {f.name: settings.pop(f.name) for f in fields(Cut) if f.name in settings}
-        build_corpus(
+        mixture = Mixture(
             documents=files,
             ratios={name: (ratios or {}).get(name, 1 / len(texts)) for name in texts},
+            model_folder=settings.pop("model_folder", smollm2),
             cut=Cut(**{"seq_len": SEQ_LEN} | cut),
-            outputs={split: str(path) for split, path in outputs.items()},
-            **{"model_folder": smollm2, "sequences": EVEN, "seed": 0} | settings,
+            seed=settings.pop("seed", 0),
         )
+        build_corpus(mixture, outputs={s: str(path) for s, path in outputs.items()}, **{"sequences": EVEN} | settings)
         return outputs
 
     return run
@@ -824,4 +833,4 @@ def test_too_small_seq_len_for_chats_gives_no_vain_advice(build, documents, temp
 def test_unreadable_documents_are_named(build, smollm2, tmp_path):
     (tmp_path / "bad.parquet").write_bytes(json.dumps({}).encode())
     with pytest.raises(ValueError, match=r"bad\.parquet is not a readable"):
-        build_corpus({"x": str(tmp_path / "bad.parquet")}, {"x": 1.0}, smollm2, EVEN, Cut(40), 0, {})
+        build_corpus(Mixture({"x": str(tmp_path / "bad.parquet")}, {"x": 1.0}, smollm2, Cut(40), 0), EVEN, {})

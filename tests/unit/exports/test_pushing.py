@@ -94,7 +94,7 @@ def hub():
             self.wfile.write(data)
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         hub.address = f"http://127.0.0.1:{server.server_port}"
         yield hub
         server.shutdown()

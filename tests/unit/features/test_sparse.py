@@ -17,7 +17,7 @@ from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.features import AutoencoderFeatures, Features, MlpNeuronFeatures
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.corpus.tables import CORPUS
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, ladder, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, ladder, prepare
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES, SourceJob, open_source
 from neuron_descriptions.harvest.fired import drawn_keys
@@ -208,14 +208,16 @@ def test_what_never_fires_is_not_described_and_does_no_harm(folder, tables):
     fires = set(pq.read_table(tables[0], filters=[("kind", "=", "top")])["neuron"].to_pylist())
     silent = [latent for latent in range(LATENTS) if latent not in fires]
     assert silent
-    found = prepare(silent, LAYER, EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]]), None,
-                    SimpleNamespace(examples=(), wanted=()), settings, 0)  # fmt: skip
+    asked = Prompting(None, SimpleNamespace(examples=(), wanted=()))
+    found = prepare(
+        silent, LAYER, EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]]), asked, settings, 0
+    )
     assert [(c.sign, c.status, c.prompt) for c in found] == [
         (sign, "no_activation", None) for _ in silent for sign in ("positive", "negative")
     ]
     rare = int(pq.read_table(tables[1]).to_pandas().query("firings > 0").sort_values("firings").neuron.iloc[0])
     files = EvidenceFiles(str(folder / "corpus.parquet"), [tables[0]], [tables[1]], min_firings=10_000)
-    said = prepare([rare], LAYER, files, None, SimpleNamespace(examples=(), wanted=()), settings, 0)  # fmt: skip
+    said = prepare([rare], LAYER, files, asked, settings, 0)
     assert [(c.sign, c.status, c.prompt) for c in said] == [
         ("positive", "few_firings", None), ("negative", "no_activation", None)
     ]  # fmt: skip

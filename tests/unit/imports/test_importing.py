@@ -18,7 +18,7 @@ from neuron_descriptions.common.stores import Folder
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column, tail_rank
 from neuron_descriptions.config.sections import load_config
 from neuron_descriptions.corpus.reading import corpus_facts, read_texts
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.imports import arrays
@@ -71,8 +71,7 @@ WANTED = Wanted(WIDTH, None, K, RANDOM, SEQ_LEN)
 
 
 def listed(folder: Path, subject: str, output: Path, **settings) -> str:
-    place = {"path": str(folder)}
-    list_exemplars(place, LAYER, replace(WANTED, **settings), subject, str(output))
+    list_exemplars(folder, LAYER, replace(WANTED, **settings), subject, str(output))
     return str(output)
 
 
@@ -86,7 +85,7 @@ class Imported:
         if not Path(listing).exists():
             listed(folder, subject, Path(listing), **settings)
         import_exemplars(
-            {"path": str(folder)}, listing, LAYER, neurons, self.corpus,
+            folder, listing, LAYER, neurons, self.corpus,
             str(output / "exemplars.parquet"), str(output / "statistics.parquet"),
         )  # fmt: skip
         self.exemplars = read_table(output / "exemplars.parquet", EXEMPLARS)
@@ -202,7 +201,7 @@ def test_what_peaks_on_the_prefix_leaves_the_statistics_unknown(published, smoll
     settings = load_config(demo_config()).descriptions.model_copy(update={"concept_candidates": 0})
     template = read_explainer_template(str(ROOT / "config/prompts/short.yaml"), settings.few_shot, True)
     candidates = prepare(
-        NEURONS, LAYER, EvidenceFiles(found.corpus["train"], *files), tokenizer, template, settings, seed=0
+        NEURONS, LAYER, EvidenceFiles(found.corpus["train"], *files), Prompting(tokenizer, template), settings, seed=0
     )
     shown = [c.prompt.messages[-1]["content"] for c in candidates if c.sign == "positive" and c.prompt]
     assert len(shown) == len(NEURONS) * settings.candidates and all("{{" in text for text in shown)

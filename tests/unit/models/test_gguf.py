@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from neuron_descriptions.config.models import GgufModel
 from neuron_descriptions.models.fetching import fetch_model
 from neuron_descriptions.models.gguf import described, gguf_header
 from neuron_descriptions.models.loading import load_model, load_tokenizer
@@ -52,17 +53,17 @@ def written(path, kind="llama", without=()):
 def test_a_file_of_ones_own_is_converted_whatever_stands_beside_it(tmp_path):
     weights = written(tmp_path / "mine.gguf")
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
-    spec = {"source": "gguf", "path": str(tmp_path / "mine.gguf"), "sha256": None}
+    spec = GgufModel(source="gguf", path=str(tmp_path / "mine.gguf"))
     fetch_model(spec, str(tmp_path / "out"))
     model = load_model(str(tmp_path / "out"), "float32", head=True, threads=1)
     found = model.state_dict()["model.layers.1.mlp.down_proj.weight"]
     assert torch.equal(found, torch.from_numpy(weights["blk.1.ffn_down.weight"]))
     assert load_tokenizer(str(tmp_path / "out"))("the")["input_ids"][-1] == TOKENS.index("the")
     with pytest.raises(ValueError, match=r"mine\.gguf: sha256 is .* the config says 0000"):
-        fetch_model(spec | {"sha256": "0" * 64}, str(tmp_path / "other"))
+        fetch_model(spec.model_copy(update={"sha256": "0" * 64}), str(tmp_path / "other"))
     written(tmp_path / "lacking.gguf", without=("blk.1.ffn_up",))
     with pytest.raises(ValueError, match=r"lacks 1 weights of a LlamaForCausalLM, such as model\.layers\.1\.mlp\.up"):
-        fetch_model(spec | {"path": str(tmp_path / "lacking.gguf")}, str(tmp_path / "other"))
+        fetch_model(spec.model_copy(update={"path": str(tmp_path / "lacking.gguf")}), str(tmp_path / "other"))
     assert not (tmp_path / "other").exists()
 
 

@@ -18,8 +18,9 @@ def hub(smollm2):
 
 def fetch(hub, folder, token, repo="own/smol"):
     code = (
+        "from neuron_descriptions.config.models import HubModel;"
         "from neuron_descriptions.models.fetching import fetch_model;"
-        f"fetch_model(dict(source='hub', repo={repo!r}, revision='main'), {str(folder / 'model')!r})"
+        f"fetch_model(HubModel(source='hub', repo={repo!r}, revision='main'), {str(folder / 'model')!r})"
     )
     return run_with(hub, token, folder, code)
 

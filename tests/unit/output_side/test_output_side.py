@@ -12,6 +12,7 @@ from torch import nn
 from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.output_side.writing import (
+    WholeModel,
     _ends,
     check_readout,
     final_norm,
@@ -120,8 +121,7 @@ def rows(smollm2, tmp_path_factory):
     """Rows of neurons of SmolLM2, by layer and neuron."""
     folder = tmp_path_factory.mktemp("output_side")
     outputs = {layer: str(folder / f"layer-{layer}.parquet") for layer in NEURONS}
-    architecture = {"n_layers": 30, "n_neurons": 1536, "module": None, "dtype": "float32"}
-    write_output_side(smollm2, architecture, NEURONS, 20, 1, outputs)
+    write_output_side(WholeModel(smollm2, 30, 1536, None, "float32"), NEURONS, 20, 1, outputs)
     found = {}
     for path in outputs.values():
         table = pq.read_table(path)

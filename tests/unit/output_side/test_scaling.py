@@ -11,7 +11,7 @@ from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.output_side import scaling
 from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.output_side.scaling import Changes, compared, mean_change, scale_output_side, strongest
-from neuron_descriptions.output_side.writing import unembedding, written
+from neuron_descriptions.output_side.writing import WholeModel, unembedding, written
 from neuron_descriptions.panel.reading import Panel
 from planted_panels import VOCABULARY, gated_model, sentences, write_panel
 
@@ -95,12 +95,12 @@ def test_of_the_last_layer_tokens_rise_that_its_weights_name(read, tmp_path, mon
     monkeypatch.setattr(scaling, "load_model", lambda *args, **more: model)
     monkeypatch.setattr(scaling, "load_tokenizer", lambda folder: range(VOCABULARY))
     monkeypatch.setattr(scaling, "vocabulary", lambda tokenizer, size: [str(i) for i in range(size)])
-    shape = {"n_layers": 2, "n_neurons": 48, "module": None, "dtype": "float32"}
+    subject = WholeModel("", n_layers=2, n_neurons=48, module=None, dtype="float32")
     named = {LAYER: list(range(10, 10 + NEURONS))}
     tables = []
     for number in range(2):
         output = str(tmp_path / f"{number}.parquet")
-        scale_output_side("", shape, panel, named, OutputSide(scaled=6, tokens=5), 0, 1, output)
+        scale_output_side(subject, panel, named, OutputSide(scaled=6, tokens=5), 0, 1, output)
         tables.append(read_table(output, OUTPUT_SCALED))
     assert tables[0] == tables[1] and len(tables[0]) == 12
     effects_VI = unembedding(model) @ written(model, down_projections(model, 2, 48)[LAYER]).T

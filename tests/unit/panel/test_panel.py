@@ -15,7 +15,7 @@ from conftest import tiny_config
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.config.sections import load_config
-from neuron_descriptions.corpus.building import Cut, document_fingerprint, shares
+from neuron_descriptions.corpus.building import Cut, Mixture, document_fingerprint, shares
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
 from neuron_descriptions.features.neurons import MlpNeurons
 from neuron_descriptions.harvest.batches import read_batches
@@ -40,7 +40,7 @@ def build(corpus, smollm2, folder, tokens=TOKENS, seed=0, seq_len=48):
     """Panels of what the session's corpus leaves; by panel, table."""
     documents = {name: str(Path(corpus["train"]).parent / f"{name}.parquet") for name in RATIOS}
     outputs = {panel: str(folder / f"{panel}.parquet") for panel in PANELS}
-    build_panel(documents, RATIOS, smollm2, list(corpus.values()), tokens, Cut(seq_len), seed, outputs)
+    build_panel(Mixture(documents, RATIOS, smollm2, Cut(seq_len), seed), list(corpus.values()), tokens, outputs)
     return outputs
 
 

@@ -12,7 +12,7 @@ from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.config.descriptions import Descriptions, FewShot
 from neuron_descriptions.config.training import ExplainerTraining
 from neuron_descriptions.descriptions.answers import parse_answer
-from neuron_descriptions.descriptions.evidence import EvidenceFiles, prepare
+from neuron_descriptions.descriptions.evidence import EvidenceFiles, Prompting, prepare
 from neuron_descriptions.descriptions.prompts import read_explainer_template
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
@@ -162,7 +162,7 @@ def test_trained_explainer_says_what_scored_best(inputs, tmp_path, tokenizer):
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), str(merged))
     template = read_explainer_template(PROMPT, DESCRIBING.few_shot, begins=True)
     held_out = next(n for n in range(NEURONS) if is_held_out(0, n))
-    candidate = prepare([held_out], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
+    candidate = prepare([held_out], 0, shown_of(inputs), Prompting(tokenizer, template), DESCRIBING, 0)[0]
     said = {}
     for name, path in (("before", inputs["base"]), ("after", str(merged))):
         client = TransformersClient(load_model(path, "bfloat16", True, 1), tokenizer, 0.0, 8, template.stop)
@@ -198,7 +198,7 @@ def test_trained_explainer_says_what_a_reader_wrote(inputs, tmp_path, tokenizer)
     merged = str(tmp_path / "merged")
     merge_adapter(inputs["base"], str(folder), adapter_sha256(folder), merged)
     template = read_explainer_template(prompt, DESCRIBING.few_shot, begins=True)
-    candidate = prepare([held_out[0]], 0, shown_of(inputs), tokenizer, template, DESCRIBING, 0)[0]
+    candidate = prepare([held_out[0]], 0, shown_of(inputs), Prompting(tokenizer, template), DESCRIBING, 0)[0]
     client = TransformersClient(load_model(merged, "bfloat16", True, 1), tokenizer, 0.0, 12, template.stop)
     said = []
     client.answer([Request(candidate.prompt, 0, 0)], lambda found: said.append(found[0]))
