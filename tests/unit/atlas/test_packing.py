@@ -74,6 +74,7 @@ def test_what_neurons_share_stands_once():
     one, both = (len(pack_neurons([neuron(i) for i in range(n)])) for n in (1, 2))
     assert both < 1.4 * one
     head, arrays = unpack(pack_neurons([neuron(0), neuron(1)]))
+    assert head["descriptions"] == ["ü"] * 4
     assert head["texts"]["length"] == [5, 5] and len(arrays["activations"]) == 4 * 5
 
 
