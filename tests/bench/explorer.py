@@ -164,7 +164,9 @@ def measure(scratch: Path) -> dict[str, float]:
     folder.parent.mkdir(parents=True)
     write_neurons([made.neuron(0, number) for number in range(CHUNK)], folder)
     atlas = scratch / "atlas.parquet"
-    write_table(rows(results / "atlas/atlas.parquet", made), atlas)
+    table = rows(results / "atlas/atlas.parquet", made)
+    write_table(table, atlas)
+    said = [len(text.encode()) for text in table["description"].drop_null().to_pylist()]
     semantic = SemanticSearch()
     fetch_embeddings(semantic, str(scratch / "embeddings"))
     meanings = {layer: str(scratch / f"meaning/layer-{layer}.js") for layer in range(LAYERS)}
@@ -191,6 +193,7 @@ def measure(scratch: Path) -> dict[str, float]:
         parts,
         CHUNK,
         {
+            "words": str(scratch / "rows/words.js"),
             "rows": [str(scratch / f"rows/layer-{layer}.js") for layer in parts],
             "page": str(scratch / "index.html"),
             "report": str(scratch / "report.html"),
@@ -207,6 +210,8 @@ def measure(scratch: Path) -> dict[str, float]:
         # Of the parts a sample is made: one chunk of all.
         "total_gb": (sum(sizes) / CHUNK * LAYERS * NEURONS + loaded + others) / 1e9,
         "rows_mb": loaded / 1e6,
+        "description_bytes": float(np.mean(said)),  # a row's; a real one's:
+        "description_bytes_real": float(np.mean([len(text.encode()) for text in made.real.sentences])),
         "index_mb": (scratch / "index.html").stat().st_size / 1e6,
         "write_atlas_page_cpu_s": page_seconds,
         **browsed((scratch / "index.html").as_uri()),

@@ -3,7 +3,6 @@
 const NONE = -32768, MISSING = 0xFFFFFFFF;
 const blocks = new Map();  // layer -> block
 const STATUS_NAMES = Object.keys(STATUS);
-const decoder = new TextDecoder();
 
 function addBlock(layer, {head, arrays}) {
   const block = {...head, ...arrays, layer, n: arrays.neuron.length, first: 0, least: 0};
@@ -20,7 +19,6 @@ function addBlock(layer, {head, arrays}) {
 const loadedBlocks = () => layers.map(({layer}) => blocks.get(layer)).filter(Boolean);
 const valueAt = (block, i, name) => block[name][i] === NONE ? null : block[name][i] / block.factors[name];
 const chanceAt = (block, i, where = "") => block[`${where}best_null_score`][i] === NONE ? block[`${where}null_score`][i] : block[`${where}best_null_score`][i];
-const textAt = (block, i) => decoder.decode(block.text.subarray(block.at[i], block.at[i + 1]));
 
 function rowAt(block, i) {
   const row = {layer: block.layer, neuron: block.neuron[i], description: block.order[i] === MISSING ? null : textAt(block, i),
@@ -60,57 +58,6 @@ function sameDescription(index) {
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
 const FIELD = /^(layer|neuron|sign|status|type):(.+)$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
-// The case of A to Z is nothing to a search.
-const FOLD = Uint8Array.from({length: 256}, (_, byte) => byte >= 65 && byte <= 90 ? byte + 32 : byte);
-
-// What finds a word in bytes (Horspool 1980): how far on to look after a byte, 0 where it may be the word's last one.
-function finder(word) {
-  const wanted = new TextEncoder().encode(word), last = wanted.length - 1, skip = new Int32Array(256).fill(last + 1);
-  const say = (k, step) => {
-    for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)]) if (FOLD[byte] === wanted[k]) skip[byte] = step;
-  };
-  for (let k = 0; k < last; k++) say(k, last - k);
-  const again = skip[wanted[last]];
-  say(last, 0);
-  return {word, wanted, last, skip, again};
-}
-
-// Where a word stands between two places of a text; -1: nowhere.
-function seek(text, from, to, {wanted, last, skip, again}) {
-  for (let end = from + last; end < to; end += again) {
-    for (let step = skip[text[end]]; step > 0; step = skip[text[end]]) if ((end += step) >= to) return -1;
-    let k = last - 1;
-    while (k >= 0 && FOLD[text[end - last + k]] === wanted[k]) k--;
-    if (k < 0) return end - last;
-  }
-  return -1;
-}
-
-// Which rows of a block have a word in their description: a mark for each.
-function matches(block, found) {
-  const {text, at} = block, marks = new Uint8Array(block.n);
-  for (let from = 0, row = 0; ; ) {
-    const place = seek(text, from, text.length, found);
-    if (place < 0) break;
-    while (at[row + 1] <= place) row++;
-    const within = place + found.wanted.length <= at[row + 1];
-    if (within) marks[row] = 1;
-    from = within ? at[row + 1] : place + 1;
-  }
-  for (const row of block.capitals) marks[row] = textAt(block, row).toLowerCase().includes(found.word) ? 1 : 0;
-  return marks;
-}
-
-// Whether rows have all of some words: the longest is looked for in all of the text, others where it is found.
-function haveWords(words) {
-  const [first, ...others] = words.sort((a, b) => b.length - a.length).map(finder);
-  return (block) => {
-    const marks = matches(block, first), capitals = new Set(block.capitals), {text, at} = block;
-    const has = (i, found) => capitals.has(i) ? textAt(block, i).toLowerCase().includes(found.word) : seek(text, at[i], at[i + 1], found) >= 0;
-    return others.length ? (i) => marks[i] === 1 && others.every((found) => has(i, found)) : (i) => marks[i] === 1;
-  };
-}
-
 const everywhere = () => true, nowhere = () => false;
 const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
 
@@ -151,7 +98,7 @@ function filters() {
   if (state.status) found.push((block) => ((place) => (i) => block.place[i] === place)(STATUS_NAMES.indexOf(state.status)));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
   if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
-  if (words.length && !byMeaning()) found.push(haveWords(words));  // last: what costs most
+  if (words.length && !byMeaning()) found.push(haveAll(words));  // last: what costs most
   return found;
 }
 
