@@ -238,6 +238,7 @@ def rows(atlas: Path, made: MadeUp) -> pa.Table:
         if pa.types.is_floating(field.type) and field.name != "peak" and "percentile" not in field.name:
             values = table[field.name].to_numpy() + random.uniform(-0.05, 0.05, n)
             own[field.name] = np.clip(values, -1, 0.9)
+    own["log_density"] = random.uniform(-4, -0.5, n)  # as latents have it
     own["score"][: 2 * CHUNK] = np.nan_to_num(own["score"][: 2 * CHUNK]) / 10 + 0.9
     for name, values in own.items():
         field = ATLAS.field(name)
@@ -255,6 +256,9 @@ ACTIONS = {
     "by neuron": {"sort": "-neuron"},
     "by chance": {"sort": "-chance"},
     "a type": {"type": "context"},
+    "a source": {"source": "concepts"},
+    "a density": {"dense_from": "0.1", "dense_to": "1"},
+    "by density": {"sort": "-log_density"},
     "several filters": {"q": "words layer:5-15", "sign": "negative", "status": "not_shown", "min": "0.2"},
     "the last page": {"page": "9000"},
     "the first screen again": {},

@@ -22,7 +22,7 @@ FACTORS = dict.fromkeys(
     ),
     10_000,
 ) | {"null_percentile": 100, "best_null_percentile": 100, "log_density": 1000}  # fmt: skip
-WORDS = ("sign", "status", "chance", "chance_failed", "type")
+WORDS = ("sign", "status", "chance", "chance_failed", "type", "explainer")
 NONE = -32768
 NO_ORDER = 0xFFFFFFFF
 FIRST_ROWS = 100  # of a page of the table
@@ -98,6 +98,7 @@ def first_screen(table: pa.Table, parts: Sequence[str]) -> dict[str, Any]:
         "typed": table["type"].null_count < len(table),
         "directed": bool((~np.isnan(kept["direct_score"])).any()),
         "dense": bool((~np.isnan(kept["log_density"])).any()),
+        "sources": sorted(set(table["explainer"].to_pylist()) - {None}),
     }
 
 

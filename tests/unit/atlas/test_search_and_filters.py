@@ -127,3 +127,58 @@ def test_every_search_finds_what_a_plain_one_does(table, rows):
                          and "the, word" in (r["description"] or "").lower())  # fmt: skip
     assert len(both) > 10
 
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({"dense_from": "0.1"}, lambda row: row["log_density"] is not None and row["log_density"] >= -3),
+        ({"dense_to": "0.1"}, lambda row: row["log_density"] is not None and row["log_density"] <= -3),
+        ({"dense_from": "0.01", "dense_to": "2"}, lambda row: -4 <= (row["log_density"] or 0) <= -1.699),
+        ({"dense_from": "0"}, lambda row: row["log_density"] is not None),
+        ({"source": "tokens"}, lambda row: row["explainer"] == "tokens"),
+        ({"q": 'source:concepts source:"Concepts"'}, lambda row: row["explainer"] == "Concepts"),
+        ({"q": 'source:"a model"', "dense_to": "1"},
+         lambda row: row["explainer"] == "a model" and (row["log_density"] or 0) <= -2),
+        ({"q": "source:nobody"}, lambda row: False),
+    ],
+)  # fmt: skip
+def test_rows_are_chosen_by_density_and_source(table, rows, changes, holds):
+    assert table.evaluate(FOUND, changes) == where(rows, holds)
+
+
+def test_density_and_source_are_chosen_by_the_keyboard(table, rows):
+    """By what labels say; the address keeps it; clearing lets all through again."""
+    table.get_by_role("combobox", name="Source").focus()
+    table.keyboard.type("to")
+    table.keyboard.press("Tab")
+    assert table.evaluate("document.activeElement.name") == "min"  # as they stand on the screen
+    table.keyboard.press("Tab")
+    assert table.evaluate("document.activeElement.getAttribute('aria-label')") == "Density at least, in %"
+    table.keyboard.type("0.5")
+    table.get_by_role("spinbutton", name="Density at most, in %").fill("20")
+    expected = where(rows, lambda r: r["explainer"] == "tokens" and -2.301 <= (r["log_density"] or 0) <= -0.699)
+    wait = "(n) => document.querySelector('#summary dd').textContent.startsWith(`${n}match`)"
+    table.wait_for_function(wait, arg=len(expected))
+    assert set(table.locator("#rows td.source").all_inner_texts()) == {"tokens"}
+    table.reload()
+    table.wait_for_function(wait, arg=len(expected))
+    assert table.get_by_role("combobox", name="Source").input_value() == "tokens"
+    table.get_by_role("button", name="Clear").press("Enter")
+    table.wait_for_function("document.querySelector('#summary dd').textContent.includes('all rows')")
+    assert table.get_by_role("spinbutton", name="Density at least, in %").input_value() == ""
+
+
+def test_rows_are_ordered_by_source(table):
+    table.get_by_role("button", name="Source").press("Enter")
+    table.wait_for_selector("th[data-key=explainer][aria-sort=ascending]")
+    assert set(table.locator("#rows td.source").all_inner_texts()) == {"Concepts"}
+    names = table.evaluate("Array.from(chosen().order, (i) => rowOf(i).explainer)")
+    assert names == sorted(names) and set(names) == set(SOURCES)
+
+
+def test_of_one_source_and_no_density_nothing_is_asked(page, tmp_path):
+    shown = {"layer": 0, "neuron": 1, "sign": "positive", "description": "x", "status": "ok", "explainer": "e"}
+    page.goto(written([shown], tmp_path))
+    page.wait_for_function("isLoaded()")
+    assert page.is_hidden("[name=source]") and page.is_hidden("th.source")
+    assert page.is_hidden("[name=dense_from]") and page.is_hidden("th.density")

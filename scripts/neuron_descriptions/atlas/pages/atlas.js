@@ -1,6 +1,7 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FIELDS = ["q", "by", "layer", "sign", "status", "type", "min", "sort", "page", "neuron"];
+const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "min", "dense_from", "dense_to"];
+const FIELDS = [...FILTERS, "sort", "page", "neuron"];
 let state = {};
 
 function readHash() {
@@ -206,7 +207,7 @@ async function start() {
     form.addEventListener("input", ({target}) => change({[target.name]: target.type === "checkbox" && !target.checked ? "" : target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", by: "", sign: "", status: "", type: "", min: "", layer: ""}); });
+    form.addEventListener("reset", (event) => { event.preventDefault(); change(Object.fromEntries(FILTERS.map((field) => [field, ""]))); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
     prepareGraphs();

@@ -56,13 +56,13 @@ function sameDescription(index) {
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
-const FIELD = /^(layer|neuron|sign|status|type):(.+)$/;
+const FIELD = /^(layer|neuron|sign|status|type|source):(.+)$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
 const everywhere = () => true, nowhere = () => false;
 const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
 
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
-// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows (of: block -> number of a row -> whether).
+// layer:5-15, neuron:699, sign:+, status:at_chance, type:context and source:concepts choose rows (of: block -> number of a row -> whether).
 function searchTerms(text) {
   return [...text.matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const said = quoted === undefined ? whole : (field ?? "") + quoted, word = said.toLowerCase();
@@ -81,6 +81,7 @@ function searchTerms(text) {
     if (name === "sign") return {of: (block) => isWord(block, "sign", SIGN_NAMES[value] ?? value)};
     if (name === "status") return {of: (block) => isStatus(block, value.replaceAll(/[ -]/g, "_"))};
     if (name === "type") return {of: (block) => isWord(block, "type", value)};
+    if (name === "source") return {of: (block) => isWord(block, "explainer", block.words.explainer.find((one) => one?.toLowerCase() === value))};
     return word ? {word, said} : null;
   }).filter(Boolean);
 }
@@ -90,6 +91,13 @@ function isStatus(block, value) {
   return (i) => block.place[i] === place || isRaw(i);
 }
 
+// Rows whose density is known and within bounds, in %, either of which may be empty.
+function densityWithin(from, to) {
+  const thousandths = (percent, none) => percent === "" || !(Number(percent) >= 0) ? none : Math.round(1000 * Math.log10(Number(percent) / 100));
+  const [least, most] = [thousandths(from, -Infinity), thousandths(to, Infinity)];
+  return ({log_density: density}) => (i) => density[i] !== NONE && density[i] >= least && density[i] <= most;
+}
+
 function filters() {
   const terms = searchTerms(state.q), words = terms.map((term) => term.word).filter(Boolean), least = Number(state.min);
   const found = terms.map((term) => term.of).filter(Boolean);
@@ -97,6 +105,8 @@ function filters() {
   if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
   if (state.status) found.push((block) => ((place) => (i) => block.place[i] === place)(STATUS_NAMES.indexOf(state.status)));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
+  if (state.source) found.push((block) => isWord(block, "explainer", state.source));
+  if (state.dense_from !== "" || state.dense_to !== "") found.push(densityWithin(state.dense_from, state.dense_to));
   if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
   if (words.length && !byMeaning()) found.push(haveAll(words));  // last: what costs most
   return found;
@@ -116,6 +126,11 @@ function writeKeys(keys, from, block, key) {
   if (key === "sign" || key === "type") {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
     for (let i = 0, codes = block[key]; i < n; i++) keys[from + i] = places[codes[i]];
+    return undefined;
+  }
+  if (key === "explainer") {
+    const names = sourcesOf(loadedBlocks()), places = block.words.explainer.map((name) => name === null ? MISSING : names.indexOf(name));
+    for (let i = 0, codes = block.explainer; i < n; i++) keys[from + i] = places[codes[i]];
     return undefined;
   }
   if (key !== "chance" && !block.factors[key]) return keys.fill(0, from, from + n);  // of an address that somebody wrote
@@ -160,11 +175,14 @@ function medianOf(counts, n, factor) {
   return [(at((n - 1) >> 1) + at(n >> 1)) / 2, n];
 }
 
+// What wrote the descriptions of some blocks.
+const sourcesOf = (all) => [...new Set(all.flatMap((block) => block.words.explainer.filter((name) => name !== null)))].sort();
+
 let chosenNow = {key: null}, letThrough = {key: null};
 
 // Which rows the filters let through, and sums over them; made anew where these have changed.
 function throughFilters(all, total) {
-  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, state.by, blocks.size]);
+  const key = JSON.stringify([...FILTERS.map((field) => state[field]), blocks.size]);
   if (letThrough.key === key) return letThrough;
   const tests = filters(), marks = new Uint8Array(total), [main, other] = SUMMED, chances = {};
   const ofMain = new Uint32Array(65536), ofOther = new Uint32Array(65536);  // how often each value is had
@@ -225,7 +243,7 @@ function viewOf() {
   const from = Math.max(0, Math.min(parseInt(state.page, 10) || 1, Math.ceil(order.length / PAGE_ROWS)) - 1) * PAGE_ROWS;
   return {total, found: order.length, from, rows: Array.from(order.subarray(from, from + PAGE_ROWS), rowOf), described, medians, chance, above,
     axis: axisFrom(least), typed: all.some(({words}) => words.type.some((type) => type !== null)), directed: all.some(({directed}) => directed),
-    dense: all.some(({dense}) => dense)};
+    dense: all.some(({dense}) => dense), sources: sourcesOf(all)};
 }
 
 // A description with the words of the search marked.
