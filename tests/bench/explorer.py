@@ -258,6 +258,7 @@ ACTIONS = {
     "a type": {"type": "context"},
     "a source": {"source": "concepts"},
     "a density": {"dense_from": "0.1", "dense_to": "1"},
+    "descriptions that others have": {"same": "shared"},
     "by density": {"sort": "-log_density"},
     "several filters": {"q": "words layer:5-15", "sign": "negative", "status": "not_shown", "min": "0.2"},
     "the last page": {"page": "9000"},

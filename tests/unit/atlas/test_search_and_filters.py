@@ -1,6 +1,7 @@
 """The atlas's page in a browser, on many made-up rows: what is searched for and chosen, against a plain computation."""
 
 import random
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -146,25 +147,34 @@ def test_rows_are_chosen_by_density_and_source(table, rows, changes, holds):
     assert table.evaluate(FOUND, changes) == where(rows, holds)
 
 
+def test_rows_are_chosen_by_whether_others_have_their_description(table, rows):
+    times = Counter(row["description"].lower() for row in rows if row["description"])
+    shared = where(rows, lambda row: row["description"] and times[row["description"].lower()] > 1)
+    own = where(rows, lambda row: row["description"] and times[row["description"].lower()] == 1)
+    table.get_by_role("combobox", name="Same description").select_option("as other rows")
+    table.wait_for_function("(n) => chosen().order.length === n", arg=len(shared))
+    assert table.evaluate(FOUND, {"same": "shared"}) == shared and len(shared) > 20
+    assert table.evaluate(FOUND, {"same": "own"}) == own and len(own) > 100
+
+
 def test_density_and_source_are_chosen_by_the_keyboard(table, rows):
     """By what labels say; the address keeps it; clearing lets all through again."""
     table.get_by_role("combobox", name="Source").focus()
     table.keyboard.type("to")
-    table.keyboard.press("Tab")
-    assert table.evaluate("document.activeElement.name") == "min"  # as they stand on the screen
-    table.keyboard.press("Tab")
-    assert table.evaluate("document.activeElement.getAttribute('aria-label')") == "Density at least, in %"
+    for name in ("same", "min", "dense_from"):  # as they stand on the screen
+        table.keyboard.press("Tab")
+        assert table.evaluate("document.activeElement.name") == name
     table.keyboard.type("0.5")
     table.get_by_role("spinbutton", name="Density at most, in %").fill("20")
     expected = where(rows, lambda r: r["explainer"] == "tokens" and -2.301 <= (r["log_density"] or 0) <= -0.699)
-    wait = "(n) => document.querySelector('#summary dd').textContent.startsWith(`${n}match`)"
+    wait = "(n) => document.querySelector('#summary dd')?.textContent.startsWith(`${n}match`)"
     table.wait_for_function(wait, arg=len(expected))
     assert set(table.locator("#rows td.source").all_inner_texts()) == {"tokens"}
     table.reload()
     table.wait_for_function(wait, arg=len(expected))
     assert table.get_by_role("combobox", name="Source").input_value() == "tokens"
     table.get_by_role("button", name="Clear").press("Enter")
-    table.wait_for_function("document.querySelector('#summary dd').textContent.includes('all rows')")
+    table.wait_for_function("document.querySelector('#summary dd')?.textContent.includes('all rows')")
     assert table.get_by_role("spinbutton", name="Density at least, in %").input_value() == ""
 
 

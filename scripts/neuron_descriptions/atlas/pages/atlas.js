@@ -1,6 +1,6 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "min", "dense_from", "dense_to"];
+const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "same", "min", "dense_from", "dense_to"];
 const FIELDS = [...FILTERS, "sort", "page", "neuron"];
 let state = {};
 

@@ -53,6 +53,17 @@ function sameDescription(index) {
   });
 }
 
+let descriptionsHad = {size: 0};  // how often each place in the order of all is had: 0, 1, or 2 for more often
+
+function timesHad(place) {
+  if (descriptionsHad.size !== blocks.size) {
+    const all = loadedBlocks(), times = new Uint8Array(ATLAS.total ?? ATLAS.first.total);
+    for (const {order} of all) for (const one of order) if (one !== MISSING && times[one] < 2) times[one]++;
+    descriptionsHad = {size: blocks.size, times};
+  }
+  return descriptionsHad.times[place];
+}
+
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
@@ -106,6 +117,7 @@ function filters() {
   if (state.status) found.push((block) => ((place) => (i) => block.place[i] === place)(STATUS_NAMES.indexOf(state.status)));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
   if (state.source) found.push((block) => isWord(block, "explainer", state.source));
+  if (state.same) found.push(({order}) => ((wanted) => (i) => order[i] !== MISSING && timesHad(order[i]) === wanted)(state.same === "shared" ? 2 : 1));
   if (state.dense_from !== "" || state.dense_to !== "") found.push(densityWithin(state.dense_from, state.dense_to));
   if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
   if (words.length && !byMeaning()) found.push(haveAll(words));  // last: what costs most

@@ -59,24 +59,31 @@ function sought(text) {
   return {text, masks, end: 1 << last, possible: had === 2 ** pieces.length - 1, isCut: all.length > MOST_PIECES};
 }
 
-// Whether a row has the pieces one after the other: which of them it may be within is moved on word by word (Baeza-Yates and Gonnet 1992).
-function isIn({codes, at}, row, {masks, end}) {
-  for (let place = at[row], state = 0; place < at[row + 1]; place += bytesOfNumber(codes[place])) {
-    state = (state << 1 | 1) & masks[numberAt(codes, place)];
-    if (state & end) return true;
+// Which rows of a block, or of those marked, have the pieces one after the other: which of them it may be within is moved on word by word
+// (Baeza-Yates and Gonnet 1992).
+function rowsWith(block, {text, masks, end, isCut}, among) {
+  const {codes, at, n} = block, marks = new Uint8Array(n);
+  for (let row = 0, place = 0; row < n; row++) {
+    const to = at[row + 1];
+    if (among && among[row] === 0) place = to;
+    for (let state = 0; place < to;) {
+      const first = codes[place], number = first < 128 ? first : numberAt(codes, place);
+      place += first < 128 ? 1 : bytesOfNumber(first);
+      state = (state << 1 | 1) & masks[number];
+      if ((state & end) === 0) continue;
+      marks[row] = !isCut || textAt(block, row).toLowerCase().includes(text) ? 1 : 0;
+      place = to;
+    }
   }
-  return false;
+  return marks;
 }
 
 // Whether rows have all of some texts in their descriptions: block -> number of a row -> whether.
 function haveAll(texts) {
   const wanted = lexicon ? texts.sort((a, b) => b.length - a.length).map(sought) : [];
   if (!wanted.every(({possible}) => possible)) return () => nowhere;
-  const has = (block, row, one) => isIn(block, row, one) && (!one.isCut || textAt(block, row).toLowerCase().includes(one.text));
-  const [first, ...others] = wanted;
-  return (block) => (row) => {
-    if (!has(block, row, first)) return false;
-    for (let k = 0; k < others.length; k++) if (!has(block, row, others[k])) return false;
-    return true;
+  return (block) => {
+    const marks = wanted.reduce((among, one) => rowsWith(block, one, among), null);
+    return (row) => marks?.[row] === 1;
   };
 }
