@@ -25,7 +25,7 @@ FEATURE_PAGE = (
 )
 PAGES = [
     project_file(f"scripts/neuron_descriptions/atlas/pages/{name}", "the atlas page")
-    for name in "atlas.html atlas.css helpers.js packed.js charts.js graphs.js feature.js neuron.js search.js semantic.js table.js atlas.js".split()
+    for name in "atlas.html atlas.css helpers.js packed.js words.js charts.js graphs.js feature.js neuron.js search.js semantic.js table.js atlas.js".split()
 ]
 
 
@@ -129,6 +129,7 @@ rule write_atlas_page:
             caption="report/atlas.rst",
             category="Atlas",
         ),
+        words="<results>/atlas/rows/words.js",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
     log:
         "<logs>/write_atlas_page.log",

@@ -57,6 +57,7 @@ use rule write_atlas_page as write_given_page with:
     output:
         page="<results>/given/index.html",
         report="<results>/given/report.html",
+        words="<results>/given/rows/words.js",
         rows=[f"<results>/given/rows/layer-{layer}.js" for layer in GIVEN],
     log:
         "<logs>/write_given_page.log",

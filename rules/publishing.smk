@@ -26,6 +26,7 @@ rule publish:
         atlas="<results>/atlas/atlas.parquet",
         page="<results>/atlas/index.html",
         report="<results>/atlas/report.html",
+        words="<results>/atlas/rows/words.js",
         rows=[f"<results>/atlas/rows/layer-{layer}.js" for layer in SELECTED],
         details=all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         semantic=SEMANTIC_FILES,

@@ -164,7 +164,9 @@ def measure(scratch: Path) -> dict[str, float]:
     folder.parent.mkdir(parents=True)
     write_neurons([made.neuron(0, number) for number in range(CHUNK)], folder)
     atlas = scratch / "atlas.parquet"
-    write_table(rows(results / "atlas/atlas.parquet", made), atlas)
+    table = rows(results / "atlas/atlas.parquet", made)
+    write_table(table, atlas)
+    said = [len(text.encode()) for text in table["description"].drop_null().to_pylist()]
     semantic = SemanticSearch()
     fetch_embeddings(semantic, str(scratch / "embeddings"))
     meanings = {layer: str(scratch / f"meaning/layer-{layer}.js") for layer in range(LAYERS)}
@@ -191,6 +193,7 @@ def measure(scratch: Path) -> dict[str, float]:
         parts,
         CHUNK,
         {
+            "words": str(scratch / "rows/words.js"),
             "rows": [str(scratch / f"rows/layer-{layer}.js") for layer in parts],
             "page": str(scratch / "index.html"),
             "report": str(scratch / "report.html"),
@@ -207,6 +210,8 @@ def measure(scratch: Path) -> dict[str, float]:
         # Of the parts a sample is made: one chunk of all.
         "total_gb": (sum(sizes) / CHUNK * LAYERS * NEURONS + loaded + others) / 1e9,
         "rows_mb": loaded / 1e6,
+        "description_bytes": float(np.mean(said)),  # a row's; a real one's:
+        "description_bytes_real": float(np.mean([len(text.encode()) for text in made.real.sentences])),
         "index_mb": (scratch / "index.html").stat().st_size / 1e6,
         "write_atlas_page_cpu_s": page_seconds,
         **browsed((scratch / "index.html").as_uri()),
@@ -233,6 +238,7 @@ def rows(atlas: Path, made: MadeUp) -> pa.Table:
         if pa.types.is_floating(field.type) and field.name != "peak" and "percentile" not in field.name:
             values = table[field.name].to_numpy() + random.uniform(-0.05, 0.05, n)
             own[field.name] = np.clip(values, -1, 0.9)
+    own["log_density"] = random.uniform(-4, -0.5, n)  # as latents have it
     own["score"][: 2 * CHUNK] = np.nan_to_num(own["score"][: 2 * CHUNK]) / 10 + 0.9
     for name, values in own.items():
         field = ATLAS.field(name)
@@ -250,6 +256,10 @@ ACTIONS = {
     "by neuron": {"sort": "-neuron"},
     "by chance": {"sort": "-chance"},
     "a type": {"type": "context"},
+    "a source": {"source": "concepts"},
+    "a density": {"dense_from": "0.1", "dense_to": "1"},
+    "descriptions that others have": {"same": "shared"},
+    "by density": {"sort": "-log_density"},
     "several filters": {"q": "words layer:5-15", "sign": "negative", "status": "not_shown", "min": "0.2"},
     "the last page": {"page": "9000"},
     "the first screen again": {},

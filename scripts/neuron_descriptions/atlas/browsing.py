@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.atlas.packing import pack
+from neuron_descriptions.atlas.words import Words
 
 # Scores are kept in ten-thousandths, shares (in %) in hundredths, densities (logarithms) in thousandths, in 16 bits;
 # NONE: null.
@@ -21,7 +22,7 @@ FACTORS = dict.fromkeys(
     ),
     10_000,
 ) | {"null_percentile": 100, "best_null_percentile": 100, "log_density": 1000}  # fmt: skip
-WORDS = ("sign", "status", "chance", "chance_failed", "type")
+WORDS = ("sign", "status", "chance", "chance_failed", "type", "explainer")
 NONE = -32768
 NO_ORDER = 0xFFFFFFFF
 FIRST_ROWS = 100  # of a page of the table
@@ -39,14 +40,13 @@ def description_order(descriptions: Sequence[str | None]) -> np.ndarray:
     return np.array([places.get(text, NO_ORDER) if text else NO_ORDER for text in lower], np.uint32)
 
 
-def pack_rows(rows: pa.Table, order: np.ndarray, parts: list[str]) -> bytes:
+def pack_rows(rows: pa.Table, order: np.ndarray, parts: list[str], vocabulary: Words) -> bytes:
     """Pack a layer's rows of the atlas, in its order. order: their `description_order` among all rows; parts: of each
-    row, where its neuron's details are."""
+    row, where its neuron's details are; vocabulary: of the descriptions of all rows."""
     rows = _with_all_columns(rows)
-    texts = rows["description"].to_pylist()
-    encoded = [(text or "").encode() for text in texts]
+    encoded = [vocabulary.encode(text) for text in rows["description"].to_pylist()]
     arrays = {
-        "neuron": rows["neuron"].to_numpy().astype(np.uint32),
+        "neuron": _narrow(rows["neuron"].to_numpy()),
         "order": order.astype(np.uint32),
         # One more than there are rows: a description is from its own to the next.
         "at": np.cumsum([0, *map(len, encoded)]).astype(np.uint32),
@@ -60,10 +60,8 @@ def pack_rows(rows: pa.Table, order: np.ndarray, parts: list[str]) -> bytes:
         words[name] = sorted(set(values), key=lambda value: (value is None, value))
         place = {value: i for i, value in enumerate(words[name])}
         arrays[name] = np.array([place[value] for value in values], np.min_scalar_type(len(place)))
-    arrays["text"] = np.frombuffer(b"".join(encoded), np.uint8)
-    # A search folds the case of A to Z; descriptions with other capitals are looked at one by one.
-    capitals = [i for i, text in enumerate(texts) if text and any(c > "\x7f" and c.lower() != c for c in text)]
-    return pack({"words": words, "factors": FACTORS, "capitals": capitals}, arrays)
+    arrays["codes"] = np.frombuffer(b"".join(encoded), np.uint8)
+    return pack({"words": words, "factors": FACTORS}, arrays)
 
 
 def first_screen(table: pa.Table, parts: Sequence[str]) -> dict[str, Any]:
@@ -100,6 +98,7 @@ def first_screen(table: pa.Table, parts: Sequence[str]) -> dict[str, Any]:
         "typed": table["type"].null_count < len(table),
         "directed": bool((~np.isnan(kept["direct_score"])).any()),
         "dense": bool((~np.isnan(kept["log_density"])).any()),
+        "sources": sorted(set(table["explainer"].to_pylist()) - {None}),
     }
 
 
@@ -109,6 +108,11 @@ def _with_all_columns(table: pa.Table) -> pa.Table:
         if name not in table.schema.names:
             table = table.append_column(name, pa.nulls(len(table), pa.string() if name in WORDS else pa.float64()))
     return table
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """Whole numbers from 0 on in no more bytes than they need."""
+    return values.astype(np.min_scalar_type(int(values.max(initial=0))))
 
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:

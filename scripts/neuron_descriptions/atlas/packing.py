@@ -86,6 +86,7 @@ def pack_neurons(neurons: Iterable[dict[str, Any]]) -> bytes:
     fires: list[np.ndarray] = []
     predicted: list[np.ndarray] = []
     ranks: list[int] = []
+    descriptions: list[str | None] = []  # of all candidates, since what is alike compresses best side by side
 
     def line(neuron: int, record: dict[str, Any]) -> tuple[Any, ...]:
         text = (record["split"], record["seq_id"])
@@ -127,8 +128,11 @@ def pack_neurons(neurons: Iterable[dict[str, Any]]) -> bytes:
             for candidate in sign["candidates"]:
                 shown_ranks = candidate["exemplar_ranks"] or []
                 ranks += shown_ranks
-                candidates.append({**candidate, "exemplar_ranks": len(shown_ranks)})
-            signs[name] = {**sign, "candidates": candidates, "exemplars": exemplars, "simulated": simulated}
+                others = {key: value for key, value in candidate.items() if key != "description"}
+                candidates.append(others | {"exemplar_ranks": len(shown_ranks)})
+                descriptions.append(candidate["description"])
+            columns_of = {key: [one[key] for one in candidates] for key in candidates[0]} if candidates else {}
+            signs[name] = {**sign, "candidates": columns_of, "exemplars": exemplars, "simulated": simulated}
         packed.append({**neuron, "signs": signs})
     # Lines of a kind stand together: those of random text are noise, those of strong exemplars mostly small numbers.
     order = sorted(lines, key=lambda key: lines[key][0])
@@ -151,6 +155,7 @@ def pack_neurons(neurons: Iterable[dict[str, Any]]) -> bytes:
             "length": [len(texts[text][1]) for text in shown],
         },
         "lines": {"text": [text_of[lines[key][1]] for key in order], "scale": scales},
+        "descriptions": descriptions,
         "neurons": packed,
     }
     steps = [_steps(lines[key][2], scale) for key, scale in zip(order, scales)]
@@ -198,9 +203,13 @@ def unpack_neurons(data: bytes) -> list[dict[str, Any]]:
             found.append(record)
         return found
 
+    descriptions = iter(head["descriptions"])
     for neuron in head["neurons"]:
         for side, sign in neuron["signs"].items():
+            columns = sign["candidates"]
+            sign["candidates"] = [dict(zip(columns, values)) for values in zip(*columns.values())]
             for candidate in sign["candidates"]:
+                candidate["description"] = next(descriptions)
                 candidate["exemplar_ranks"] = ranks.take(candidate["exemplar_ranks"]).tolist()
             for name in ("exemplars", "simulated"):
                 sign[name] = records(sign[name], sign["concepts"] is not None, _DIRECTIONS[side])

@@ -20,6 +20,7 @@ from neuron_descriptions.atlas.details import Details
 from neuron_descriptions.atlas.further import read_atlas
 from neuron_descriptions.atlas.packing import PART, read_neurons, script, write_neurons
 from neuron_descriptions.atlas.tables import ATLAS, ATLAS_UNSIMULATED, COLUMNS
+from neuron_descriptions.atlas.words import Words
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.corpus.reading import corpus_facts
@@ -31,6 +32,7 @@ PAGES = Path(__file__).parent / "pages"
 SCRIPTS = (
     "helpers",
     "packed",
+    "words",
     "charts",
     "graphs",
     "feature",
@@ -74,11 +76,15 @@ def write_atlas_page(
 
     inputs: atlas, the corpus by its splits, details (folders of all chunks, in their order), accounts (of which the
     page shows the sum), if the descriptions are not from elsewhere, and probe, if there is a simulator; parts: layer ->
-    names of its chunks, of chunk_size neurons; outputs: rows (one file per layer, in their order), page and report.
+    names of its chunks, of chunk_size neurons; outputs: words (of all descriptions), rows (one file per layer, in
+    their order), page and report.
     """
     table, further = read_atlas(inputs["atlas"])
     ranked = ranked_by(table)
-    order = description_order(table["description"].to_pylist())
+    descriptions = table["description"].to_pylist()
+    order, vocabulary = description_order(descriptions), Words(descriptions)
+    with whole(outputs["words"]) as part:
+        part.write_bytes(script("atlasRows", vocabulary.pack()))
     places: list[str] = []  # of every row, where its details are
     layers: list[dict[str, Any]] = []
     for_report: list[tuple[pa.Table, np.ndarray, list[str]]] = []
@@ -89,7 +95,7 @@ def write_atlas_page(
         found = _places(of_layer["neuron"].to_numpy(), names, chunk_size)
         places += found
         with whole(file) as part:
-            part.write_bytes(script("atlasRows", pack_rows(of_layer, own, found)))
+            part.write_bytes(script("atlasRows", pack_rows(of_layer, own, found, vocabulary)))
         layers.append({"layer": layer, "rows": f"rows/{Path(file).name}", "n_rows": len(of_layer)})
         kept = np.array([best is None or (s is not None and s >= best) for s in of_layer[ranked].to_pylist()], bool)
         for_report.append((of_layer.filter(pa.array(kept)), own[kept], list(compress(found, kept))))
@@ -108,7 +114,9 @@ def write_atlas_page(
 
     folders = dict(zip(((layer, name) for layer, names in parts.items() for name in names), inputs["details"]))
     shown = [{"layer": one["layer"], "n_rows": len(rows)} for one, (rows, _, _) in zip(layers, for_report)]
-    packed = _packed([pack_rows(*one) for one in for_report], _neurons(for_report, folders))
+    own_words = Words(text for rows, _, _ in for_report for text in rows["description"].to_pylist())
+    packed_rows = [pack_rows(*one, own_words) for one in for_report]
+    packed = _packed(own_words.pack(), packed_rows, _neurons(for_report, folders))
     _write_page(title, data | {"layers": shown, "packed": packed, "total": len(table)}, outputs["report"], further)
 
 
@@ -147,10 +155,10 @@ def _neurons(rows: list[tuple[pa.Table, np.ndarray, list[str]]], folders: dict[t
         yield _json(members(layer, place)[neuron])
 
 
-def _packed(rows: list[bytes], neurons: Iterable[str]) -> dict[str, Any]:
-    """Packed rows, and as many neurons as there is room for (gzipped JSON), in base64."""
-    encoded = [base64.b64encode(data).decode() for data in rows]
-    room = (REPORT_BYTES - sum(map(len, encoded))) * 3 // 4
+def _packed(words: bytes, rows: list[bytes], neurons: Iterable[str]) -> dict[str, Any]:
+    """Packed words and rows, and as many neurons as there is room for (gzipped JSON), in base64."""
+    said, *encoded = (base64.b64encode(data).decode() for data in (words, *rows))
+    room = (REPORT_BYTES - len(said) - sum(map(len, encoded))) * 3 // 4
     packer = zlib.compressobj(9, wbits=31)
     found = packer.compress(b"[null") + packer.flush(zlib.Z_SYNC_FLUSH)
     for neuron in neurons:
@@ -159,7 +167,8 @@ def _packed(rows: list[bytes], neurons: Iterable[str]) -> dict[str, Any]:
         if len(found) + len(piece) > room:
             break
         packer, found = longer, found + piece
-    return {"rows": encoded, "details": base64.b64encode(found + packer.compress(b"]") + packer.flush()).decode()}
+    details = base64.b64encode(found + packer.compress(b"]") + packer.flush()).decode()
+    return {"words": said, "rows": encoded, "details": details}
 
 
 # --- writing ---

@@ -546,7 +546,8 @@ def site(tables, texts, smollm2, written, around, tmp_path_factory) -> Path:
         texts | {"atlas": str(folder / "atlas.parquet"), "accounts": str(folder / "accounting.parquet"),
                  "probe": str(folder / "probe.json"), "details": details},
         parts, 1,
-        {"rows": rows, "page": str(folder / "index.html"), "report": str(folder / "report.html")},
+        {"words": str(folder / "rows/words.js"), "rows": rows, "page": str(folder / "index.html"),
+         "report": str(folder / "report.html")},
     )  # fmt: skip
     return folder
 
@@ -1173,7 +1174,7 @@ def test_a_report_keeps_the_best_that_there_is_room_for(monkeypatch):
     monkeypatch.setattr(pages, "REPORT_BYTES", 4000)
     noise = np.random.default_rng(0)
     neurons = [f'"{noise.bytes(500).hex()}"' for _ in range(50)]
-    packed = _packed([b"rows"], iter(neurons))
+    packed = _packed(b"words", [b"rows"], iter(neurons))
     assert len(packed["details"]) < 4100
     assert [base64.b64decode(text) for text in packed["rows"]] == [b"rows"]
     kept = [json.dumps(one) for one in json.loads(gzip.decompress(base64.b64decode(packed["details"])))[1:]]

@@ -57,7 +57,8 @@ def test_the_page_has_them_in_its_legend(tmp_path):
         {"run": "r", "subject": "s"},
         {"test": corpus, "atlas": atlas, "probe": str(tmp_path / "probe.json"), "details": [str(tmp_path / "details")]},
         {2: ["chunk-0"]}, 10,
-        {"rows": [str(layer)], "page": str(page), "report": str(tmp_path / "report.html")},
+        {"words": str(tmp_path / "words.js"), "rows": [str(layer)], "page": str(page),
+         "report": str(tmp_path / "report.html")},
     )  # fmt: skip
     assert "<dt>mine: share &lt;of&gt;</dt>" in page.read_text() and "How many." in page.read_text()
     assert unpack(read_script(layer)[1])[1]["neuron"].tolist() == [7, 7]

@@ -1,6 +1,7 @@
 """What the pages load: packed neurons and rows, read back."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from neuron_descriptions.atlas.packing import (
 )
 from neuron_descriptions.atlas.site import _places
 from neuron_descriptions.atlas.tables import ATLAS
+from neuron_descriptions.atlas.words import CODES, WORD, Words
 
 
 @pytest.mark.parametrize("size", [*range(18), 1000])
@@ -74,6 +76,7 @@ def test_what_neurons_share_stands_once():
     one, both = (len(pack_neurons([neuron(i) for i in range(n)])) for n in (1, 2))
     assert both < 1.4 * one
     head, arrays = unpack(pack_neurons([neuron(0), neuron(1)]))
+    assert head["descriptions"] == ["ü"] * 4
     assert head["texts"]["length"] == [5, 5] and len(arrays["activations"]) == 4 * 5
 
 
@@ -119,14 +122,46 @@ ROWS = [
 
 def test_rows_are_packed_as_numbers_and_words():
     table = atlas(ROWS)
-    head, arrays = unpack(pack_rows(table, description_order(table["description"].to_pylist()), ["chunk-0/0"] * 2))
+    texts = table["description"].to_pylist()
+    head, arrays = unpack(pack_rows(table, description_order(texts), ["chunk-0/0"] * 2, Words(texts)))
     assert arrays["neuron"].tolist() == [4, 4] and arrays["score"].tolist() == [1234, NONE]
     assert arrays["null_percentile"].tolist() == [NONE, 9950] and head["factors"] == FACTORS
-    assert arrays["text"].tobytes().decode() == "Émile" and arrays["at"].tolist() == [0, 6, 6]
-    assert head["capitals"] == [0]
+    assert arrays["codes"].tolist() == [0] and arrays["at"].tolist() == [0, 1, 1]
     assert [head["words"]["sign"][i] for i in arrays["sign"]] == ["positive", "negative"]
     assert [head["words"]["type"][i] for i in arrays["type"]] == [None, "token"]
     assert arrays["peak"].tolist() == pytest.approx([1.23, np.nan], nan_ok=True)
+
+
+def said(codes, words):
+    """The text of a row's bytes: as pages/words.js reads them, written anew."""
+    codes, found = iter(codes), []
+    for first in codes:
+        base = 0
+        for lead, more, n in reversed(CODES):
+            if first >= lead:
+                number = first - lead
+                for _ in range(more):
+                    number = 256 * number + next(codes)
+                base = sum(one for _, _, one in CODES if one < n)
+                break
+        found.append(words[base + number])
+    return "".join(found)
+
+
+def test_descriptions_come_back_from_numbers_of_their_words():
+    texts = ["the word “über”; x", "", None, 'a "b", </i>  ', "漢字かな 한글", "\n\t…é", "I😀 don't", "ΟΔΟΣ"]
+    texts += [f"w{i} and w{i + 1}" for i in range(40_000)]  # numbers of one byte, of two and of three
+    words = Words(texts)
+    head, arrays = unpack(words.pack())
+    ends, data = arrays["at"], arrays["text"].tobytes()
+    pieces = [data[a:b].decode() for a, b in pairwise(ends)]
+    assert pieces == words.words and pieces[0] == "and "
+    assert [said(words.encode(text), pieces) for text in texts] == [text or "" for text in texts]
+    assert {len(words.encode(word)) for word in pieces} == {1, 2, 3}
+    assert [pieces[i] for i in head["capitals"]] == ["ΟΔΟΣ"]
+    assert WORD.findall("漢字, of 1,000")[:-1] == ["漢", "字, ", "of ", "1,", "000"]
+    with pytest.raises(KeyError):
+        words.encode("unheard")
 
 
 def test_the_first_screen_has_the_best_and_sums_over_all():

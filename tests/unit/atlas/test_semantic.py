@@ -160,8 +160,8 @@ def site(folder, tmp_path_factory):
         {"test": str(site / "test.parquet"), "atlas": str(site / "atlas.parquet"),
          "details": [str(site / f"details/layer-{layer}/chunk-0") for layer in layers]},
         parts, 10_000,
-        {"rows": [str(site / f"rows/layer-{layer}.js") for layer in layers], "page": str(site / "index.html"),
-         "report": str(site / "report.html")},
+        {"words": str(site / "rows/words.js"), "page": str(site / "index.html"),
+         "rows": [str(site / f"rows/layer-{layer}.js") for layer in layers], "report": str(site / "report.html")},
     )  # fmt: skip
     (site / "meaning").mkdir()
     files = {layer: str(site / f"meaning/layer-{layer}.js") for layer in layers}

@@ -1,6 +1,7 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FIELDS = ["q", "by", "layer", "sign", "status", "type", "min", "sort", "page", "neuron"];
+const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "same", "min", "dense_from", "dense_to"];
+const FIELDS = [...FILTERS, "sort", "page", "neuron"];
 let state = {};
 
 function readHash() {
@@ -25,7 +26,7 @@ const failedFiles = new Set();
 let detailsByNeuron = new Map();
 let arrived = null;  // what the script that has just run brought
 
-window.atlasRows = (text, length) => { arrived = [text, length]; };  // called by rows/layer-*.js
+window.atlasRows = (text, length) => { arrived = [text, length]; };  // called by rows/words.js and rows/layer-*.js
 window.atlasDetails = window.atlasRows;  // called by details/layer-*/*/*.js
 
 // A file's packed data; null where it cannot be had.
@@ -41,9 +42,17 @@ function loadScript(src) {
 }
 
 const rowsAsked = new Map();
+let wordsAsked = null;
+
+async function loadBlock(layer) {
+  wordsAsked ??= loadScript(WORDS_FILE).then((data) => data && keepWords(data));
+  await wordsAsked;
+  const data = lexicon && await loadScript(layer.rows);
+  if (data) addBlock(layer.layer, data);
+}
 
 function loadRows(layer) {
-  if (!rowsAsked.has(layer)) rowsAsked.set(layer, loadScript(layer.rows).then((data) => data && addBlock(layer.layer, data)));
+  if (!rowsAsked.has(layer)) rowsAsked.set(layer, loadBlock(layer));
   return rowsAsked.get(layer);
 }
 
@@ -60,7 +69,7 @@ function loadEverything() {
   return everything;
 }
 
-const isLoaded = () => layers.every(({layer, rows}) => blocks.has(layer) || failedFiles.has(rows));
+const isLoaded = () => failedFiles.has(WORDS_FILE) || layers.every(({layer, rows}) => blocks.has(layer) || failedFiles.has(rows));
 
 const partsAsked = new Map();  // only what is asked at once is kept
 
@@ -76,7 +85,8 @@ function keepDetails(neurons) {
 }
 
 // The data of a page that stands alone.
-async function unpack({rows, details}) {
+async function unpack({words, rows, details}) {
+  keepWords(await unpacked(bytesOfBase64(words)));
   for (const [i, text] of rows.entries()) addBlock(layers[i].layer, await unpacked(bytesOfBase64(text)));
   keepDetails((await unzipped(bytesOfBase64(details)).json()).filter(Boolean));
 }
@@ -197,7 +207,7 @@ async function start() {
     form.addEventListener("input", ({target}) => change({[target.name]: target.type === "checkbox" && !target.checked ? "" : target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("reset", (event) => { event.preventDefault(); change({q: "", by: "", sign: "", status: "", type: "", min: "", layer: ""}); });
+    form.addEventListener("reset", (event) => { event.preventDefault(); change(Object.fromEntries(FILTERS.map((field) => [field, ""]))); });
     for (const heading of headings) heading.firstElementChild.addEventListener("click", () => sortBy(heading.dataset));
     history.scrollRestoration = "manual";
     prepareGraphs();

@@ -44,7 +44,7 @@ function levels(steps, step) {
 
 function neuronsOf({head, arrays}) {
   const strings = [...pieces(arrays.strings, 255)], {texts, lines, frequent} = head;
-  const base = 2 ** (8 * arrays.second.BYTES_PER_ELEMENT), read = {first: 0, second: 0, activations: 0, predicted: 0, fires: 0, ranks: 0};
+  const base = 2 ** (8 * arrays.second.BYTES_PER_ELEMENT), read = {first: 0, second: 0, activations: 0, predicted: 0, fires: 0, ranks: 0, candidates: 0};
   const take = (name, n) => arrays[name].subarray(read[name], read[name] += n);
   const token = (code) => strings[code < frequent ? code : frequent + base * (code - frequent) + take("second", 1)[0]];
   const tokens = texts.length.map((n) => Array.from(take("first", n), token));
@@ -60,7 +60,12 @@ function neuronsOf({head, arrays}) {
     return {...record, simulated: levels(steps, group.top[i] / PREDICTED).map((value, t) => steps[t] === NO_PREDICTION ? null : value)};
   });
   for (const neuron of head.neurons) for (const [name, sign] of Object.entries(neuron.signs)) {
-    for (const candidate of sign.candidates) candidate.exemplar_ranks = Array.from(take("ranks", candidate.exemplar_ranks));
+    const columns = Object.entries(sign.candidates), n = columns[0]?.[1].length ?? 0;
+    sign.candidates = Array.from({length: n}, (_, i) => Object.fromEntries(columns.map(([key, values]) => [key, values[i]])));
+    for (const candidate of sign.candidates) {
+      candidate.description = head.descriptions[read.candidates++];
+      candidate.exemplar_ranks = Array.from(take("ranks", candidate.exemplar_ranks));
+    }
     for (const group of ["exemplars", "simulated"]) sign[group] = records(sign[group], sign.concepts !== null, name === "negative" ? -1 : 1);
   }
   return head.neurons;

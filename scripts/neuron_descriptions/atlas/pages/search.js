@@ -3,7 +3,6 @@
 const NONE = -32768, MISSING = 0xFFFFFFFF;
 const blocks = new Map();  // layer -> block
 const STATUS_NAMES = Object.keys(STATUS);
-const decoder = new TextDecoder();
 
 function addBlock(layer, {head, arrays}) {
   const block = {...head, ...arrays, layer, n: arrays.neuron.length, first: 0, least: 0};
@@ -20,7 +19,6 @@ function addBlock(layer, {head, arrays}) {
 const loadedBlocks = () => layers.map(({layer}) => blocks.get(layer)).filter(Boolean);
 const valueAt = (block, i, name) => block[name][i] === NONE ? null : block[name][i] / block.factors[name];
 const chanceAt = (block, i, where = "") => block[`${where}best_null_score`][i] === NONE ? block[`${where}null_score`][i] : block[`${where}best_null_score`][i];
-const textAt = (block, i) => decoder.decode(block.text.subarray(block.at[i], block.at[i + 1]));
 
 function rowAt(block, i) {
   const row = {layer: block.layer, neuron: block.neuron[i], description: block.order[i] === MISSING ? null : textAt(block, i),
@@ -55,67 +53,27 @@ function sameDescription(index) {
   });
 }
 
+let descriptionsHad = {size: 0};  // how often each place in the order of all is had: 0, 1, or 2 for more often
+
+function timesHad(place) {
+  if (descriptionsHad.size !== blocks.size) {
+    const all = loadedBlocks(), times = new Uint8Array(ATLAS.total ?? ATLAS.first.total);
+    for (const {order} of all) for (const one of order) if (one !== MISSING && times[one] < 2) times[one]++;
+    descriptionsHad = {size: blocks.size, times};
+  }
+  return descriptionsHad.times[place];
+}
+
 // ---- choosing and ordering rows
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
-const FIELD = /^(layer|neuron|sign|status|type):(.+)$/;
+const FIELD = /^(layer|neuron|sign|status|type|source):(.+)$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
-// The case of A to Z is nothing to a search.
-const FOLD = Uint8Array.from({length: 256}, (_, byte) => byte >= 65 && byte <= 90 ? byte + 32 : byte);
-
-// What finds a word in bytes (Horspool 1980): how far on to look after a byte, 0 where it may be the word's last one.
-function finder(word) {
-  const wanted = new TextEncoder().encode(word), last = wanted.length - 1, skip = new Int32Array(256).fill(last + 1);
-  const say = (k, step) => {
-    for (const byte of [wanted[k], String.fromCharCode(wanted[k]).toUpperCase().charCodeAt(0)]) if (FOLD[byte] === wanted[k]) skip[byte] = step;
-  };
-  for (let k = 0; k < last; k++) say(k, last - k);
-  const again = skip[wanted[last]];
-  say(last, 0);
-  return {word, wanted, last, skip, again};
-}
-
-// Where a word stands between two places of a text; -1: nowhere.
-function seek(text, from, to, {wanted, last, skip, again}) {
-  for (let end = from + last; end < to; end += again) {
-    for (let step = skip[text[end]]; step > 0; step = skip[text[end]]) if ((end += step) >= to) return -1;
-    let k = last - 1;
-    while (k >= 0 && FOLD[text[end - last + k]] === wanted[k]) k--;
-    if (k < 0) return end - last;
-  }
-  return -1;
-}
-
-// Which rows of a block have a word in their description: a mark for each.
-function matches(block, found) {
-  const {text, at} = block, marks = new Uint8Array(block.n);
-  for (let from = 0, row = 0; ; ) {
-    const place = seek(text, from, text.length, found);
-    if (place < 0) break;
-    while (at[row + 1] <= place) row++;
-    const within = place + found.wanted.length <= at[row + 1];
-    if (within) marks[row] = 1;
-    from = within ? at[row + 1] : place + 1;
-  }
-  for (const row of block.capitals) marks[row] = textAt(block, row).toLowerCase().includes(found.word) ? 1 : 0;
-  return marks;
-}
-
-// Whether rows have all of some words: the longest is looked for in all of the text, others where it is found.
-function haveWords(words) {
-  const [first, ...others] = words.sort((a, b) => b.length - a.length).map(finder);
-  return (block) => {
-    const marks = matches(block, first), capitals = new Set(block.capitals), {text, at} = block;
-    const has = (i, found) => capitals.has(i) ? textAt(block, i).toLowerCase().includes(found.word) : seek(text, at[i], at[i + 1], found) >= 0;
-    return others.length ? (i) => marks[i] === 1 && others.every((found) => has(i, found)) : (i) => marks[i] === 1;
-  };
-}
-
 const everywhere = () => true, nowhere = () => false;
 const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
 
 // Words of a search: "quoted phrases" and other words are looked for in descriptions; 5/699, 5/699/positive, layer:5,
-// layer:5-15, neuron:699, sign:+, status:at_chance and type:context choose rows (of: block -> number of a row -> whether).
+// layer:5-15, neuron:699, sign:+, status:at_chance, type:context and source:concepts choose rows (of: block -> number of a row -> whether).
 function searchTerms(text) {
   return [...text.matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const said = quoted === undefined ? whole : (field ?? "") + quoted, word = said.toLowerCase();
@@ -134,6 +92,7 @@ function searchTerms(text) {
     if (name === "sign") return {of: (block) => isWord(block, "sign", SIGN_NAMES[value] ?? value)};
     if (name === "status") return {of: (block) => isStatus(block, value.replaceAll(/[ -]/g, "_"))};
     if (name === "type") return {of: (block) => isWord(block, "type", value)};
+    if (name === "source") return {of: (block) => isWord(block, "explainer", block.words.explainer.find((one) => one?.toLowerCase() === value))};
     return word ? {word, said} : null;
   }).filter(Boolean);
 }
@@ -143,6 +102,13 @@ function isStatus(block, value) {
   return (i) => block.place[i] === place || isRaw(i);
 }
 
+// Rows whose density is known and within bounds, in %, either of which may be empty.
+function densityWithin(from, to) {
+  const thousandths = (percent, none) => percent === "" || !(Number(percent) >= 0) ? none : Math.round(1000 * Math.log10(Number(percent) / 100));
+  const [least, most] = [thousandths(from, -Infinity), thousandths(to, Infinity)];
+  return ({log_density: density}) => (i) => density[i] !== NONE && density[i] >= least && density[i] <= most;
+}
+
 function filters() {
   const terms = searchTerms(state.q), words = terms.map((term) => term.word).filter(Boolean), least = Number(state.min);
   const found = terms.map((term) => term.of).filter(Boolean);
@@ -150,8 +116,11 @@ function filters() {
   if (state.sign) found.push((block) => isWord(block, "sign", state.sign));
   if (state.status) found.push((block) => ((place) => (i) => block.place[i] === place)(STATUS_NAMES.indexOf(state.status)));
   if (state.type) found.push((block) => isWord(block, "type", state.type));
+  if (state.source) found.push((block) => isWord(block, "explainer", state.source));
+  if (state.same) found.push(({order}) => ((wanted) => (i) => order[i] !== MISSING && timesHad(order[i]) === wanted)(state.same === "shared" ? 2 : 1));
+  if (state.dense_from !== "" || state.dense_to !== "") found.push(densityWithin(state.dense_from, state.dense_to));
   if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
-  if (words.length && !byMeaning()) found.push(haveWords(words));  // last: what costs most
+  if (words.length && !byMeaning()) found.push(haveAll(words));  // last: what costs most
   return found;
 }
 
@@ -169,6 +138,11 @@ function writeKeys(keys, from, block, key) {
   if (key === "sign" || key === "type") {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
     for (let i = 0, codes = block[key]; i < n; i++) keys[from + i] = places[codes[i]];
+    return undefined;
+  }
+  if (key === "explainer") {
+    const names = sourcesOf(loadedBlocks()), places = block.words.explainer.map((name) => name === null ? MISSING : names.indexOf(name));
+    for (let i = 0, codes = block.explainer; i < n; i++) keys[from + i] = places[codes[i]];
     return undefined;
   }
   if (key !== "chance" && !block.factors[key]) return keys.fill(0, from, from + n);  // of an address that somebody wrote
@@ -213,11 +187,14 @@ function medianOf(counts, n, factor) {
   return [(at((n - 1) >> 1) + at(n >> 1)) / 2, n];
 }
 
+// What wrote the descriptions of some blocks.
+const sourcesOf = (all) => [...new Set(all.flatMap((block) => block.words.explainer.filter((name) => name !== null)))].sort();
+
 let chosenNow = {key: null}, letThrough = {key: null};
 
 // Which rows the filters let through, and sums over them; made anew where these have changed.
 function throughFilters(all, total) {
-  const key = JSON.stringify([state.q, state.layer, state.sign, state.status, state.type, state.min, state.by, blocks.size]);
+  const key = JSON.stringify([...FILTERS.map((field) => state[field]), blocks.size]);
   if (letThrough.key === key) return letThrough;
   const tests = filters(), marks = new Uint8Array(total), [main, other] = SUMMED, chances = {};
   const ofMain = new Uint32Array(65536), ofOther = new Uint32Array(65536);  // how often each value is had
@@ -278,7 +255,7 @@ function viewOf() {
   const from = Math.max(0, Math.min(parseInt(state.page, 10) || 1, Math.ceil(order.length / PAGE_ROWS)) - 1) * PAGE_ROWS;
   return {total, found: order.length, from, rows: Array.from(order.subarray(from, from + PAGE_ROWS), rowOf), described, medians, chance, above,
     axis: axisFrom(least), typed: all.some(({words}) => words.type.some((type) => type !== null)), directed: all.some(({directed}) => directed),
-    dense: all.some(({dense}) => dense)};
+    dense: all.some(({dense}) => dense), sources: sourcesOf(all)};
 }
 
 // A description with the words of the search marked.

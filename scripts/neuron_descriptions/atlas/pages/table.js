@@ -52,21 +52,32 @@ function drawRow(row, axis, searched) {
     el("td", {class: statusOf(row) === "beats_chance" ? "status good" : "status soft", title: reasonOf(row) || null}, statusWords),
     cell("direct", "direct", number(row.direct_score)),
     el("td", {class: "type", "data-label": "type"}, row.type ?? "–"),
-    cell("density", "density", isNumber(row.log_density) ? percentageOf(10 ** row.log_density) : "–"));
+    cell("density", "density", isNumber(row.log_density) ? percentageOf(10 ** row.log_density) : "–"),
+    el("td", {class: "source", "data-label": "source"}, row.explainer ?? "–"));
+}
+
+// The menu of what wrote descriptions, where there is more than one.
+function offerSources(sources) {
+  const menu = byId("filters").elements.source, offered = [...menu.options].slice(1).map(({value}) => value);
+  byId("of-source").hidden = sources.length < 2;
+  if (offered.join("\n") !== sources.join("\n")) menu.replaceChildren(menu.options[0], ...sources.map((name) => el("option", {value: name}, name)));
 }
 
 function drawTable(view) {
   const searched = byMeaning() ? [] : searchTerms(state.q), {found, from, rows, axis} = view;
   const pages = Math.max(1, Math.ceil(found / PAGE_ROWS)), page = from / PAGE_ROWS + 1;
-  for (const field of ["q", "by", "layer", "sign", "status", "type", "min"]) {
+  offerSources(view.sources);
+  for (const field of FILTERS) {
     const control = byId("filters").elements[field];
     if (control.type === "checkbox") control.checked = state[field] === control.value; else
     if (control.value !== state[field]) control.value = state[field];  // leaves a half-typed number alone
   }
   byId("of-type").hidden = !view.typed;
+  byId("of-density").hidden = !view.dense;
   byId("rows").classList.toggle("untyped", !view.typed);
   byId("rows").classList.toggle("undirected", !view.directed);
   byId("rows").classList.toggle("undense", !view.dense);
+  byId("rows").classList.toggle("of-one-source", view.sources.length < 2);
   byId("rows-view").before(legend);
   drawSummary(view);
   markSort(axis);
