@@ -20,16 +20,20 @@ from conftest import ROOT
 STEPS = 5  # of corruption: none of a rule's words to all of them replaced
 NUMBERS = {"top": 10, "middle": 0, "random": 10}
 CONFIDENCE = 0.95
+# Of all that a score falls by, the part that a step's rise may have for it to count as monotone.
+TOLERATED = 0.1
 POSITIVE = "positive"
 # What a score is by chance, where that is not 0: what is undefined counts as that.
 CHANCE = {
-    "sequence_auc": 0.5, "discrimination": 50.0, "detection_balanced_accuracy": 0.5,
+    "sequence_auc": 0.5, "discrimination": 50.0, "detection_balanced_accuracy": 0.5, "detection_auc": 0.5,
     "detection_average_precision": 0.5, "fuzzing_balanced_accuracy": 0.5, "fuzzing_average_precision": 0.5,
-    "simulated_average_precision": 0.5, "simulated_fuzzing_average_precision": 0.5,
+    "fuzzing_auc": 0.5, "simulated_average_precision": 0.5, "simulated_auc": 0.5,
+    "simulated_fuzzing_average_precision": 0.5, "simulated_fuzzing_auc": 0.5,
     "generated_auc": 0.5, "generated_purity": 0.5,
 }  # fmt: skip
 OF_SIMULATION = ("spearman", "average_precision", "published_score", "r2", "abs_dev_explained")
-OF_JUDGES = ("average_precision", "balanced_accuracy", "f1")
+OF_JUDGES = ("average_precision", "auc", "balanced_accuracy", "f1")
+OF_ORDER = ("average_precision", "auc")
 OF_TEXTS = ("auc", "responsiveness", "purity")
 
 Falls = dict[str, NDArray[np.float64]]  # score -> (F, S)
@@ -38,12 +42,15 @@ Falls = dict[str, NDArray[np.float64]]  # score -> (F, S)
 # --- corruption --------------------------------------------------------------------------------------
 
 
-def corruptions(planting: Any) -> dict[int, list[list[str]]]:
-    """Of each feature that names four words or more, by number, its words as they are replaced, a quarter at a time, by
-    others that are as frequent."""
+def corruptions(planting: Any) -> dict[int, list[list[list[str]]]]:
+    """Of each feature that names four words or more, by number and step, its words as they are replaced, a quarter at a
+    time, by others that are as frequent: the most frequent first, and the rarest first."""
     frequency = truth_scores.frequencies(planting.strings["test"])
+    shares = [step / (STEPS - 1) for step in range(STEPS)]
     return {
-        number: [truth_scores.replaced(feature.words, step / (STEPS - 1), frequency) for step in range(STEPS)]
+        number: [
+            [truth_scores.replaced(feature.words, s, frequency, rarest) for rarest in (False, True)] for s in shares
+        ]
         for number, feature in enumerate(planting.features)
         if len(feature.words) >= STEPS - 1
     }
@@ -58,22 +65,30 @@ def told(words: list[str]) -> Any:
     return ConceptList(tuple(Part(Predicate("word", word)) for word in words))
 
 
-def corrupted(planting: Any, steps: dict[int, list[list[str]]], subject: str) -> Falls:
-    """Every score of the features' descriptions at each step of corruption; NaN throughout of a feature that a score is
-    not defined for, whatever its description says."""
-    shipped = Shipped(planting, subject, steps)
-    found = [[shipped.scores(number, told(words)) for words in of_feature] for number, of_feature in steps.items()]
+def corrupted(planting: Any, steps: dict[int, list[list[list[str]]]], subject: str) -> Falls:
+    """Every score of the features' descriptions at each step of corruption, the mean of what the orders give; NaN
+    throughout of a feature that a score is not defined for, whatever its description says."""
+    shipped = Shipped(planting, subject, {number: of_feature[0][0] for number, of_feature in steps.items()})
+    found: dict[int, list[list[dict[str, float | None]]]] = {}
+    for number, of_feature in steps.items():
+        # The true words are the same in either order.
+        distinct = [list({frozenset(words): words for words in of_step}.values()) for of_step in of_feature]
+        found[number] = [[shipped.scores(number, told(words)) for words in of_step] for of_step in distinct]
     falls = {
-        name: np.array([_known(name, [one[name] for one in of_feature]) for of_feature in found])
-        for name in found[0][0]
-    }  # fmt: skip
+        name: np.array([_known(name, [[one[name] for one in of_step] for of_step in f]) for f in found.values()])
+        for name in next(iter(found.values()))[0][0]
+    }
     return {name: values for name, values in falls.items() if not np.isnan(values).all()}
 
 
-def _known(name: str, values: list[float | None]) -> list[float]:
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    none = CHANCE.get(name, 0.0) if known else float("nan")
-    return [none if value is None or not np.isfinite(value) else float(value) for value in values]
+def _known(name: str, values: list[list[float | None]]) -> list[float]:
+    """The mean of each step's values."""
+    finite = [[value is not None and np.isfinite(value) for value in of_step] for of_step in values]
+    none = CHANCE.get(name, 0.0) if any(map(any, finite)) else float("nan")
+    return [
+        float(np.mean([value if known else none for value, known in zip(of_step, of_finite)]))
+        for of_step, of_finite in zip(values, finite)
+    ]
 
 
 # --- what the figures are ----------------------------------------------------------------------------
@@ -81,20 +96,23 @@ def _known(name: str, values: list[float | None]) -> list[float]:
 
 class Fall(NamedTuple):
     """How a score falls: features that it is defined for; mean rank correlation, over these, with what is left of the
-    true description; its mean at each step; the change from one step to the next that comes nearest to a rise, with its
-    interval; and whether the mean never rises by more than its interval."""
+    true description; its mean at each step; what it falls by in all, and at least; the most that it may rise by from
+    one step to the next; and steps at which it is shown to fall. Bounds are of 95 % confidence, those of the steps
+    together."""
 
     features: int
     spearman: float
     means: list[float]
+    whole: float
+    least: float
     rise: float
-    low: float
-    high: float
+    falling: int
 
     @property
     def monotone(self) -> bool:
-        """Whether no rise is shown."""
-        return self.low <= 0
+        """Whether it is shown to fall in all, and at no step to rise by more than is tolerated: a score that varies too
+        much to tell is not."""
+        return self.least > 0 and self.rise <= TOLERATED * self.whole
 
 
 def fall(values_S: Any) -> float:
@@ -106,16 +124,29 @@ def fall(values_S: Any) -> float:
 
 
 def fallen(values_FS: NDArray[np.float64]) -> Fall:
-    """How a score falls over several features. Intervals of rises: Student's t, over features."""
+    """How a score falls over several features. Bounds: Student's t, over features, one-sided; those of the steps each
+    at a share of what may be wrong (Bonferroni)."""
     values_FS = values_FS[~np.isnan(values_FS).any(1)]
-    rises = np.diff(values_FS, axis=1)
-    mean, F = rises.mean(0), len(rises)
-    error = rises.std(0, ddof=1) / F**0.5 if F > 1 else np.full(len(mean), np.inf)
-    half = error * stats.t.ppf((1 + CONFIDENCE) / 2, max(F - 1, 1))
-    worst = int(np.argmax(mean - half)) if np.isfinite(half).all() else int(np.argmax(mean))
-    low, high = (float(mean[worst] + sign * half[worst]) for sign in (-1, 1))
-    rank = float(np.mean([fall(v) for v in values_FS]))
-    return Fall(F, rank, values_FS.mean(0).tolist(), float(mean[worst]), low, high)
+    F, steps = len(values_FS), values_FS.shape[1] - 1
+    highest_S = _bound(np.diff(values_FS, axis=1), 1 - (1 - CONFIDENCE) / steps)
+    whole_F1 = values_FS[:, :1] - values_FS[:, -1:]
+    return Fall(
+        features=F,
+        spearman=float(np.mean([fall(v) for v in values_FS])),
+        means=values_FS.mean(0).tolist(),
+        whole=float(whole_F1.mean()),
+        least=-float(_bound(-whole_F1, CONFIDENCE)[0]),
+        rise=float(highest_S.max()),
+        falling=int((highest_S < 0).sum()),
+    )
+
+
+def _bound(changes_FS: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+    """Upper bounds of the mean changes, (S,); infinite of a single feature."""
+    F = len(changes_FS)
+    if F < 2:
+        return np.full(changes_FS.shape[1], np.inf)
+    return changes_FS.mean(0) + changes_FS.std(0, ddof=1) / F**0.5 * stats.t.ppf(confidence, F - 1)
 
 
 def figures(falls: Falls) -> dict[str, float]:
@@ -123,20 +154,22 @@ def figures(falls: Falls) -> dict[str, float]:
     found = {name: fallen(values) for name, values in falls.items()}
     kept: dict[str, float] = {f"monotone_spearman_{name}": one.spearman for name, one in found.items()}
     kept["corrupted_features"] = len(next(iter(falls.values()), ()))
-    kept["scores_that_rise"] = sum(not one.monotone for one in found.values())
+    kept["scores"] = len(found)
+    kept["scores_monotone"] = sum(one.monotone for one in found.values())
     return kept | {"least_monotone_spearman": min((one.spearman for one in found.values()), default=float("nan"))}
 
 
 def table(falls: Falls) -> list[str]:
     """Lines of the report: each score, those that fall best first."""
     found = sorted(((name, fallen(values)) for name, values in falls.items()), key=lambda one: -one[1].spearman)
-    lines = ["| score | features | Spearman | mean at each step | nearest to a rise | monotone |", "|" + " --- |" * 6]
+    heads = "score", "features", "Spearman", "mean at each step", "falls by, at least", "rises by at most", "falling"
+    lines = [f"| {' | '.join(heads)} | monotone |", "|" + " --- |" * (len(heads) + 1)]
     for name, one in found:
         means = ", ".join(f"{mean:.3g}" for mean in one.means)
-        rise = f"{one.rise:.2g} [{one.low:.2g}, {one.high:.2g}]"
-        lines.append(
-            f"| {name} | {one.features} | {one.spearman:.2f} | {means} | {rise} | {'yes' if one.monotone else 'no'} |"
-        )
+        part = f"{max(one.rise, 0) / one.whole:.1%}" if one.whole > 0 else "–"
+        falls_by = f"{one.whole:.2g}, {one.least:.2g} | {part} | {one.falling} of {len(one.means) - 1}"
+        said = "yes" if one.monotone else "no"
+        lines.append(f"| {name} | {one.features} | {one.spearman:.2f} | {means} | {falls_by} | {said} |")
     return lines
 
 
@@ -197,7 +230,8 @@ class ExecutedWriter:
 class Shipped:
     """Every score of the workflow, by its own classes, of descriptions that are executed."""
 
-    def __init__(self, planting: Any, subject: str, steps: dict[int, list[list[str]]]):
+    def __init__(self, planting: Any, subject: str, true: dict[int, list[str]]):
+        """true: words of the features that are described, by number."""
         from neuron_descriptions.concepts.predicates import Reader
         from neuron_descriptions.concepts.vocabulary import read_vocabulary
         from neuron_descriptions.config.explainers import TransformersExplainer
@@ -219,7 +253,7 @@ class Shipped:
         self.lists = self.panel.executed.lists
         self.settings = Scores(simulator=None, nulls=0, bootstrap=20, **NUMBERS)
         corpus = {split: paths[split] for split in ("train", "valid", "test")}
-        self.evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(steps))
+        self.evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(true))
         nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 0, 0)
         self.simulation = Scorer(
             self.panel.executed, "executed", self.evidence, nulls, self.settings, split_sizes(corpus), 0
@@ -237,7 +271,7 @@ class Shipped:
         section = Generated(kind="generated", writer=asked)
         self.written = self._job("generated", section)
         self.writer = ExecutedWriter(planting, self.reader, section.texts, section.fewest)
-        self.others = [self.writer.row(number, str(number), told(words[0])) for number, words in steps.items()]
+        self.others = [self.writer.row(number, str(number), told(words)) for number, words in true.items()]
 
     def _job(self, name: str, section: Any) -> Any:
         from neuron_descriptions.scores.opening import Job
@@ -280,14 +314,15 @@ class Shipped:
         test, valid = (by_split.get(split, {}) for split in ("test", "valid"))
         kept = pa.Table.from_pylist([s for s in simulations if s["split"] == "test"], schema=SIMULATIONS)
         detected = SimulatedDetectionScorer(self._job("simulated", None), kept).score(described)
-        fuzzed = SimulatedFuzzingScorer(self._job("marks", SimulatedFuzzing(kind="simulated_fuzzing")), kept)
+        marks = self._job("marks", SimulatedFuzzing(kind="simulated_fuzzing"))
+        fuzzed = SimulatedFuzzingScorer(marks, kept).score(described)
         nothing = self._of_nothing(described.neuron) if not test else {}
         return {
             "score_contrast": test.get("correlation"),
             "selection_score": valid.get("correlation"),
             **{name: test.get(name, nothing.get(name)) for name in OF_SIMULATION},
-            "simulated_average_precision": detected.get("average_precision"),
-            "simulated_fuzzing_average_precision": fuzzed.score(described).get("average_precision"),
+            **{f"simulated_{name}": detected.get(name) for name in OF_ORDER},
+            **{f"simulated_fuzzing_{name}": fuzzed.get(name) for name in OF_ORDER},
         }
 
     def _of_nothing(self, number: int) -> dict[str, float]:

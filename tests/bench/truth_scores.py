@@ -20,9 +20,10 @@ def frequencies(texts: list[list[str]]) -> dict[str, int]:
     return {word: n for word, n in sorted(counts.items()) if word.isalpha()}
 
 
-def replaced(words: tuple[str, ...], share: float, frequency: dict[str, int]) -> list[str]:
-    """The words, a share of them replaced: the most frequent first, each by the unused word that is as frequent."""
-    order = sorted(words, key=lambda word: (-frequency.get(word, 0), word))
+def replaced(words: tuple[str, ...], share: float, frequency: dict[str, int], rarest: bool = False) -> list[str]:
+    """The words, a share of them replaced: the most frequent first, or the rarest, each by the unused word that is as
+    frequent."""
+    order = sorted(words, key=lambda word: (-frequency.get(word, 0), word), reverse=rarest)
     kept, used = order[round(share * len(order)) :], set(words)
     for word in order[: round(share * len(order))]:
         times = frequency.get(word, 0)

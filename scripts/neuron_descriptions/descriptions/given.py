@@ -31,6 +31,11 @@ def read_given(
     """
     if not Path(path).exists():
         raise ValueError(f"{key}: {path} does not exist")
+    if path.endswith((".json", ".jsonl", ".gz")):
+        raise ValueError(
+            f"{key}: {path} is no CSV; an export of Neuronpedia or Transluce becomes one by `python -m"
+            " neuron_descriptions.descriptions.foreign` (docs/how-to/score-others-descriptions.md)"
+        )
     rows = []
     for where, row in read_csv(path, key, COLUMNS):
         layer, neuron = (whole_number(row, name, where) for name in ("layer", "neuron"))

@@ -7,15 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuron_descriptions.scores.formulas import Array, average_precision
+from neuron_descriptions.scores.sampling import weighted_auc
 
 NAN = float("nan")
-WITH_INTERVAL = ("average_precision", "balanced_accuracy", "f1")
+WITH_INTERVAL = ("average_precision", "auc", "balanced_accuracy", "f1")
 
 
 def detected(chance_P: Array, active_P: NDArray[np.bool_]) -> dict[str, float]:
     """Balanced accuracy, F1, precision and recall of the answers (yes from a chance of 0.5 on), and average precision
-    of their order. NaN where one is undefined: balanced accuracy and average precision without an active or without a
-    silent passage, F1 without any yes and any active one.
+    and AUC of their order. NaN where one is undefined: F1 without any yes and any active one, all others without an
+    active or without a silent passage.
 
     The answers' metrics are those of Delphi's detection scorer: with hits, misses, false alarms and rejections,
     balanced accuracy is (hits / active + rejections / silent) / 2, and F1 is 2 hits / (2 hits + misses + false alarms).
@@ -33,7 +34,26 @@ def detected(chance_P: Array, active_P: NDArray[np.bool_]) -> dict[str, float]:
         "precision": share(hits, hits + alarms),
         "recall": share(hits, hits + misses),
         "average_precision": average_precision(chance_P, active_P),
+        "auc": weighted_auc(chance_P, active_P, np.ones(len(active_P))),
     }
+
+
+def precision_by_chance(chance_P: Array, active_P: NDArray[np.bool_]) -> float:
+    """Mean average precision of these chances over all orders of the passages: what they get if they know nothing of
+    which are active. The share of active ones where all chances are equal, and more the more of them differ and the
+    fewer passages there are. NaN without an active or without a silent one.
+
+    With k of P active, of the n with a chance that is not below some value the m with that very one hold, on average,
+    m k / P active ones, and their precision is that of n: the mean of the product is m k / P (1 + (n - 1) (k - 1) /
+    (P - 1)) / n. Without equal chances it is the expectation in Bestgen 2015, "Exact expected average precision of the
+    random baseline for system evaluation".
+    """
+    P, k = len(active_P), int(active_P.sum())
+    if not 0 < k < P:
+        return NAN
+    m = np.unique(chance_P, return_counts=True)[1][::-1]
+    n = m.cumsum()
+    return float((m / P * (1 + (n - 1) * (k - 1) / (P - 1)) / n).sum())
 
 
 def intervals(
@@ -49,10 +69,3 @@ def intervals(
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     quantiles = {name: np.quantile([one[name] for one in found], ends).tolist() for name in WITH_INTERVAL}
     return {name: (low, high) for name, (low, high) in quantiles.items()}
-
-
-def precision_interval(
-    chance_P: Array, active_P: NDArray[np.bool_], resamples: int, confidence: float, random: np.random.Generator
-) -> tuple[float, float]:
-    """Bootstrap interval of the average precision: see `intervals`."""
-    return intervals(chance_P, active_P, resamples, confidence, random)["average_precision"]

@@ -22,7 +22,10 @@ from neuron_descriptions.scores.passages import Passage
 OPENS, CLOSES = "<<", ">>"
 _WORDS = {
     "average_precision": "How well the judge's answers pick out the passages whose marks are right: the mean precision"
-    " as its chance of “yes” falls. 1 is perfect; by chance, the share of these.",
+    " as its chance of “yes” falls. 1 is perfect; by chance, the share of these where its answers are all the same, and"
+    " more where they differ and passages are few: so it stands beside its null.",
+    "auc": "How often right marks have a higher chance of “yes” than wrong ones, equal ones counted by half. By chance"
+    " 0.5.",
     "balanced_accuracy": "Mean of the share of right marks that are called right and of wrong ones that are called"
     " wrong; by chance 0.5.",
     "n_active": "Passages with an answer whose marks are right.",

@@ -48,10 +48,15 @@ def enough(verdicts: list[Verdict], active_P: NDArray[np.bool_]) -> tuple[Array,
 METRICS = (
     Column("average_precision", pa.float64(), "average precision", "How well the judge's answers pick out the test"
                 " passages in which the neuron is active: the mean precision as its chance of “yes” falls. 1 is"
-                " perfect; by chance, the share of active passages."),
+                " perfect; by chance, the share of active passages where its answers are all the same, and more where"
+                " they differ and passages are few: so it stands beside its null."),
     Column("average_precision_low", pa.float64(), "interval from", "Lower end of the average precision's interval"
                 " (bootstrap over passages)."),
     Column("average_precision_high", pa.float64(), "interval to", "Upper end of that interval."),
+    Column("auc", pa.float64(), "AUC", "How often a passage in which the neuron is active has a higher chance of “yes”"
+                " than one in which it is silent, equal ones counted by half. By chance 0.5."),
+    Column("auc_low", pa.float64(), "interval from", "Lower end of the AUC's interval."),
+    Column("auc_high", pa.float64(), "interval to", "Upper end of that interval."),
     Column("balanced_accuracy", pa.float64(), "balanced accuracy", "Mean of the share of active passages that are"
                 " called active and of silent ones that are called silent; by chance 0.5."),
     Column("balanced_accuracy_low", pa.float64(), "interval from", "Lower end of the balanced accuracy's interval."),
@@ -61,6 +66,7 @@ METRICS = (
     Column("f1_high", pa.float64(), "interval to", "Upper end of that interval."),
     Column("null_average_precision", pa.float64(), "null", "The mean average precision of descriptions of other"
                 " neurons, judged on the same passages."),
+    Column("null_auc", pa.float64(), "null, AUC", "Their mean AUC."),
     Column("null_balanced_accuracy", pa.float64(), "null, balanced accuracy", "Their mean balanced accuracy."),
     Column("null_f1", pa.float64(), "null, F1", "Their mean F1."),
     Column("null_percentile", pa.float64(), "above nulls", "Share of those descriptions, in %, above whose average"

@@ -11,9 +11,22 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.sides import by_side
 from neuron_descriptions.common.storage import read_table
 from neuron_descriptions.common.streams import generator
-from neuron_descriptions.scores.classification import detected, precision_interval
+from neuron_descriptions.scores.classification import detected, intervals, precision_by_chance
+from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.opening import Described, Details, Job, Row
 from neuron_descriptions.scores.tables import SIMULATIONS
+
+ORDERED = ("average_precision", "auc")
+# What both kinds have beside their average precision.
+AUC = (
+    Column("auc", pa.float64(), "AUC", "How often an active sequence is predicted stronger than a silent one, or"
+                " right marks than wrong ones, equal ones counted by half. By chance 0.5."),
+    Column("auc_low", pa.float64(), "interval from", "Lower end of the AUC's interval."),
+    Column("auc_high", pa.float64(), "interval to", "Upper end of that interval."),
+    Column("chance", pa.float64(), "chance", "The average precision of these predictions if they know nothing: its mean"
+                " over all orders of what is predicted. It is more than the share of active sequences (right marks),"
+                " the more so the fewer there are. Predictions for other neurons' descriptions are not kept."),
+)  # fmt: skip
 
 
 class SimulatedScorer:
@@ -44,17 +57,17 @@ class SimulatedScorer:
         """Status and figures of a side, from its rows of SIMULATIONS."""
         raise NotImplementedError
 
-    def precision(self, strength_P: NDArray[np.float64], active_P: NDArray[np.bool_], *draw: object) -> Row:
+    def figures(self, strength_P: NDArray[np.float64], active_P: NDArray[np.bool_], *draw: object) -> Row:
         """How well strengths tell the active ones: status and figures; draw: what the interval's draw goes by."""
         numbers = self.job.numbers
         random = generator(self.job.seed, *draw)
-        low, high = precision_interval(strength_P, active_P, numbers.bootstrap, numbers.confidence, random)
+        found = detected(strength_P, active_P)
+        ends = intervals(strength_P, active_P, numbers.bootstrap, numbers.confidence, random)
         return {
             "status": "ok",
-            "average_precision": detected(strength_P, active_P)["average_precision"],
-            "average_precision_low": low,
-            "average_precision_high": high,
-            "chance": float(active_P.mean()),
+            **{name: found[name] for name in ORDERED},
+            **{f"{name}_{end}": value for name in ORDERED for end, value in zip(("low", "high"), ends[name])},
+            "chance": precision_by_chance(strength_P, active_P),
             "n_active": int(active_P.sum()),
             "n_silent": int((~active_P).sum()),
         }

@@ -10,7 +10,7 @@ from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.opening import Described, Row
 from neuron_descriptions.scores.passages import SILENT
-from neuron_descriptions.scores.simulated import SimulatedScorer
+from neuron_descriptions.scores.simulated import AUC, SimulatedScorer
 
 
 class SimulatedDetectionScorer(SimulatedScorer):
@@ -23,8 +23,7 @@ class SimulatedDetectionScorer(SimulatedScorer):
         Column("average_precision_low", pa.float64(), "interval from", "Lower end of the average precision's"
                     " interval (bootstrap over sequences)."),
         Column("average_precision_high", pa.float64(), "interval to", "Upper end of that interval."),
-        Column("chance", pa.float64(), "chance", "What predictions that know nothing get: the share of active"
-                    " sequences. Predictions for other neurons' descriptions are not kept."),
+        *AUC,
         Column("n_active", pa.int16(), "active sequences", "Sequences in which the neuron is active."),
         Column("n_silent", pa.int16(), "silent sequences", "Random sequences in which it is silent."),
     )  # fmt: skip
@@ -41,4 +40,4 @@ class SimulatedDetectionScorer(SimulatedScorer):
             return {"status": "no_negative"}
         strength_P = np.array([max(rows[i]["simulated"], default=0.0) for i in kept])
         active_P = np.array([active[i] for i in kept])
-        return self.precision(strength_P, active_P, "detection", described.layer, described.neuron, described.sign)
+        return self.figures(strength_P, active_P, "detection", described.layer, described.neuron, described.sign)

@@ -13,7 +13,7 @@ from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.marks import active_tokens, usual_count, wrong_marks
 from neuron_descriptions.scores.opening import Described, Row
-from neuron_descriptions.scores.simulated import SimulatedScorer
+from neuron_descriptions.scores.simulated import AUC, SimulatedScorer
 
 
 class SimulatedFuzzingScorer(SimulatedScorer):
@@ -25,8 +25,7 @@ class SimulatedFuzzingScorer(SimulatedScorer):
         Column("average_precision_low", pa.float64(), "interval from", "Lower end of the average precision's"
                     " interval (bootstrap over marked sequences)."),
         Column("average_precision_high", pa.float64(), "interval to", "Upper end of that interval."),
-        Column("chance", pa.float64(), "chance", "What predictions that know nothing get: the share of right marks."
-                    " Predictions for other neurons' descriptions are not kept."),
+        *AUC,
         Column("n_active", pa.int16(), "right marks", "Sequences whose active tokens are marked."),
         Column("n_silent", pa.int16(), "wrong marks", "The same sequences with other tokens marked."),
     )  # fmt: skip
@@ -49,4 +48,4 @@ class SimulatedFuzzingScorer(SimulatedScorer):
         marked = [*zip(kept, right), *wrong]
         strength_P = np.array([np.asarray(rows[i]["simulated"], float)[marks_T].mean() for i, marks_T in marked])
         right_P = np.arange(len(marked)) < len(right)
-        return self.precision(strength_P, right_P, "simulated fuzzing", *who)
+        return self.figures(strength_P, right_P, "simulated fuzzing", *who)

@@ -151,27 +151,27 @@ def test_how_a_score_falls_is_told_from_how_it_varies():
     assert truth_falls.fall([3.0, 2.0, 1.5, 1.0, 0.0]) == pytest.approx(1.0)
     assert truth_falls.fall([0.5] * 5) == 0.0 and truth_falls.fall([0.0, 0.1, 0.2]) == pytest.approx(-1.0)
     # Undefined is chance, which is not 0 everywhere.
-    assert truth_falls._known("generated_auc", [None, 0.9]) == [0.5, 0.9]
-    assert truth_falls._known("score", [0.3, float("nan")]) == [0.3, 0.0]
-    assert np.isnan(truth_falls._known("score", [None, None])).all()  # which is so whatever was said
+    assert truth_falls._known("generated_auc", [[None], [0.9, 0.7]]) == pytest.approx([0.5, 0.8])
+    assert truth_falls._known("score", [[0.3], [float("nan"), 0.2]]) == pytest.approx([0.3, 0.1])
+    assert np.isnan(truth_falls._known("score", [[None], [None, None]])).all()  # which is so whatever was said
     random = np.random.default_rng(0)
     line = np.linspace(1, 0, 5)
     values = np.vstack([line + 0.2 * random.normal(size=(30, 5)), np.full((2, 5), np.nan)])
     falls = truth_falls.fallen(values)
-    assert (
-        falls.features == 30
-        and falls.monotone
-        and 0.6 < falls.spearman < 1
-        and falls.means == pytest.approx(line.tolist(), abs=0.15)
-    )
+    assert (falls.features, falls.monotone, falls.falling) == (30, True, 4) and 0.6 < falls.spearman < 1
+    assert falls.means == pytest.approx(line.tolist(), abs=0.15) and 0.8 < falls.least < falls.whole < 1.2
     risen = truth_falls.fallen(np.array([1, 0.2, 0.6, 0.1, 0]) + 0.1 * random.normal(size=(30, 5)))
-    assert not risen.monotone and risen.rise == pytest.approx(0.4, abs=0.1) and risen.low > 0.2
+    assert not risen.monotone and risen.rise == pytest.approx(0.45, abs=0.1) and risen.falling == 2
+    # What varies too much to tell is not monotone, nor what does not fall, nor what one feature says.
+    for few in (line + 0.5 * random.normal(size=(4, 5)), 0.1 * random.normal(size=(30, 5)), line[None]):
+        assert not truth_falls.fallen(few).monotone
 
 
 def test_words_are_replaced_by_others_that_are_as_frequent():
     frequency = {"a": 10, "b": 5, "c": 5, "d": 1, "x": 9, "y": 5, "z": 2}
     assert truth_scores.replaced(("a", "b", "c", "d"), 0.0, frequency) == ["a", "b", "c", "d"]
     assert truth_scores.replaced(("a", "b", "c", "d"), 0.5, frequency) == ["c", "d", "x", "y"]
+    assert set(truth_scores.replaced(("a", "b", "c", "d"), 0.5, frequency, rarest=True)) == {"a", "b", "y", "z"}
     assert not set(truth_scores.replaced(("a", "b"), 1.0, frequency)) & {"a", "b"}
 
 

@@ -52,6 +52,12 @@ def test_a_bad_file_is_named_with_its_line(file, text, message):
     assert path in str(error.value)
 
 
+def test_an_export_is_told_how_it_becomes_such_a_file(tmp_path):
+    (tmp_path / "batch-0.jsonl").write_text('{"modelId": "m", "layer": "1-mlp", "index": "2", "description": "a"}\n')
+    with pytest.raises(ValueError, match=r"batch-0\.jsonl is no CSV; an export .*descriptions\.foreign"):
+        read_given(str(tmp_path / "batch-0.jsonl"), 3, 10)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"scores\.descriptions: .*none\.csv does not exist"):
         read_given(str(tmp_path / "none.csv"), 3, 10)

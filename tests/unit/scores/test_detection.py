@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import EXEMPLARS, STATISTICS
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores import fuzzing, judged, judging
-from neuron_descriptions.scores.classification import detected, precision_interval
+from neuron_descriptions.scores.classification import detected, intervals, precision_by_chance
 from neuron_descriptions.scores.columns import scorer_schema
 from neuron_descriptions.scores.detection import DetectionScorer
 from neuron_descriptions.scores.evidence import Evidence
@@ -136,8 +136,20 @@ def test_answers_give_delphis_numbers(active, answers, accuracy, f1, precision, 
 def test_what_is_undefined_is_no_number():
     for active in ([True, True], [False, False]):
         found = detected(np.array([0.9, 0.1]), np.array(active))
-        assert np.isnan([found["balanced_accuracy"], found["average_precision"]]).all()
-        assert np.isnan(precision_interval(np.ones(2), np.array(active), 50, 0.95, np.random.default_rng(0))).all()
+        assert np.isnan([found[name] for name in ("balanced_accuracy", "average_precision", "auc")]).all()
+        assert np.isnan(precision_by_chance(np.array([0.9, 0.1]), np.array(active)))
+        ends = intervals(np.ones(2), np.array(active), 50, 0.95, np.random.default_rng(0))
+        assert np.isnan(list(ends.values())).all()
+
+
+@pytest.mark.parametrize("chances", [[3, 1, 4, 1, 5, 9], [1, 1, 1, 1, 1, 1], [2, 2, 7, 7, 7, 0]])
+@pytest.mark.parametrize("active", [1, 2, 5])
+def test_what_an_order_that_knows_nothing_gets_is_exact(chances, active):
+    every = [np.isin(range(6), chosen) for chosen in combinations(range(6), active)]
+    found = np.mean([detected(np.array(chances, float), one)["average_precision"] for one in every])
+    assert precision_by_chance(np.array(chances, float), every[0]) == pytest.approx(found)
+    assert found == pytest.approx(active / 6) if len(set(chances)) == 1 else found > active / 6
+    assert np.mean([detected(np.array(chances, float), one)["auc"] for one in every]) == pytest.approx(0.5)
 
 
 def test_the_interval_covers_the_average_precision_of_the_population():
@@ -147,7 +159,7 @@ def test_the_interval_covers_the_average_precision_of_the_population():
     truth = detected(chances, active)["average_precision"]
     for _ in range(100):
         rows = np.concatenate([random.integers(0, 4000, 20), random.integers(4000, 8000, 20)])
-        low, high = precision_interval(chances[rows], active[rows], 300, 0.95, random)
+        low, high = intervals(chances[rows], active[rows], 300, 0.95, random)["average_precision"]
         covered += low <= truth <= high
     assert covered >= 84  # percentiles of 20 + 20 passages are a little narrow
 
@@ -267,9 +279,10 @@ def test_an_endpoint_is_asked_once_and_its_answers_are_scored(planted, tmp_path)
     alarms = sum(said) - 6
     assert 3 <= alarms < 7 and row["balanced_accuracy"] == pytest.approx((1 + (7 - alarms) / 7) / 2)
     assert row["average_precision"] == pytest.approx(6 / (6 + alarms))
-    for name in ("average_precision", "balanced_accuracy", "f1"):
+    for name in ("average_precision", "auc", "balanced_accuracy", "f1"):
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"] and row[f"{name}_low"] < row[f"{name}_high"]
     assert row["null_percentile"] == 100 and row["null_average_precision"] < row["average_precision"]
+    assert row["null_auc"] < row["auc"] == pytest.approx(1 - alarms / 14)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +404,9 @@ def test_detection_is_read_from_the_simulators_predictions(tmp_path):
     # The random one with a peak above half of the weakest active one's is neither. In order: 9 +, 7 +, 3 -, 2 +, 0.5 -.
     assert (found["n_active"], found["n_silent"]) == (3, 2)
     assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
-    assert found["chance"] == pytest.approx(3 / 5)
+    assert found["auc"] == pytest.approx(5 / 6)
+    # Of n predictions in an order that knows nothing, 1 + (n - 1) / 2 are active where the last one is.
+    assert found["chance"] == pytest.approx(sum((1 + (n - 1) / 2) / n for n in range(1, 6)) / 5)
     assert missing["status"] == "not_simulated"
 
 
@@ -413,7 +428,8 @@ def test_fuzzing_is_read_from_the_simulators_predictions(tmp_path):
         found = scorer.score(Described(1, NEURON, "positive", [{"candidate": 1}], 1))
         assert scorer.score(Described(1, NEURON, "negative", [{"candidate": 1}], 1))["status"] == "not_simulated"
     # In order: 8 +, 5 +, 4 -, 3 +, 1 -.
-    assert (found["status"], found["n_active"], found["n_silent"], found["chance"]) == ("ok", 3, 2, 0.6)
+    assert (found["status"], found["n_active"], found["n_silent"]) == ("ok", 3, 2) and 0.6 < found["chance"] < 0.75
+    assert found["auc_low"] <= found["auc"] <= found["auc_high"] and found["auc"] == pytest.approx(5 / 6)
     assert found["average_precision"] == pytest.approx((1 + 1 + 3 / 4) / 3)
     assert found["average_precision_low"] <= found["average_precision"] <= found["average_precision_high"]
 
