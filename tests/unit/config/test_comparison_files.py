@@ -43,6 +43,14 @@ def test_explainers_describe_the_same_400_rows_with_one_candidate_each():
         )  # fmt: skip
 
 
+def test_evidence_by_type_differs_by_its_prompts_alone():
+    one, typed = config("model-short"), config("model-short-typed")
+    assert rows(one) == rows(typed) == 400
+    assert sorted(typed.descriptions.prompts_by_type) == ["bigram", "context", "none", "token"]
+    assert typed.descriptions.model_copy(update={"prompts_by_type": {}}) == one.descriptions
+    assert typed.model_copy(update={"descriptions": one.descriptions}) == one
+
+
 def test_no_simulator_was_trained_on_them():
     raw = yaml.safe_load((ROOT / "config/demo-simulator.yaml").read_text())
     trained = select_neurons(load_config(raw))
