@@ -15,7 +15,8 @@ RULES = {
     for file in sorted((ROOT / "rules").glob("*.smk"))
     for match in re.finditer(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE)
 }
-ORDER = ["input", "output", "log", "benchmark", "conda", "threads", "resources", "params", "message", "script"]
+ORDER = ["input", "output", "log", "benchmark", "priority"]
+ORDER += ["conda", "threads", "resources", "params", "message", "script"]
 LOCK = dict(line.strip().split("==") for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line)
 
 
@@ -23,7 +24,7 @@ LOCK = dict(line.strip().split("==") for line in (ROOT / "requirements.lock").re
 def test_every_rule_is_complete_and_in_order(rule):
     directives = re.findall(r"^    (\w+):", RULES[rule], re.MULTILINE)
     assert directives == [d for d in ORDER if d in directives]
-    assert set(ORDER) - set(directives) <= {"input"}
+    assert set(ORDER) - set(directives) <= {"input", "priority"}
     adapter = re.search(r'script:\s+"../scripts/(\w+\.py)"', RULES[rule])[1]
     assert f'digest("{adapter}"' in RULES[rule] or 'HARVEST["code"]' in RULES[rule]
     for resource in ("mem_mb", "runtime"):
