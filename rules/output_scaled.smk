@@ -10,7 +10,7 @@ rule scale_output_side:
             for layer in OUTPUT_SIDES
         ],
     output:
-        scaled=OUTPUT_SCALED,
+        scaled="<results>/output_side/scaled.parquet",
     log:
         "<logs>/scale_output_side.log",
     benchmark:

@@ -12,7 +12,7 @@ rule judge_output_side:
         tables=list(OUTPUT_SIDES.values()),
         rules=concept_rules(),
     output:
-        scores=OUTPUT_SCORES,
+        scores="<results>/output_side/scores.parquet",
     log:
         "<logs>/judge_output_side.log",
     benchmark:

@@ -105,6 +105,14 @@ def test_scores_on_text_as_it_comes_are_those_of_the_panel(finished, tmp_path):
         true = np.maximum(np.concatenate([acts[i] for i in shared_order(len(acts), 0)[:4]]), 0)
         simulated = shared.loc[(row.layer, row.neuron, row.sign)].simulated
         assert np.corrcoef(simulated, true)[0, 1] == pytest.approx(row.panel_score, abs=1e-6)
+    # What neurons write, judged on that panel and scaled there.
+    config = changed(config, output_side={"tokens": 4, "scaled": 1})
+    project.run(config)
+    judged, scaled = (tables(project, f"output_side/{name}.parquet") for name in ("scores", "scaled"))
+    written = atlas[["layer", "neuron", "sign"]]
+    assert judged[["layer", "neuron", "sign"]].equals(written) and judged.description.notna().all()
+    assert sorted(scaled.layer.unique()) == [1, 3] and len(scaled.groupby(["layer", "neuron"])) == 2
+    assert project.planned(config) == {}
 
 
 def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_path):

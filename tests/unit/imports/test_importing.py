@@ -431,4 +431,4 @@ def test_an_array_that_changed_after_the_listing_is_an_error(published, smollm2,
     np.save(folder / A, np.load(folder / A) * 2)
     with pytest.raises(ValueError, match=rf"{A} has changed since it was listed; delete .*listing.json and run again"):
         Imported(folder, smollm2, tmp_path / "out")
-    assert Folder(str(folder)).name(A).endswith(A)
+    assert Folder(folder).name(A).endswith(A)
