@@ -41,7 +41,7 @@ class Words:
         not A to Z, since the page folds the case of these alone byte by byte."""
         encoded = [word.encode() for word in self.words]
         capitals = [i for i, word in enumerate(self.words) if any(c > "\x7f" and c.lower() != c for c in word)]
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "at": np.cumsum([0, *map(len, encoded)]).astype(np.uint32),
             "text": np.frombuffer(b"".join(encoded), np.uint8),
         }
