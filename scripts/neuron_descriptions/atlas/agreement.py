@@ -62,7 +62,7 @@ class Recheck:
         self._count(what, row, where, [stored, found], None, None, stored == found)
 
     def _count(
-        self, what: str, row: Mapping[str, Any], where: str, pair: list, size: float | None,
+        self, what: str, row: Mapping[str, Any], where: str, pair: list[Any], size: float | None,
         tolerance: float | None, equal: bool,
     ) -> None:  # fmt: skip
         self.compared[what] = self.compared.get(what, 0) + 1

@@ -117,7 +117,8 @@ def _narrow(values: np.ndarray) -> np.ndarray:
 
 def _floats(column: pa.ChunkedArray) -> np.ndarray:
     """Numbers; NaN for null."""
-    return column.cast(pa.float64()).to_numpy()
+    numbers: np.ndarray = column.cast(pa.float64()).to_numpy()
+    return numbers
 
 
 def _kept(column: pa.ChunkedArray, factor: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow.csv
 from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
-from neuron_descriptions.common.storage import read_footer, read_table, read_tables, whole, write_table
+from neuron_descriptions.common.storage import Row, read_footer, read_table, read_tables, whole, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -22,7 +22,7 @@ from neuron_descriptions.scores.formulas import best_of_weights, choose, share_b
 from neuron_descriptions.scores.tables import COMPARED, CONCEPT_SCORES, NATURAL, SCORES
 
 Key = tuple[int, int, str]  # layer, neuron, sign
-Pools = dict[tuple[int, str], list[dict]]  # layer, sign -> nulls' rows of SCORES
+Pools = dict[tuple[int, str], list[Row]]  # layer, sign -> nulls' rows of SCORES
 # What a row says of text as it comes.
 ON_PANEL = (
     "score", "score_low", "score_high", "panel_null_score", "panel_best_null_score", "panel_null_percentile",
@@ -74,7 +74,7 @@ def atlas_rows(
     return rows
 
 
-def list_shown(lists: list[dict], description: str | None) -> dict | None:
+def list_shown(lists: list[Row], description: str | None) -> Row | None:
     """Of a feature's lists of concepts (rows of CONCEPT_SCORES) the one that says its description, or else the longest;
     None where no concept fits."""
     found = sorted((r for r in lists if r["sentence"] != NO_PATTERN), key=lambda row: row["candidate"])
@@ -83,12 +83,12 @@ def list_shown(lists: list[dict], description: str | None) -> dict | None:
 
 def _order(item: tuple[Key, Any]) -> tuple[int, int, int]:
     layer, neuron, sign = item[0]
-    return layer, neuron, SIGNS.index(sign)  # type: ignore[arg-type]
+    return layer, neuron, SIGNS.index(sign)
 
 
-def by_sign(table: pa.Table) -> dict[Key, list[dict]]:
+def by_sign(table: pa.Table) -> dict[Key, list[Row]]:
     """A table's rows, by layer, neuron and sign."""
-    groups: dict[Key, list[dict]] = {}
+    groups: dict[Key, list[Row]] = {}
     for row in table.to_pylist():
         groups.setdefault((row["layer"], row["neuron"], row["sign"]), []).append(row)
     return groups
@@ -112,7 +112,7 @@ def gather_nulls(scores: list[str]) -> Pools:
 
 
 def _atlas_row(
-    key: Key, candidates: list[dict], scores: list[dict], train: dict, natural: dict | None, pool: list[dict] | None
+    key: Key, candidates: list[Row], scores: list[Row], train: Row, natural: Row | None, pool: list[Row] | None
 ) -> dict[str, Any]:
     layer, neuron, sign = key
     chosen = {row["split"]: row for row in scores if row["chosen"]}
@@ -148,7 +148,7 @@ def _atlas_row(
         **{name: test.get(name) for name in ("n_top", "n_middle", "n_random")},
         "peak": train["max"] if sign == "positive" else train["min"],
         "log_density": train["log_density"],
-        "gate_positive": None if (above := train[gate_column(sign)]) is None else 100 * above,  # type: ignore[arg-type]
+        "gate_positive": None if (above := train[gate_column(sign)]) is None else 100 * above,
         "explainer": {c["candidate"]: c["explainer"] for c in candidates}.get(
             valid.get("candidate"), candidates[0]["explainer"]
         ),
@@ -157,7 +157,7 @@ def _atlas_row(
     }
 
 
-def _natural(test: dict, baseline: dict, natural: dict | None) -> dict[str, Any]:
+def _natural(test: Row, baseline: Row, natural: Row | None) -> dict[str, Any]:
     """Scores on text as it comes: those made on the panel; without one, estimates from the scored sequences."""
     if natural is not None:
         return {name: natural.get(name) for name in ON_PANEL}
@@ -165,7 +165,7 @@ def _natural(test: dict, baseline: dict, natural: dict | None) -> dict[str, Any]
     return dict.fromkeys(ON_PANEL) | found | {"token_baseline_score": baseline.get("natural")}
 
 
-def _published(scores: list[dict]) -> dict[str, float | None]:
+def _published(scores: list[Row]) -> dict[str, float | None]:
     """As published: the best of the candidates, reported on the split that it was chosen on; and the same on test."""
     rows = {(r["candidate"], r["split"]): r["published_score"] for r in scores if r["kind"] == "candidate"}
     on_valid = {candidate: value for (candidate, split), value in rows.items() if split == "valid"}
@@ -175,7 +175,7 @@ def _published(scores: list[dict]) -> dict[str, float | None]:
     return {"published_score": on_valid[best], "published_score_test": rows.get((best, "test"))}
 
 
-def _chance(test: dict, scores: list[dict], pool: list[dict] | None = None) -> dict[str, Any]:
+def _chance(test: Row, scores: list[Row], pool: list[Row] | None = None) -> dict[str, Any]:
     """What the nulls got, and where the score stands among them: among all, and among the best of as many as there are
     distinct candidates, chosen on valid as the candidate was.
 
@@ -241,7 +241,7 @@ def build_atlas(
     the nulls of all neurons of the layer and sign; simulated: whether the run has a simulator: without one, columns
     that need it are left out.
     """
-    rows: list[dict] = []
+    rows: list[Row] = []
     scores = list(tables["scores"])
     train = read_tables(list(tables["statistics"]), STATISTICS, [("split", "==", "train")])
     typed = read_tables(list(tables["types"]), NEURON_TYPES) if tables.get("types") else None
@@ -276,7 +276,7 @@ def write_given_scores(scores: list[str], output: str) -> None:
     """Write the scores of descriptions from elsewhere as CSV, a row each. The null is of single descriptions: none of
     them was chosen."""
     columns = ["description", "simulator", "spearman", "average_precision", "r2", "abs_dev_explained"]
-    rows: list[dict] = []
+    rows: list[Row] = []
     for path in scores:
         for key, group in by_sign(read_table(path, SCORES)).items():
             baseline = next(r for r in group if r["kind"] == "token_baseline" and r["split"] == "test")

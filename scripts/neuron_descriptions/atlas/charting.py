@@ -98,7 +98,8 @@ def charts(table: pa.Table, accounts: Sequence[dict[str, Any]] = ()) -> dict[str
 
 
 def _numbers(table: pa.Table, name: str) -> Floats:
-    return table[name].cast(pa.float64()).to_numpy()
+    numbers: Floats = table[name].cast(pa.float64()).to_numpy()
+    return numbers
 
 
 def _band(values: Floats) -> list[float | int] | None:
@@ -116,7 +117,8 @@ def _places(values: Floats, low: float) -> NDArray[np.int64]:
 
 def _histogram(values: Floats, low: float) -> list[int]:
     bins = round((1 - low) / STEP)
-    return np.bincount(_places(values[~np.isnan(values)], low), minlength=bins).tolist()
+    counts: list[int] = np.bincount(_places(values[~np.isnan(values)], low), minlength=bins).tolist()
+    return counts
 
 
 def _against(own: Floats, other: Floats, low: float) -> list[list[int]]:

@@ -19,7 +19,7 @@ from neuron_descriptions.atlas.building import (
 from neuron_descriptions.atlas.further import Added
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.signs import turned
-from neuron_descriptions.common.storage import read_table, read_tables
+from neuron_descriptions.common.storage import Row, read_table, read_tables
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS, TAILS, quantile_column
 from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import Reader
@@ -97,7 +97,7 @@ class Details:
         self.judged = by_sign(read_tables(judged, OUTPUT_SCORES, only)) if judged else {}
         scaled = tables.get("output_scaled") or []
         self.scaled = by_sign(read_tables(scaled, OUTPUT_SCALED, only)) if scaled else {}
-        self.neighbours: dict[int, list[dict]] = {}
+        self.neighbours: dict[int, list[Row]] = {}
         if tables.get("neighbours"):
             for row in read_table(tables["neighbours"], NEIGHBOURS, only).to_pylist():
                 self.neighbours.setdefault(row["neuron"], []).append(row)
@@ -238,7 +238,7 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.3g}")
 
 
-def _neighbour(row: dict) -> tuple[int, int, float | None]:
+def _neighbour(row: Row) -> tuple[int, int, float | None]:
     return row["neighbour_layer"], row["neighbour"], rounded(row["correlation"])
 
 
@@ -256,7 +256,7 @@ def _histograms(neurons: list[int], tables: Mapping[str, Any]) -> dict[int, dict
     return found
 
 
-def _statistics(row: dict) -> dict[str, Any]:
+def _statistics(row: Row) -> dict[str, Any]:
     shown = {name: rounded(row[name]) for name in ("mean", "std", "min", "max")}
     # Shares of the tokens that are at least one token, and what they lie beyond: [share, low, high].
     tails = [

@@ -204,7 +204,8 @@ def unpack_neurons(data: bytes) -> list[dict[str, Any]]:
         return found
 
     descriptions = iter(head["descriptions"])
-    for neuron in head["neurons"]:
+    neurons: list[dict[str, Any]] = head["neurons"]
+    for neuron in neurons:
         for side, sign in neuron["signs"].items():
             columns = sign["candidates"]
             sign["candidates"] = [dict(zip(columns, values)) for values in zip(*columns.values())]
@@ -213,7 +214,7 @@ def unpack_neurons(data: bytes) -> list[dict[str, Any]]:
                 candidate["exemplar_ranks"] = ranks.take(candidate["exemplar_ranks"]).tolist()
             for name in ("exemplars", "simulated"):
                 sign[name] = records(sign[name], sign["concepts"] is not None, _DIRECTIONS[side])
-    return head["neurons"]
+    return neurons
 
 
 def levels(steps: Iterable[int], step: float) -> list[float]:

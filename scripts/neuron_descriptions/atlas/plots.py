@@ -29,7 +29,7 @@ def _drawing(output: str, width: float, columns: int = 1, rows: int = 1) -> Iter
     import matplotlib.pyplot as plt
 
     style = {"svg.hashsalt": "atlas", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    matplotlib.rcParams.update(style)  # type: ignore[arg-type]
+    matplotlib.rcParams.update(style)
     figure, axes = plt.subplots(rows, columns, figsize=(width, 3.2 * rows), layout="constrained")
     yield axes
     with whole(output) as part:

@@ -21,8 +21,8 @@ from neuron_descriptions.common.storage import read_table, read_tables, whole
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.user_files import read_csv, whole_number
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
-from neuron_descriptions.scores.formulas import Array, spearman
-from neuron_descriptions.scores.sampling import weighted_auc
+from neuron_descriptions.scores.formulas import spearman
+from neuron_descriptions.scores.sampling import Array, weighted_auc
 from neuron_descriptions.scores.tables import CONCEPT_SCORES
 from neuron_descriptions.scores.tables import SCORES as SCORED
 

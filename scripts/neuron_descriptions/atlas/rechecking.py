@@ -19,7 +19,7 @@ from neuron_descriptions.atlas.reharvesting import EXACT, Tables, check_activati
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.signs import one_side
-from neuron_descriptions.common.storage import read_tables, whole
+from neuron_descriptions.common.storage import Row, read_tables, whole
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.descriptions import Descriptions
@@ -191,10 +191,9 @@ def check_choice(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[i
         found = chosen_rows(of_layer, layer, inputs, scoring.choice, scoring.settings, scoring.seed)
         only: list[tuple[str, str, object]] = [("neuron", "in", of_layer)]
         stored = read_tables(files["scores"], SCORES, only).to_pylist()
-        same = lambda row: (row["neuron"], row["sign"], row["candidate"], row["split"])  # noqa: E731
-        again = {same(row): row for row in found}
+        again = {_scored(row): row for row in found}
         for row in stored:
-            other, where = again.get(same(row), {}), f"candidate {row['candidate']}, {row['split']}"
+            other, where = again.get(_scored(row), {}), f"candidate {row['candidate']}, {row['split']}"
             if row["kind"] == "token_baseline":
                 recheck.number(
                     "token baseline's scores", row, where, row["correlation"], other.get("correlation"), EXACT
@@ -206,7 +205,12 @@ def check_choice(recheck: Recheck, neurons: dict[int, list[int]], tables: dict[i
             recheck.fact("candidates", who(layer, of_layer[0], SIGNS[0]), "rows of the layer", len(stored), len(found))
 
 
-def _compare_stored(recheck: Recheck, chosen: list[dict], kept: list[dict]) -> None:
+def _scored(row: Row) -> tuple[int, str, int, str]:
+    """What a row of SCORES is of, within its layer."""
+    return row["neuron"], row["sign"], row["candidate"], row["split"]
+
+
+def _compare_stored(recheck: Recheck, chosen: list[Row], kept: list[Row]) -> None:
     """Scores with those of the predictions that stand beside them."""
     for row in chosen:
         of_split = [one for one in kept if one["split"] == row["split"]]
@@ -216,7 +220,7 @@ def _compare_stored(recheck: Recheck, chosen: list[dict], kept: list[dict]) -> N
         recheck.number("score of the stored predictions", row, row["split"], row["correlation"], r, EXACT)
 
 
-def _compare_scores(recheck: Recheck, stored: list[dict], found: list[dict], tolerance: float) -> None:
+def _compare_scores(recheck: Recheck, stored: list[Row], found: list[Row], tolerance: float) -> None:
     """Rows of SCORES, by kind and split."""
     again = {(row["kind"], row["split"]): row for row in found}
     for row in stored:
@@ -232,7 +236,7 @@ def _compare_scores(recheck: Recheck, stored: list[dict], found: list[dict], tol
             recheck.fact("sequences and tokens scored", row, f"{row['split']}, {name}", row[name], other[name])
 
 
-def _compare_simulations(recheck: Recheck, stored: list[dict], found: list[dict], tolerance: float) -> None:
+def _compare_simulations(recheck: Recheck, stored: list[Row], found: list[Row], tolerance: float) -> None:
     """Rows of SIMULATIONS of a neuron and sign, by sequence."""
     again = {(row["split"], row["kind"], row["rank"]): row for row in found}
     for row in stored:

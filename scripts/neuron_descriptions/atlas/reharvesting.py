@@ -76,7 +76,7 @@ def _drawn_exemplars(tables: Tables, layer: int, neurons: list[int], seed: int) 
     only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
     train = read_tables(tables["statistics"], STATISTICS, [*only, ("split", "=", "train")]).to_pylist()
     std = {row["neuron"]: row["std"] for row in train}
-    groups: dict[tuple, list[Exemplar]] = {}
+    groups: dict[tuple[int, str, str, str], list[Exemplar]] = {}
     for e in ExemplarStore(tables["exemplars"], {split: tables[split] for split in SPLITS}, only):
         groups.setdefault((e.neuron, e.sign, e.split, e.kind), []).append(e)
     return [

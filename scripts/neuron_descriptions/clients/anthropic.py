@@ -33,7 +33,8 @@ class AnthropicClient(EndpointClient):
         needed = {k: payload[k] for k in ("model", "messages", "max_tokens")}
         extra = {k: v for k, v in payload.items() if k not in needed}
         raw = await sdk.messages.with_raw_response.create(**needed, extra_body=extra)
-        return raw.http_response.content
+        content: bytes = raw.http_response.content
+        return content
 
     def read(self, body: dict[str, Any]) -> list[Said]:
         usage, why = body.get("usage"), reason(body.get("stop_reason"))

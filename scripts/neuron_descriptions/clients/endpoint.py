@@ -247,7 +247,7 @@ class EndpointClient:
 
     def _wait(self, error: Exception, attempt: int) -> float:
         """Seconds before the next try; what the server asks for holds for all requests."""
-        backoff = min(LONGEST_BACKOFF, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
+        backoff: float = min(LONGEST_BACKOFF, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
         asked = retry_after(getattr(getattr(error, "response", None), "headers", None))
         if asked is None:
             return backoff

@@ -107,7 +107,8 @@ class Ledger:
 
     def spent(self) -> float:
         """By all jobs of the run."""
-        return self.file.execute("SELECT sum(spent) FROM parts").fetchone()[0]
+        total: float = self.file.execute("SELECT sum(spent) FROM parts").fetchone()[0]
+        return total
 
     def reserve(self, cost: float) -> bool:
         """Promise up to `cost` to a request; False where that could pass the ceiling unless others turn out cheaper.

@@ -56,15 +56,12 @@ class OpenaiClient(EndpointClient):
 
     async def send(self, sdk: openai.AsyncOpenAI, payload: dict[str, Any]) -> bytes:
         # Through extra_body: `body` may hold fields that the SDK does not know.
-        if self.ids is None:
-            needed = {k: payload[k] for k in ("model", "messages")}
-            extra = {k: v for k, v in payload.items() if k not in needed}
-            chat = await sdk.chat.completions.with_raw_response.create(**needed, extra_body=extra)
-            return chat.http_response.content
-        needed = {k: payload[k] for k in ("model", "prompt")}
+        api, asked = (sdk.chat.completions, "messages") if self.ids is None else (sdk.completions, "prompt")
+        needed = {k: payload[k] for k in ("model", asked)}
         extra = {k: v for k, v in payload.items() if k not in needed}
-        raw = await sdk.completions.with_raw_response.create(**needed, extra_body=extra)
-        return raw.http_response.content
+        raw = await api.with_raw_response.create(**needed, extra_body=extra)
+        content: bytes = raw.http_response.content
+        return content
 
     def together(self, requests: list[Request]) -> list[list[int]]:
         """Those that one prompt is asked for."""

@@ -50,7 +50,8 @@ class TextTable:
         number = self.index.get(predicate)
         if number is None:
             return np.zeros(0, np.int32)
-        return self._columns.indices[self._columns.indptr[number] : self._columns.indptr[number + 1]]
+        rows: NDArray[np.int32] = self._columns.indices[self._columns.indptr[number] : self._columns.indptr[number + 1]]
+        return rows
 
 
 def _order(predicate: Predicate) -> tuple[str, int, str]:

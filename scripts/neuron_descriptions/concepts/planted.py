@@ -72,6 +72,10 @@ def _each(fires: Callable[[str], bool]) -> Strength:
     return lambda words: [float(fires(word)) for word in words]
 
 
+def _ending(end: str) -> Strength:
+    return _each(lambda word: len(word) > len(end) + 1 and word.lower().endswith(end))
+
+
 def _one_of(names: str) -> Strength:
     known = frozenset(names.split())
     return _each(lambda word: word.lower() in known)
@@ -190,10 +194,9 @@ def _contexts() -> dict[str, Strength]:
 
 
 def _forms() -> dict[str, Strength]:
-    ending = lambda end: _each(lambda word: len(word) > len(end) + 1 and word.lower().endswith(end))  # noqa: E731
     return {
-        'words ending in "tion"': ending("tion"),
-        'words ending in "ing"': ending("ing"),
+        'words ending in "tion"': _ending("tion"),
+        'words ending in "ing"': _ending("ing"),
         "numbers": _each(_number),
         "capitalized words": _each(lambda word: _letters(word) and _capital(word)),
         "words of nine letters or more": _each(lambda word: _letters(word) and len(word) >= 9),

@@ -338,7 +338,7 @@ def _shrunk(train: Exemplars, rows: NDArray[np.int64], mean: float, shrink: floa
 def _name(table: TextTable, train: Exemplars, best: _Found) -> str:
     """The word that a family is said by: its shortest one here; of a list about a subject the words that add most."""
     rows = best.rows
-    of_rows = [table.word[row] for row in train.rows_N[rows].tolist()]
+    of_rows: list[str] = [table.word[row] for row in train.rows_N[rows].tolist()]
     if best.head.kind == "family":
         return min(set(of_rows) - {""}, key=lambda word: (len(word), word))
     if best.head.kind != "list" or not best.head.value.startswith(SUBJECT):

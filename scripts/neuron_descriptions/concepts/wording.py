@@ -151,8 +151,10 @@ def _phrase(parts: list[Part]) -> str:
     elif head.kind == "place" and head.value in SERIES:
         names = [name for value, (_, name) in SERIES.items() if any(part.head.value == value for part in parts)]
         said = f"the {_joined(names, 'and')} {SERIES[head.value][0]}"
+    elif head.kind == "mark":
+        said = _marks(head.value)
     else:
-        said = {"mark": lambda v: _marks(v), "list": lambda v: v}.get(head.kind, lambda v: PLACES[v])(head.value)
+        said = head.value if head.kind == "list" else PLACES[head.value]
     said += "" if narrowed is None else f" {narrowing(narrowed)}"
     if head.kind != "list" or not parts[0].word:
         return said

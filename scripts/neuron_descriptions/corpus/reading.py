@@ -36,7 +36,8 @@ def evidence_lengths(corpus: str) -> np.ndarray:
     """Evidence tokens of each sequence of a corpus table, in its order."""
     table = read_table(corpus, CORPUS)
     ends = table["input_ids"].combine_chunks().value_lengths().to_numpy()
-    return ends - table["prefix_len"].to_numpy()
+    lengths: np.ndarray = ends - table["prefix_len"].to_numpy()
+    return lengths
 
 
 @dataclass(slots=True, frozen=True)

@@ -58,11 +58,13 @@ class Template:
 
     def special(self, text: str) -> list[int]:
         """Ids of template text: special tokens in it are special, none is added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     def prose(self, text: str) -> list[int]:
         """Ids of a document's text: what looks like a special token in it is just text."""
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
 
     def chat(self, messages: list[Message]) -> tuple[list[int], list[str | None]]:
         """Ids of the templated conversation, exactly as the template gives them, and per token the role whose

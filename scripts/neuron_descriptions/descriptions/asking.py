@@ -118,7 +118,7 @@ def ask(candidates: list[Candidate], answering: Answering, begun: str, seed: int
 def _requests(asked: list[Candidate], seed: int, attempt: int) -> list[Request]:
     """One for each candidate; samples of one draw of evidence know of each other."""
     asked_with = [(c, c.prompt, (c.neuron, c.prompt.sha256())) for c in asked if c.prompt]
-    same, seen = Counter(which for _, _, which in asked_with), Counter[tuple]()
+    same, seen = Counter(which for _, _, which in asked_with), Counter[tuple[int, str]]()
     found = []
     for c, prompt, which in asked_with:
         number = key(seed, "sample", *c.identity(), attempt)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.signs import turned
-from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.common.storage import Row, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.evidence import Exemplars, TextTable, exemplars_of
 from neuron_descriptions.concepts.execution import ConceptList
@@ -91,7 +91,7 @@ def find_concepts(
     text = (Panel(panel["corpus"], [panel["acts"]], subject), layer) if panel else None
     finder = ConceptFinder(neurons, corpus, exemplars, load_tokenizer(subject), models["rules"], text)
     logger.info("%d predicates of %d tokens", len(finder.table.known), finder.table.holds_AP.shape[0])
-    rows: list[dict] = []
+    rows: list[Row] = []
     for neuron in progress(neurons, len(neurons), "neurons"):
         for sign in SIGNS:
             whole = finder.find(neuron, sign)

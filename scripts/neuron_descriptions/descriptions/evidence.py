@@ -32,7 +32,8 @@ def draw_evidence(n_available: int, least: int, most: int, seed: int, *what: obj
     first n_available, or all where there are fewer."""
     random = generator(seed, "evidence", *what)
     count = min(int(random.integers(least, most + 1)), n_available)
-    return random.permutation(n_available)[:count].tolist()
+    ranks: list[int] = random.permutation(n_available)[:count].tolist()
+    return ranks
 
 
 def draw_examples(examples: tuple[Example, ...], few_shot: FewShot, seed: int, *what: object) -> list[Example]:

@@ -192,4 +192,5 @@ def excerpts(
 @lru_cache(1 << 18)
 def _alone(tokenizer: Any, token: int) -> str:
     """A token's text by itself: "�" for a part of a character."""
-    return tokenizer.decode([token])
+    text: str = tokenizer.decode([token])
+    return text

@@ -108,8 +108,11 @@ def describe_tokens(peaks: list[Peak], generator: np.random.Generator | None = N
     words, context = words_of(peaks), context_of(peaks)
     if not words:
         return None
+
+    def draw(n: int) -> int:
+        return 0 if generator is None else int(generator.integers(n))
+
     form = form_of(words)
-    draw = (lambda n: 0) if generator is None else (lambda n: int(generator.integers(n)))
     few, many = words[: FEW + draw(3)], words[:MANY]
     ways = [named(many, peaks, "the token")]
     if generator is not None and not any(p.piece for p in peaks):

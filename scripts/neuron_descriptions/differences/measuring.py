@@ -106,7 +106,7 @@ def compare(before_IN: Acts, after_IN: Acts, group_N: NDArray[np.int64]) -> dict
         }
 
 
-def judge(found: dict[str, Array]) -> dict[str, NDArray]:
+def judge(found: dict[str, Array]) -> dict[str, np.ndarray]:
     """Of a layer's features (I,): `usual`, `noise` and `kind` (see DIFFERENCES).
 
     A meaning counts as changed where even the interval's lower end is above LEAST and above the layer's usual change by

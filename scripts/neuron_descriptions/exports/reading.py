@@ -14,7 +14,7 @@ from neuron_descriptions.atlas.further import read_atlas, with_all_columns
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.logs import progress
 from neuron_descriptions.common.signs import turned
-from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.storage import Row, read_table
 from neuron_descriptions.common.vocabulary import TAILS, quantile_column
 from neuron_descriptions.corpus.reading import CorpusTexts
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -68,7 +68,8 @@ class Example:
         """The activations in five digits of the strongest one."""
         strongest = float(np.abs(self.activations).max(initial=0))
         digits = 5 - int(np.ceil(np.log10(strongest))) if strongest > 0 else 0
-        return np.round(self.activations.astype(np.float64), digits).tolist()
+        found: list[float] = np.round(self.activations.astype(np.float64), digits).tolist()
+        return found
 
 
 @dataclass(slots=True, frozen=True)
@@ -193,7 +194,7 @@ class FinishedRun:
         return found
 
     def _described(
-        self, row: dict, candidates: list[dict], scores: list[dict], train: dict, exemplars: list[Exemplar]
+        self, row: Row, candidates: list[Row], scores: list[Row], train: Row, exemplars: list[Exemplar]
     ) -> Described:
         by_kind = {kind: [e for e in exemplars if e.kind == kind] for kind in KINDS}
         half = max(1, self.n_exemplars // 2)
@@ -218,7 +219,7 @@ class FinishedRun:
             suppressed=suppressed,
         )
 
-    def _ends(self, row: dict) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
+    def _ends(self, row: Row) -> tuple[list[tuple[str, float]], list[tuple[str, float]]]:
         """Tokens that a sign makes more and less likely: a negative activation turns the two ends around."""
         written = self.written.get((row["layer"], row["neuron"]))
         if written is None:
@@ -228,7 +229,7 @@ class FinishedRun:
             return top, bottom
         return [(token, -effect) for token, effect in bottom], [(token, -effect) for token, effect in top]
 
-    def _row(self, row: dict, candidates: list[dict], scores: list[dict]) -> dict[str, Any]:
+    def _row(self, row: Row, candidates: list[Row], scores: list[Row]) -> dict[str, Any]:
         best = next((r["candidate"] for r in scores if r["chosen"]), None)
         chosen = next((c for c in candidates if c["candidate"] == best), {})
         about = self.about

@@ -53,7 +53,7 @@ class AttentionHeads:
         read_HCX = self._read_HCX[layer]
         z_HNC = seen_BTD.flatten(0, -2).unflatten(1, (self._heads, -1)).transpose(0, 1).float()
         written_HNX = z_HNC @ read_HCX
-        found_HN_ = written_HNX if self.directions else written_HNX.norm(dim=2, keepdim=True)
+        found_HN_: Tensor = written_HNX if self.directions else written_HNX.norm(dim=2, keepdim=True)
         return found_HN_.transpose(0, 1).flatten(1).to(seen_BTD.dtype).view(*seen_BTD.shape[:-1], -1)
 
     def _matrix(self, layer: int) -> Tensor:
@@ -62,9 +62,10 @@ class AttentionHeads:
         _, width = projection_shape(module)  # type: ignore[misc]
         weight = module.get_parameter("weight").detach()
         weight_ID = (weight.T if isinstance(module, nn.Linear) else weight).cpu()
-        weight_HCD = weight_ID.double().unflatten(0, (self._heads, -1))
+        weight_HCD: Tensor = weight_ID.double().unflatten(0, (self._heads, -1))
         if not self.directions:
-            return torch.linalg.qr(weight_HCD.transpose(1, 2)).R.transpose(1, 2).float()
+            factor_HCC: Tensor = torch.linalg.qr(weight_HCD.transpose(1, 2)).R
+            return factor_HCC.transpose(1, 2).float()
         directions_SD = self.directions[layer]
         if directions_SD.shape[1] != width:
             raise ValueError(

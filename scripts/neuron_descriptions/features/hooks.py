@@ -56,7 +56,7 @@ def _named(model: nn.Module, place: str) -> Tap:
 
 def _up_projection(block: nn.Module, down: nn.Module, layer: int) -> nn.Module:
     """The first of the projections that an MLP's input goes into: they share their parent with the down projection."""
-    names = {module: name for name, module in block.named_modules()}
+    names: dict[nn.Module, str] = {module: name for name, module in block.named_modules()}
     parent, (n_neurons, width) = names[down].rpartition(".")[0], projection_shape(down) or (0, 0)
     for module, name in names.items():
         if name.rpartition(".")[0] == parent and projection_shape(module) in (
@@ -94,7 +94,7 @@ def _run(model: nn.Module, blocks: list[nn.Module]) -> list[list[_Call]]:
             return None
         return value.detach().reshape(rows, -1).clone()  # some layers add up in place
 
-    def record(module: nn.Module, args: tuple, kwargs: dict, out: Any, layer: int) -> None:
+    def record(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, layer: int) -> None:
         read_TD, wrote_TD = copied(args or kwargs.get("hidden_states")), copied(out)
         if read_TD is not None and wrote_TD is not None:
             recorded[layer].append(_Call(module, read_TD, wrote_TD))

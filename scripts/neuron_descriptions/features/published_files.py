@@ -59,4 +59,5 @@ def _npz(path: Path) -> Tensors:
 
 
 def _pt(path: Path) -> Tensors:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    tensors: Tensors = torch.load(path, map_location="cpu", weights_only=True)
+    return tensors

@@ -16,7 +16,8 @@ def random_sequences(neurons: np.ndarray, n_sequences: int, count: int, *what: o
     the (shuffled) corpus, so that every sequence is as likely as any other."""
     first = np.arange(count) * n_sequences // count
     size = (np.arange(count) + 1) * n_sequences // count - first
-    return first + (uniforms(neurons, count, "random", *what) * size).astype(np.int64)
+    places: np.ndarray = first + (uniforms(neurons, count, "random", *what) * size).astype(np.int64)
+    return places
 
 
 class Drawn:

@@ -42,7 +42,15 @@ class Fired:
     there are no more. Those with the largest of random keys: so shards and order change nothing (a bottom-k sample,
     Cohen and Kaplan 2007)."""
 
-    def __init__(self, features_I: Tensor, k: int, longest: int, dtype: torch.dtype, device: torch.device, what: tuple):
+    def __init__(
+        self,
+        features_I: Tensor,
+        k: int,
+        longest: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        what: tuple[object, ...],
+    ):
         """what: the draw is a function of, beside feature and sequence."""
         self.best = TopK(len(features_I), k, longest, dtype, device)
         self._features_I, self._what = features_I, what

@@ -43,14 +43,14 @@ class Shard:
     def neurons(self, name: str) -> Tensor:
         """The wanted neurons' rows."""
         with self._named():
-            found = self._slice(name)[self.rows]
+            found: Tensor = self._slice(name)[self.rows]
             self._check(row_checksums(found, 1, self._about(name)), self._slice(name + SUFFIX)[self.rows])
             return found
 
     def sides(self, name: str, side: int) -> Tensor:
         """The wanted neurons' rows of one side: 0 upper, 1 lower."""
         with self._named():
-            found = self._slice(name)[side, self.rows]
+            found: Tensor = self._slice(name)[side, self.rows]
             self._check(row_checksums(found, 1, self._about(name)), self._slice(name + SUFFIX)[side, self.rows])
             return found
 
@@ -150,7 +150,8 @@ def tail_quantiles(count_IH: np.ndarray, extreme_I: np.ndarray, tokens: int) -> 
         quantiles[:, column] = np.where(last_I >= 0, edges_H[last_I], 0)
         if rank == 1:
             quantiles[:, column] = extreme_I
-    return np.minimum(quantiles, extreme_I[:, None])
+    found: np.ndarray = np.minimum(quantiles, extreme_I[:, None])
+    return found
 
 
 def merge_middle(shards: list[Shard], side: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -206,7 +207,7 @@ def statistics_table(
             count_IH = highest_octaves(count_IH, FIRING_OCTAVES)
         quantiles = up * tail_quantiles(count_IH, extreme_I, facts.tokens)
         for column, tail in enumerate(TAILS):
-            columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]  # type: ignore[arg-type]
+            columns[quantile_column(tail, SIGNS[side])] = quantiles[:, column]
     columns |= gates or {}
     nothing = pa.nulls(len(neurons))
     return pa.table({name: columns.get(name, nothing) for name in STATISTICS.names}, schema=STATISTICS)

@@ -144,7 +144,7 @@ def _columns(
 
 def read_listing(path: str) -> dict[str, Any]:
     """A listing with its arrays as Array."""
-    listing = json.loads(Path(path).read_text())
+    listing: dict[str, Any] = json.loads(Path(path).read_text())
     listing["arrays"] = {
         place: Array(a["offset"], tuple(a["shape"]), a["dtype"], Facts(a["size"], a["tag"]), a["fortran"])
         for place, a in listing["arrays"].items()

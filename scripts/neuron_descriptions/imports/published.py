@@ -57,11 +57,11 @@ def peaks(acts_XT: np.ndarray, begin_X: np.ndarray, direction: int) -> np.ndarra
     first = int(begin_X.min())
     extreme, least = (np.max, -np.inf) if direction > 0 else (np.min, np.inf)
     peak_X = extreme(acts_XT[..., first:], -1)
-    late_X = begin_X > first
-    if late_X.any():
+    if (late_X := begin_X > first).any():
         tail = acts_XT[late_X][:, first:]
         peak_X[late_X] = extreme(np.where(np.arange(tail.shape[1]) >= begin_X[late_X, None] - first, tail, least), -1)
-    return peak_X + np.float32(0)
+    found_X: np.ndarray = peak_X + np.float32(0)
+    return found_X
 
 
 def starts(ids_RT: np.ndarray, pad: int) -> np.ndarray:
@@ -165,7 +165,7 @@ class Reader:
 
 def shared_beginning(windows: list[Windows]) -> int:
     """How many tokens all windows begin with alike."""
-    like_T, shared = None, windows[0].ids_INT.shape[2]
+    like_T, shared = None, int(windows[0].ids_INT.shape[2])
     for group in windows:
         ids_RT, start_R = group.ids_INT.reshape(-1, group.ids_INT.shape[2]), group.start_IN.ravel()
         for start in np.unique(start_R):

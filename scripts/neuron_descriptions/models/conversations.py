@@ -16,7 +16,8 @@ STAND_INS = {
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
     """Ids of text that comes from elsewhere: what looks like a special token in it is just text."""
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
 
 
 def _rendered(tokenizer: Any, messages: list[Message]) -> str:

@@ -63,7 +63,9 @@ class WordEmbeddings:
         flat = np.array([i for one in ids for i in one], np.int64)
         ends = np.concatenate([[0], lengths_N.cumsum()])
         counts_NV = csr_matrix((np.ones(len(flat), np.float32), flat, ends), (len(ids), len(self.pieces)))
-        return (counts_NV @ self.vectors_VD) / np.maximum(lengths_N, 1)[:, None].astype(np.float32)
+        pieces_N1 = np.maximum(lengths_N, 1)[:, None].astype(np.float32)
+        vectors_ND: NDArray[np.float32] = (counts_NV @ self.vectors_VD) / pieces_N1
+        return vectors_ND
 
 
 def _check_tokenizer(said: dict[str, Any], size: int) -> None:

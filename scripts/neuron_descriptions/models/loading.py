@@ -114,7 +114,7 @@ def load_model(
     logger.info("loaded %s as %s on %s", folder, dtype, device)
     if not train and device == "cpu":
         compute_in_float32(model)
-    return model.to(device).eval()  # type: ignore[arg-type]
+    return model.to(device).eval()
 
 
 def _loaded(kind: Any, folder: str, settings: dict[str, Any]) -> Any:
@@ -168,7 +168,8 @@ def render(tokenizer: Any, messages: list[Message], **options: Any) -> str:
                 " into the template of the model's folder, or texts would differ from day to day"
             )
         options |= {"chat_template": template}
-    return tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    return text
 
 
 def prints_the_date(tokenizer: Any) -> bool:

@@ -58,7 +58,7 @@ def compute_in_float32(model: Any) -> None:
                 return functional.linear(input.float(), self.weight.float(), own_O).to(input.dtype)
             weight_OI, bias_O = self.products()
             several_NI = rows_NI if len(rows_NI) > 1 else rows_NI.expand(2, -1)
-            out_NO = torch.ops.mkldnn._linear_pointwise(several_NI, weight_OI, bias_O, "none", [], "")
+            out_NO: torch.Tensor = torch.ops.mkldnn._linear_pointwise(several_NI, weight_OI, bias_O, "none", [], "")
             return out_NO[: len(rows_NI)].view(*input.shape[:-1], -1).to(input.dtype)
 
         def products(self) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -117,7 +117,8 @@ def correlations(one_FN: Floats, other_FN: Floats) -> Floats:
         units = [
             (x - x.mean(1, keepdims=True)) / (x.std(1, keepdims=True) * np.sqrt(x.shape[1])) for x in (one_FN, other_FN)
         ]
-        return units[0] @ units[1].T
+        found: Floats = units[0] @ units[1].T
+        return found
 
 
 class Judge:

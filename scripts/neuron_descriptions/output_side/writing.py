@@ -143,7 +143,7 @@ def folded(rows_XD: Tensor, norm: nn.Module) -> Tensor:
         plus_D, minus_D, same_D = norm(sides_3D).float()
     bias_D, gain_D = (plus_D + minus_D) / 2, (plus_D - minus_D) / 2
     centres = (same_D - bias_D).abs().max() < 1e-2 * gain_D.abs().max()  # a LayerNorm leaves nothing of ones
-    read_XD = rows_XD * (gain_D * probe_D).to(rows_XD.device)
+    read_XD: Tensor = rows_XD * (gain_D * probe_D).to(rows_XD.device)
     return read_XD - read_XD.mean(1, keepdim=True) if centres else read_XD
 
 

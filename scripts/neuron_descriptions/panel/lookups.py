@@ -44,7 +44,8 @@ class Contexts:
     def table(self, acts_NI: Acts, prior_CI: Acts | float = 0.0) -> Acts:
         """Expected activation of each context (C, I): the mean of what was seen, with a prior that counts as PRIOR
         tokens (the posterior mean of a normal distribution's centre)."""
-        return (self.fit_CN @ acts_NI + PRIOR * prior_CI) / (self.seen_C[:, None] + np.float32(PRIOR))
+        mean_CI: Acts = (self.fit_CN @ acts_NI + PRIOR * prior_CI) / (self.seen_C[:, None] + np.float32(PRIOR))
+        return mean_CI
 
     def correlation(self, table_CI: Acts, acts_MI: Acts) -> Array:
         """Correlation (I,) of what a table says of each token with the activations, whose mean is 0; NaN where either
@@ -130,7 +131,8 @@ def _one_hot(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[i
 def _sum(values_XI: Acts | Array) -> Array:
     """Sums of columns, row after row; numpy would sum a single column in another order."""
     columns = values_XI.shape[1]
-    return np.broadcast_to(values_XI, (len(values_XI), max(columns, 2))).sum(0, dtype=np.float64)[:columns]
+    total: Array = np.broadcast_to(values_XI, (len(values_XI), max(columns, 2))).sum(0, dtype=np.float64)
+    return total[:columns]
 
 
 def _correlation(n: float, p: Array, t: Array, pp: Array, tt: Array, pt: Array) -> Array:

@@ -148,7 +148,7 @@ def _runs(rows: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def _rows(opened: safe_open, rows: slice, described: str) -> torch.Tensor:
-    found = opened.get_slice(ACTS)[rows]
+    found: torch.Tensor = opened.get_slice(ACTS)[rows]
     if not torch.equal(row_checksums(found, 1, described), opened.get_slice(CHECKSUMS)[rows]):
         raise ValueError("its bytes are not those that were written")
     return found

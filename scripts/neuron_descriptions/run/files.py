@@ -39,7 +39,8 @@ class Layout:
         """Jobs that share a split's sequences."""
         exemplars, corpus = self.config.exemplars, self.config.corpus
         assert isinstance(exemplars, HarvestedExemplars) and corpus is not None
-        return -(-getattr(corpus.sequences, split) // exemplars.shard_sequences)
+        sequences: int = getattr(corpus.sequences, split)
+        return -(-sequences // exemplars.shard_sequences)
 
     def neurons(self, chunks: Chunks, layer: int, part: str) -> list[int]:
         """Neurons of a part of these chunks. Raises ValueError where the layer has no such chunk, or the subject no

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table, write_table
 from neuron_descriptions.common.streams import generator, key, uniforms
 from neuron_descriptions.common.user_files import read_yaml
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -43,7 +43,7 @@ def gather_pool(descriptions: list[str], neurons: dict[int, list[int]], output: 
 
     descriptions: tables that hold the neurons, and others.
     """
-    rows: dict[tuple[int, int, str], dict] = {}
+    rows: dict[tuple[int, int, str], Row] = {}
     for path in descriptions:
         wanted = [n for of_layer in neurons.values() for n in of_layer]
         for row in read_table(path, DESCRIPTIONS, [("status", "=", "ok"), ("neuron", "in", wanted)]).to_pylist():

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.sides import by_side
-from neuron_descriptions.common.storage import read_parquet, read_tables, write_table
+from neuron_descriptions.common.storage import Row, read_parquet, read_tables, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import Predicate, Reader
@@ -31,7 +31,6 @@ from neuron_descriptions.scores.tables import SCORES
 from neuron_descriptions.simulators.simulating import Task
 
 Key = tuple[int, str]  # neuron, sign
-Row = dict[str, Any]
 
 
 class NoSimulator:

@@ -6,8 +6,8 @@ P passages.
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.scores.formulas import Array, average_precision
-from neuron_descriptions.scores.sampling import weighted_auc
+from neuron_descriptions.scores.formulas import average_precision
+from neuron_descriptions.scores.sampling import Array, weighted_auc
 
 NAN = float("nan")
 WITH_INTERVAL = ("average_precision", "auc", "balanced_accuracy", "f1")

@@ -11,11 +11,12 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.common.storage import read_tables
+from neuron_descriptions.common.storage import Row, read_tables
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.formulas import Array, finite
-from neuron_descriptions.scores.opening import Described, Details, Job, Row
+from neuron_descriptions.scores.formulas import finite
+from neuron_descriptions.scores.opening import Described, Details, Job
 from neuron_descriptions.scores.panel_chance import standardized
+from neuron_descriptions.scores.sampling import Array
 from neuron_descriptions.scores.tables import SHARED
 
 NOT_SIMULATED = "not_simulated"

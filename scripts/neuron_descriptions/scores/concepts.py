@@ -16,7 +16,8 @@ from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.evidence import Evidence
-from neuron_descriptions.scores.formulas import Array, correlation
+from neuron_descriptions.scores.formulas import correlation
+from neuron_descriptions.scores.sampling import Array
 from neuron_descriptions.scores.tables import CONCEPT_SCORES
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.streams import uniforms
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores.formulas import Array, Sequences, share_below
-from neuron_descriptions.scores.sampling import Sample
+from neuron_descriptions.scores.formulas import Sequences, share_below
+from neuron_descriptions.scores.sampling import Array, Sample
 
 OTHERS = 99  # features that a description's own is told from
 
@@ -28,7 +28,8 @@ def weighted_correlations(predicted_N: Array, true_IN: Array, weights_N: Array) 
     own, other_I = share_N @ predicted_N**2, true_IN**2 @ share_N
     scale_I = np.sqrt(own * other_I)
     varies_I = scale_I > 1e-12
-    return np.divide(true_IN @ (share_N * predicted_N), scale_I, out=np.zeros(len(true_IN)), where=varies_I)
+    found: Array = np.divide(true_IN @ (share_N * predicted_N), scale_I, out=np.zeros(len(true_IN)), where=varies_I)
+    return found
 
 
 class Others:

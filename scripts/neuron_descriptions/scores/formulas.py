@@ -211,7 +211,8 @@ def still_racing(predicted: list[Sequences], true: Sequences, total: int) -> NDA
     behind_CQ = without_CQ[best] - without_CQ
     seen = len(true)
     error_C = np.sqrt((seen - 1) * behind_CQ.var(1) * (1 - seen / total))
-    return scores_C[best] - scores_C <= SURE * error_C
+    racing_C: NDArray[np.bool_] = scores_C[best] - scores_C <= SURE * error_C
+    return racing_C
 
 
 class TokenBaseline:

@@ -15,12 +15,13 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.storage import Row, read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.formulas import Array, average_precision, share_below
+from neuron_descriptions.scores.formulas import average_precision, share_below
 from neuron_descriptions.scores.generated_tables import GENERATED, PEAKS, fingerprint
-from neuron_descriptions.scores.opening import Described, Details, Job, Row
+from neuron_descriptions.scores.opening import Described, Details, Job
+from neuron_descriptions.scores.sampling import Array
 from neuron_descriptions.scores.writer_prompts import plain
 
 NOT_GENERATED = "not_generated"

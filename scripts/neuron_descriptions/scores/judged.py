@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from neuron_descriptions.common.storage import Row
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SPLITS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
@@ -19,11 +20,12 @@ from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.classification import WITH_INTERVAL, detected, intervals
 from neuron_descriptions.scores.columns import Column
 from neuron_descriptions.scores.evidence import Evidence
-from neuron_descriptions.scores.formulas import Array, average_precision, choose, share_below
+from neuron_descriptions.scores.formulas import average_precision, choose, share_below
 from neuron_descriptions.scores.judging import REFUSED, UNPARSED, Judge, Verdict, open_judge
-from neuron_descriptions.scores.opening import Described, Details, Job, Row
+from neuron_descriptions.scores.opening import Described, Details, Job
 from neuron_descriptions.scores.passages import Passage, Passages
 from neuron_descriptions.scores.questions import Question
+from neuron_descriptions.scores.sampling import Array
 
 NAN = float("nan")
 FEW_ANSWERS = "few_answers"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.streams import generator
-from neuron_descriptions.scores.formulas import Array
+from neuron_descriptions.scores.sampling import Array
 
 Marks = NDArray[np.bool_]
 
@@ -18,7 +18,8 @@ def active_tokens(activations_T: Array, threshold: float) -> Marks:
     """Tokens, (T,), at or above a share of the passage's peak on the side that is described (activations_T: of that
     side, not negative): Delphi's sparse features are 0 elsewhere, neurons are not."""
     peak = activations_T.max(initial=0.0)
-    return (activations_T >= threshold * peak) & (activations_T > 0)
+    marked_T: Marks = (activations_T >= threshold * peak) & (activations_T > 0)
+    return marked_T
 
 
 def usual_count(right: list[Marks]) -> int:

@@ -24,10 +24,11 @@ from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import PANELS
 from neuron_descriptions.scores import sampling
 from neuron_descriptions.scores.discrimination import Others
-from neuron_descriptions.scores.formulas import Array, Sequences, correlation, finite
+from neuron_descriptions.scores.formulas import Sequences, correlation, finite
 from neuron_descriptions.scores.predictions import NoPredictions, Predictions, kept_predictions
 from neuron_descriptions.scores.sampling import (
     WIDER,
+    Array,
     Bootstrap,
     Estimate,
     Sample,
@@ -212,7 +213,7 @@ class NaturalScorer:
         )
         return Feature(true, token, bigram)
 
-    def _certain(self, feature: Feature, description: str, where: tuple) -> Places:
+    def _certain(self, feature: Feature, description: str, where: tuple[object, ...]) -> Places:
         """The sequences where the feature is strongest, and those where the description will predict most."""
         strongest_Q = strongest(feature.true_S, self.wanted.certain)
         self._simulate(feature, description, strongest_Q, where)
@@ -221,7 +222,7 @@ class NaturalScorer:
         seen = {int(i): feature.predicted[i] for i in strongest_Q}
         return np.sort(np.concatenate([strongest_Q, self.expected.most(description, seen, self.wanted.likely)]))
 
-    def _simulate(self, feature: Feature, description: str, places_Q: Places, where: tuple) -> None:
+    def _simulate(self, feature: Feature, description: str, places_Q: Places, where: tuple[object, ...]) -> None:
         missing = [int(i) for i in places_Q if int(i) not in feature.predicted]
         if missing:
             tasks = [Task(description, self.test.sequences[i]) for i in missing]

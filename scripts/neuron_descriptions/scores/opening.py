@@ -14,14 +14,13 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from neuron_descriptions.common.logs import progress
-from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.scores.columns import Column, scorer_schema
 from neuron_descriptions.scores.tables import SCORES
 
-Row = dict[str, Any]
 Details = tuple[tuple[str, pa.DataType], ...]
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_tables, write_table
 from neuron_descriptions.panel.reading import Panel
-from neuron_descriptions.scores.formulas import Array, best_of_weights, finite, share_below
+from neuron_descriptions.scores.formulas import best_of_weights, finite, share_below
 from neuron_descriptions.scores.natural import shared_order
+from neuron_descriptions.scores.sampling import Array
 from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
 
 

@@ -15,7 +15,7 @@ from neuron_descriptions.common.streams import key
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.scores.evidence import Evidence
-from neuron_descriptions.scores.formulas import Array
+from neuron_descriptions.scores.sampling import Array
 
 SILENT = 0.5  # share of the weakest active passage's peak below which a passage counts as silent
 _BLOCK = 512  # neurons of the panel that are compared at a time
@@ -147,4 +147,5 @@ def _standard(acts_IN: NDArray[np.float32]) -> Array:
     """Rows of mean 0 and length 1; of zeros where a row does not vary."""
     centred = acts_IN.astype(float) - acts_IN.mean(1, keepdims=True)
     size = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    found: Array = np.divide(centred, size, out=np.zeros_like(centred), where=size > 0)
+    return found

@@ -19,7 +19,8 @@ from neuron_descriptions.concepts.rules_of_text import Rule, read_rules, table
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
-from neuron_descriptions.scores.formulas import Array, correlation
+from neuron_descriptions.scores.formulas import correlation
+from neuron_descriptions.scores.sampling import Array
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.sides import by_side
-from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table, write_table
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
@@ -36,7 +36,7 @@ class Screener:
         self.simulator, self.name, self.evidence, self.settings = simulator, name, evidence, settings
         self.kept = kept or NoPredictions()
 
-    def screen(self, layer: int, neuron: int, sign: str, candidates: list[dict]) -> list[dict]:
+    def screen(self, layer: int, neuron: int, sign: str, candidates: list[Row]) -> list[Row]:
         """Rows of SCREENED, one for each candidate with a description; none where there are no more distinct ones than
         are kept. candidates: rows of DESCRIPTIONS. What is undefined comes last, of equals the first candidate wins."""
         described = {c["candidate"]: c["description"] for c in candidates if c["status"] == "ok"}
@@ -77,7 +77,7 @@ def screen_chunk(
     predictions = kept_predictions(kept, job)
     screener = Screener(loaded, job.settings.model, evidence, settings, predictions)
     places = [(neuron, sign) for neuron in neurons for sign in SIGNS if (neuron, sign) in candidates]
-    rows: list[dict] = []
+    rows: list[Row] = []
     for neuron, sign in progress(iter(places), len(places), "neuron signs"):
         rows += screener.screen(layer, neuron, sign, candidates[neuron, sign])
     logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)

@@ -9,11 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.sides import by_side
-from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.common.storage import Row, read_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.scores.classification import detected, intervals, precision_by_chance
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.opening import Described, Details, Job, Row
+from neuron_descriptions.scores.opening import Described, Details, Job
 from neuron_descriptions.scores.tables import SIMULATIONS
 
 ORDERED = ("average_precision", "auc")

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from neuron_descriptions.common.signs import one_side
+from neuron_descriptions.common.storage import Row
 from neuron_descriptions.scores.columns import Column
-from neuron_descriptions.scores.opening import Described, Row
+from neuron_descriptions.scores.opening import Described
 from neuron_descriptions.scores.passages import SILENT
 from neuron_descriptions.scores.simulated import AUC, SimulatedScorer
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.sides import by_side
-from neuron_descriptions.common.storage import read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
 from neuron_descriptions.config.scores import Scores
@@ -61,10 +61,10 @@ class Scorer:
         layer: int,
         neuron: int,
         sign: str,
-        candidates: list[dict],
-        screened: Iterable[dict] = (),
+        candidates: list[Row],
+        screened: Iterable[Row] = (),
         every: bool = False,
-    ) -> tuple[list[dict], list[dict]]:
+    ) -> tuple[list[Row], list[Row]]:
         """(rows of SCORES, rows of SIMULATIONS); none where valid or test keep no sequence of this side.
         Nulls of a lone candidate have no row of valid.
 
@@ -86,7 +86,7 @@ class Scorer:
             sequences["valid"].sort(key=lambda q: -float((q.one_side(sign) ** 2).sum()))
         truth = {s: [q.one_side(sign) for q in found] for s, found in sequences.items()}
         active = self.evidence.active(neuron, sign)
-        rows: list[dict] = []
+        rows: list[Row] = []
 
         def record(
             kind: str, number: int, text: str | None, split: str, predicted: Sequences, *what: object, **more: Any
@@ -159,7 +159,7 @@ class Scorer:
         return rows, simulations
 
     def _search(
-        self, texts: list[str], sequences: list[Exemplar], truth: Sequences, race: bool, where: tuple
+        self, texts: list[str], sequences: list[Exemplar], truth: Sequences, race: bool, where: tuple[object, ...]
     ) -> dict[str, Sequences]:
         """Description -> predictions of the first sequences: of all of them for those that could still be best.
 
@@ -175,7 +175,9 @@ class Scorer:
             kept = [text for text, stays in zip(kept, racing) if stays]
             done, upto = upto, min(ceil(GROWTH * upto), len(sequences))
 
-    def _simulate(self, descriptions: list[str], sequences: list[Exemplar], where: tuple) -> dict[str, Sequences]:
+    def _simulate(
+        self, descriptions: list[str], sequences: list[Exemplar], where: tuple[object, ...]
+    ) -> dict[str, Sequences]:
         """Description -> predictions; each one simulated once, however many candidates say the same. where: neuron,
         sign and purpose, for those that are kept."""
         distinct = list(dict.fromkeys(descriptions))

@@ -139,7 +139,7 @@ class Expectation:
         batch: list[int] = []
         size = longest = 0  # of the batch's shortest prefix, of the longest row beyond that
 
-        def order(i: int) -> tuple:
+        def order(i: int) -> tuple[int, tuple[int, ...], int, int]:
             return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
 
         for i in sorted((i for i, row in enumerate(rows) if row.reads), key=order):

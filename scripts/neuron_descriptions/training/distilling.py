@@ -117,7 +117,8 @@ class Learning:
     def logits(self, model: Any, lessons: list[Lesson], rows: list[Row], ids_BS: Tensor) -> Tensor:
         """(B, S, N)."""
         if self.halves is None:
-            return model(input_ids=ids_BS, use_cache=False).logits  # type: ignore[no-any-return]
+            logits_BSV: Tensor = model(input_ids=ids_BS, use_cache=False).logits
+            return logits_BSV
         for lesson, row in zip(lessons, rows):
             if id(lesson) not in self.frozen:
                 self.frozen[id(lesson)] = self.halves.frozen([*row.prefix, *row.ids])

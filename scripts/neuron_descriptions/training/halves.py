@@ -36,7 +36,7 @@ class Halves:
     @torch.no_grad()
     def frozen(self, ids: list[int]) -> Tensor:
         """States (S, H) that the half that learns begins with, of one input: so they do not depend on other inputs."""
-        found = []
+        found: list[Tensor] = []
 
         def reached(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             found.append(args[0] if args else kwargs["hidden_states"])
@@ -54,7 +54,8 @@ class Halves:
     def logits(self, states: list[Tensor]) -> Tensor:
         """Logits (B, S, V) of inputs whose states `frozen` gave; those of the padding, on the right, mean nothing."""
         states_BSH = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
-        return self.learning(inputs_embeds=states_BSH, use_cache=False).logits  # type: ignore[no-any-return]
+        logits_BSV: Tensor = self.learning(inputs_embeds=states_BSH, use_cache=False).logits
+        return logits_BSV
 
     @torch.no_grad()
     def agree(self, ids: list[int]) -> bool:

@@ -91,7 +91,8 @@ def batch_of(examples: list[Example], form: FinetunedFormat, device: Any) -> tup
 def logits_of(model: Any, ids_BS: Tensor, rows_E: Tensor, places_E: Tensor) -> Tensor:
     """Outputs at the evidence tokens, float32 (E, N)."""
     with mixed_precision(ids_BS.device):
-        return model(input_ids=ids_BS, use_cache=False).logits[rows_E, places_E].float()
+        logits_BSN: Tensor = model(input_ids=ids_BS, use_cache=False).logits
+        return logits_BSN[rows_E, places_E].float()
 
 
 @torch.inference_mode()
