@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +53,7 @@ class SimulatedScorer:
             return row | {"status": "not_simulated"}
         return row | self.read(described, rows)
 
-    def read(self, described: Described, rows: list[dict[str, Any]]) -> Row:
+    def read(self, described: Described, rows: list[Row]) -> Row:
         """Status and figures of a side, from its rows of SIMULATIONS."""
         raise NotImplementedError
 

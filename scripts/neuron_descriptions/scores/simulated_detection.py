@@ -1,7 +1,7 @@
 """Detection read from the simulator's predictions for each token, at no further cost: a passage is as strong as its
 strongest predicted token."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ class SimulatedDetectionScorer(SimulatedScorer):
         Column("n_silent", pa.int16(), "silent sequences", "Random sequences in which it is silent."),
     )  # fmt: skip
 
-    def read(self, described: Described, rows: list[dict[str, Any]]) -> Row:
+    def read(self, described: Described, rows: list[Row]) -> Row:
         """See SimulatedScorer."""
         peaks = [one_side(np.array(r["activations"]), described.sign).max(initial=0.0) for r in rows]
         active = [r["kind"] != "random" and peak > 0 for r, peak in zip(rows, peaks)]

@@ -4,7 +4,7 @@ predictions at the marked tokens are strong.
 T tokens of a sequence.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ class SimulatedFuzzingScorer(SimulatedScorer):
         Column("n_silent", pa.int16(), "wrong marks", "The same sequences with other tokens marked."),
     )  # fmt: skip
 
-    def read(self, described: Described, rows: list[dict[str, Any]]) -> Row:
+    def read(self, described: Described, rows: list[Row]) -> Row:
         """See SimulatedScorer."""
         true = [one_side(np.array(r["activations"], float), described.sign) for r in rows]
         kept = [i for i, acts_T in enumerate(true) if rows[i]["kind"] != "random" and acts_T.max(initial=0.0) > 0]
