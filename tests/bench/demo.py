@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from common import ROOT
 
 GAP = 30.0  # seconds: a longer one between jobs is between two calls of Snakemake, and no part of a run
 PROCESSOR = re.compile(r"done in ([\d.]+) s, ([\d.]+) s of processor$", re.MULTILINE)
+READ = re.compile(r"  (\d+) tokens read$", re.MULTILINE)
 MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score", "score_natural")
 
 
@@ -87,19 +87,15 @@ def parameters(folder: Path) -> tuple[list[int], int]:
 
 def harvests(results: Path) -> Iterator[tuple[int, int]]:
     """(tokens, deepest layer) of every harvest job."""
-    line = re.compile(r"harvest  (\w+), sequences (\d+) to (\d+), layers ([\d, ]+)$", re.MULTILINE)
+    line = re.compile(r"harvest  \w+, sequences \d+ to \d+, layers ([\d, ]+)$", re.MULTILINE)
     for log in sorted((results / "logs/harvest").rglob("*.log")):
-        split, first, last, layers = _last(line, log)
-        table = pq.read_table(results / f"corpus/{split}.parquet", columns=["input_ids"])
-        ids = table["input_ids"].slice(int(first), int(last) + 1 - int(first)).combine_chunks()
-        yield len(ids.flatten()), max(map(int, layers.split(", ")))
+        yield int(_last(READ, log)[0]), max(map(int, _last(line, log)[0].split(", ")))
 
 
 def panels(results: Path) -> Iterator[int]:
     """Tokens of every panel that was harvested, where there is one."""
     for log in sorted((results / "logs/harvest_panel").rglob("*.log")):
-        ids = pq.read_table(results / f"corpus/{log.stem}.parquet", columns=["input_ids"])["input_ids"]
-        yield len(ids.combine_chunks().flatten())
+        yield int(_last(READ, log)[0])
 
 
 def simulations(results: Path) -> Iterator[int]:

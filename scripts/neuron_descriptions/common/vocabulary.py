@@ -26,6 +26,9 @@ def tail_rank(tokens: int, tail: float) -> int:
     return int(tail * tokens * (1 + 1e-12)) + 1
 
 
+# What all sequences of a batch begin with is read once, where it is one in so many of their tokens or more.
+LEAST_SHARED = 8
+
 # Columns that name a feature, and a candidate description of one of its signs.
 NEURON = [("layer", pa.int16()), ("neuron", pa.int32())]
 CANDIDATE = [*NEURON, ("sign", pa.string()), ("candidate", pa.int16())]

@@ -1,11 +1,12 @@
 """The forward pass: one serves every wanted layer, and ends at the deepest.
 
-B sequences of a batch, T tokens, D whatever a tap sees, I features.
+P tokens that all sequences of a batch begin with, B sequences of a batch, T tokens, D whatever a tap sees, I features.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 from neuron_descriptions.features.neurons import FeatureSource, Tap
 from neuron_descriptions.harvest.batches import Batch, make_batch
+from neuron_descriptions.harvest.prefixes import Prefixes, can_share
 from neuron_descriptions.models.loading import check_folder
+from neuron_descriptions.models.prefixes import WindowError
 from neuron_descriptions.models.subjects import check_subject
 
 
@@ -29,6 +32,10 @@ def check_architecture(folder: str, n_layers: int, module: str | None = None) ->
         raise ValueError(f"subject.layers is {n_layers}, but {folder} has {text.num_hidden_layers} layers; correct it")
 
 
+# What rounding may change of a layer's features, relative to the largest: on a GPU in half precision 0.03 is usual.
+SAME = 0.2
+
+
 class _Stop(Exception):
     """Ends a forward pass after the deepest wanted layer."""
 
@@ -36,14 +43,28 @@ class _Stop(Exception):
 @torch.inference_mode()
 def run_layers(
     model: nn.Module, taps: dict[int, Tap], batches: Iterable[Batch], take: Callable[[int, Tensor, Batch], None]
-) -> None:
+) -> int:
     """Run the model up to its deepest tap of `taps` (by layer) and hand what each one sees, (B, T, D), to `take`,
-    once per batch."""
+    once per batch. Returns how many tokens the model has read, padding included."""
     deepest, device = max(taps), next(model.parameters()).device
-    current: Batch
+    current: Batch | None = None  # None while a prefix is read
+    tokens = 0
+
+    def run(ids_BT: Tensor, cache: Any = None) -> None:
+        nonlocal tokens
+        tokens += ids_BT.numel()
+        past = {} if cache is None else {"past_key_values": cache}  # which some models have no name for
+        with suppress(_Stop):
+            model(input_ids=ids_BT, use_cache=cache is not None, **past)
 
     def seen(layer: int, seen_D: Tensor) -> None:
-        B, T = current.input_ids_BT.shape
+        if current is not None:
+            take(layer, by_sequence(layer, seen_D, current), current)
+        if layer == deepest:
+            raise _Stop
+
+    def by_sequence(layer: int, seen_D: Tensor, batch: Batch) -> Tensor:
+        B, T = batch.input_ids_BT.shape
         if seen_D.shape[:2] != (B, T):  # some families lay sequences end to end
             if seen_D.numel() != B * T * seen_D.shape[-1]:
                 raise ValueError(
@@ -51,9 +72,7 @@ def run_layers(
                     f" one row for each of {B} x {T} tokens; name another one as subject.module"
                 )
             seen_D = seen_D.reshape(B, T, -1)
-        take(layer, seen_D, current)
-        if layer == deepest:
-            raise _Stop
+        return seen_D
 
     handles = []
     for layer, tap in taps.items():
@@ -67,14 +86,41 @@ def run_layers(
                 lambda module, args, out, layer=layer: seen(layer, out[0] if isinstance(out, tuple) else out)
             )
         handles.append(hook)
+    prefixes = Prefixes(model, run)
     try:
         for batch in batches:
-            current = batch.to(device)  # once, not for every layer
-            with suppress(_Stop):
-                model(input_ids=current.input_ids_BT, use_cache=False)
+            current = None
+            on_device = batch.to(device)  # once, not for every layer
+            cache = prefixes.read(on_device) if len(batch.shared_P) else None
+            current = on_device
+            run(current.input_ids_BT, cache)
     finally:
         for handle in handles:
             handle.remove()
+    return tokens
+
+
+def may_share(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids: list[int]) -> bool:
+    """Whether the model can read what all sequences of a batch begin with once for all of them: it goes on from keys
+    and values alone, and features come out the same; on a GPU, where batches change how it rounds, nearly so.
+
+    ids: a sequence, of which one half is taken for the prefix.
+    """
+    half = len(ids) // 2
+    if not (half and can_share(model)):
+        return False
+    found: list[Tensor] = []
+
+    def take(layer: int, seen_BTD: Tensor, batch: Batch) -> None:
+        found.append(source.features(layer, seen_BTD)[0, -1].float())
+
+    try:
+        for share in (False, True):
+            run_layers(model, taps, [make_batch(0, [ids], np.array([half]), len(ids) - half, share)], take)
+    except WindowError:
+        return False
+    whole, parts = found[: len(taps)], found[len(taps) :]
+    return all((a_I - b_I).abs().max() <= SAME * a_I.abs().max() for a_I, b_I in zip(whole, parts))
 
 
 def try_out(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids: list[int], dtype: str) -> None:

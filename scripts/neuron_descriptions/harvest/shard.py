@@ -18,7 +18,7 @@ from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches, shard_range
-from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
@@ -120,15 +120,17 @@ def harvest(
     wanted = {layer: taps[layer] for layer in neurons}
     example = read_table(corpus, CORPUS, [("seq_id", "=", first)])["input_ids"][0].as_py()
     try_out(model, source, wanted, example, dtype)
-    batches = read_batches(corpus, first, last, shard.batch_size, facts.longest)
+    share = may_share(model, source, wanted, example)
+    batches = read_batches(corpus, first, last, shard.batch_size, facts.longest, share)
     total = facts.longest * (last - first)
     with gates or nullcontext():
-        run_layers(
+        tokens = run_layers(
             model,
             wanted,
             progress(batches, total, "tokens", size=lambda batch: batch.evidence_N.numel()),
             kept.take,
         )
+    logger.info("%d tokens read", tokens)
     save(kept, first, last, output)
 
 

@@ -23,7 +23,7 @@ from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
-from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.run.fingerprints import model_fingerprint
@@ -90,20 +90,24 @@ def harvest_panel(
     model = subject.load(passes.threads)
     taps = source.taps(model)
     example = read_table(corpus, CORPUS, [("seq_id", "=", 0)])["input_ids"][0].as_py()
-    try_out(model, source, {layer: taps[layer] for layer in neurons}, example, subject.dtype)
+    wanted = {layer: taps[layer] for layer in neurons}
+    try_out(model, source, wanted, example, subject.dtype)
+    share = may_share(model, source, wanted, example)
     start_B = np.concatenate([[0], evidence_lengths(corpus).cumsum()])
     metadata = {"corpus": file_digest(corpus), "subject": model_fingerprint(subject.folder), "seed": str(seed)}
+    tokens = 0
     for part in passes.over(neurons):
         dense = Dense(source, {layer: neurons[layer] for layer in part}, start_B, subject.dtype)
         batches = progress(
-            read_batches(corpus, 0, facts.sequences, passes.batch_size, facts.longest),
+            read_batches(corpus, 0, facts.sequences, passes.batch_size, facts.longest, share),
             facts.longest * facts.sequences,
             "tokens",
             size=lambda batch: batch.evidence_N.numel(),
         )
-        run_layers(model, {layer: taps[layer] for layer in part}, batches, dense.take)
+        tokens += run_layers(model, {layer: taps[layer] for layer in part}, batches, dense.take)
         for layer in part:
             write_layer(layer, dense.acts_IN.pop(layer), neurons[layer], metadata, outputs[layer])
+    logger.info("%d tokens read", tokens)
     logger.info("%d neurons at %d tokens, %.2f GB", sum(map(len, neurons.values())), facts.tokens,
                 sum(of_layer.values()) / 1e9)  # fmt: skip
 

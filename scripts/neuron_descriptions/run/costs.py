@@ -201,7 +201,8 @@ def _assumptions(
         f"parameters (plan.parameters): {', '.join(sizes)}",
         f"a generated token costs as much as {p.generated_token_cost:g} read ones (plan.generated_token_cost)",
         f"tokens: a prompt {prompt:,.0f}{shared}, an answer {answer:,.0f}{simulated}; no second attempts",
-        f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one",
+        f"of a sequence {text} tokens are text: a template's prefix takes {p.prefix} (plan.prefix), where there is one;"
+        " the harvest reads it once for a batch",
         f"a job starts in {p.start_seconds:g} s and loads {p.load_gigabytes_per_second:g} GB/s of weights",
         f"a job fetches {p.download_gigabytes_per_second:g} GB/s over the network, of weights and published exemplars",
         f"the corpus is cut at {short(p.corpus_tokens_per_second)} tokens/s, tables are written at"

@@ -1,6 +1,6 @@
 """What a run's stages are reckoned with: its sizes, and what models and tables take."""
 
-from neuron_descriptions.common.vocabulary import SIGNS, SPLITS
+from neuron_descriptions.common.vocabulary import LEAST_SHARED, SIGNS, SPLITS
 from neuron_descriptions.config.exemplars import ImportedExemplars
 from neuron_descriptions.config.models import AdapterModel
 from neuron_descriptions.config.sections import Config
@@ -85,6 +85,8 @@ class Reckoning:
         # Without the template's prefix, which nothing is kept of: at least the four tokens that a corpus needs.
         chat = config.corpus.chat_prefix if config.corpus else True
         self.text = max(text.seq_len - (self.p.prefix if chat else 1), 4)
+        shared = (self.seq_len - self.text) * LEAST_SHARED >= self.seq_len
+        self.harvested = self.text if shared else self.seq_len  # of a sequence, by the subject: the rest once a batch
         self.width = WIDTH[config.subject.dtype]
         self.layers = len(kept.neurons)
         self.neurons = sum(map(len, kept.neurons.values()))

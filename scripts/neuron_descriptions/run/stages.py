@@ -60,9 +60,9 @@ def harvest_stages(r: Reckoning, corpus: Corpus, kept: HarvestedExemplars) -> li
               r.megabytes(None, 4e9), fetched=2 * texts, kept=texts),
         Stage("build_corpus", 1, r.reading(tokens, r.p.corpus_tokens_per_second), r.megabytes(None, 16 * tokens),
               kept=sequences * (2 * r.text + CORPUS_ROW) + len(SPLITS) * TABLE),
-        Stage("harvest", jobs, r.model_job(model, tokens * blocks / jobs), r.megabytes(model, 1.25 * state),
-              r.config.subject.devices,
-              read=tokens * blocks, temporary=jobs * state),
+        Stage("harvest", jobs, r.model_job(model, sequences * r.harvested * blocks / jobs),
+              r.megabytes(model, 1.25 * state), r.config.subject.devices,
+              read=sequences * r.harvested * blocks, temporary=jobs * state),
         Stage("merge_exemplars", r.kept_chunks, r.reading(r.rows / r.kept_chunks * shards / len(SPLITS)),
               r.megabytes(None, r.chunk_data * shards / len(SPLITS)), kept=r.exemplar_bytes()),
     ]  # fmt: skip

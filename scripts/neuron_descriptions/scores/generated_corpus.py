@@ -21,7 +21,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
-from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_tokenizer
@@ -149,11 +149,13 @@ def run_texts(
         model = subject.load(passes.threads)
         taps = source.taps(model)
         example = max(table["input_ids"].to_pylist(), key=len)
-        try_out(model, source, {layer: taps[layer] for layer in neurons}, example, subject.dtype)
+        wanted = {layer: taps[layer] for layer in neurons}
+        try_out(model, source, wanted, example, subject.dtype)
+        share = may_share(model, source, wanted, example)
     for some in passes.over(neurons):
         if facts.sequences:
             batches = progress(
-                read_batches(inputs["corpus"], 0, facts.sequences, passes.batch_size, facts.longest),
+                read_batches(inputs["corpus"], 0, facts.sequences, passes.batch_size, facts.longest, share),
                 facts.sequences,
                 "texts",
                 size=lambda batch: len(batch.input_ids_BT),

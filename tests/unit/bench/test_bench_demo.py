@@ -9,7 +9,6 @@ from transformers import LlamaConfig
 
 from conftest import ROOT
 from neuron_descriptions.common.storage import write_table
-from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 
 sys.path.insert(0, str(ROOT / "tests/bench"))
@@ -37,21 +36,19 @@ def run(tmp_path):
     )  # fmt: skip
     shape.save_pretrained(tmp_path / "model")
     results = tmp_path / "results"
-    for folder in ("corpus", "descriptions/layer-1", "logs/harvest", "logs/harvest_panel", "logs/score/layer-1"):
+    for folder in ("descriptions/layer-1", "logs/harvest", "logs/harvest_panel", "logs/score/layer-1"):
         (results / folder).mkdir(parents=True)
-    for split, lengths in {"train": [7, 9, 11, 13], "test": [5, 6], "panel": [3, 4]}.items():
-        rows = [{"seq_id": i, "source": "s", "prefix_len": 0, "input_ids": [1] * n} for i, n in enumerate(lengths)]
-        write_table(pa.Table.from_pylist(rows, schema=CORPUS), str(results / f"corpus/{split}.parquet"))
     said = [
         {"prompt_tokens": 300, "completion_tokens": 20, "description": 'the word "a"'},
         {"prompt_tokens": 200, "completion_tokens": 10, "description": "<|im_start|> and so on"},
         {},
     ]
     write_table(pa.Table.from_pylist(said, schema=DESCRIPTIONS), str(results / "descriptions/layer-1/chunk-0.parquet"))
-    for split, last in {"train": 2, "test": 1}.items():
-        line = f"21:18:19  harvest  {split}, sequences 0 to {last}, layers 1, 3\n"
-        (results / f"logs/harvest/{split}.log").write_text(line)
-    (results / "logs/harvest_panel/panel.log").write_text("21:18:26  harvest_panel  24 neurons\n")
+    for split, tokens in {"train": 27, "test": 11}.items():
+        lines = f"21:18:19  harvest  {split}, sequences 0 to 9, layers 1, 3\n21:18:20  harvest  {tokens} tokens read\n"
+        (results / f"logs/harvest/{split}.log").write_text(lines)
+    lines = "21:18:25  harvest_panel  7 tokens read\n21:18:26  harvest_panel  24 neurons\n"
+    (results / "logs/harvest_panel/panel.log").write_text(lines)
     line = "21:18:19  score  {} tokens simulated, and {} of what they share\n"
     (results / "logs/score/layer-1/chunk-0.log").write_text(line.format(999, 9) + line.format(4000, 500))
     for rule, name, start, end, cpu in JOBS:
@@ -69,7 +66,7 @@ def run(tmp_path):
 def test_figures_are_those_of_the_jobs(run):
     results, model = run
     found = demo.figures(results, model, model, cores=2)
-    assert found["harvest_tokens"] == 7 + 9 + 11 + 5 + 6 + 3 + 4
+    assert found["harvest_tokens"] == 27 + 11 + 7
     assert found["harvest_tflop"] == pytest.approx(2 * 45 * 4 * LAYER / 1e12)  # layers 0 to 3
     assert found["describe_tflop"] == pytest.approx(2 * (530 * 5 * LAYER + 30 * 100 * 32) / 1e12)
     assert found["score_tflop"] == pytest.approx(2 * 4500 * 5 * LAYER / 1e12)

@@ -46,7 +46,7 @@ def test_the_published_run_is_reckoned_within_a_factor_of_two_of_first_principle
     signs = 2 * LAYERS * NEURONS
     harvest, describe, score = (stage(plan, rule) for rule in ("harvest", "describe", "score"))
 
-    assert within(2, harvest.gpu_hours(), hours(3e6 * 95))
+    assert within(2, harvest.gpu_hours(), hours(3e6 * (95 - PREFIX)))
     # 10 to 20 excerpts of the evidence, their numbers and marks, a short instruction; an answer of a sentence.
     prompts = signs * 50 * (15 * (95 - PREFIX + 8) + 100)
     assert within(2, describe.read, prompts)
@@ -182,8 +182,10 @@ def test_jobs_are_the_workflow_s():
     plan = planned(changed(published(), exemplars__layers_per_job=8))
     assert stage(plan, "harvest").jobs == 3 * 4 * 4
     assert stage(plan, "describe").jobs == stage(plan, "score").jobs == 32 * 32
-    # Each of four blocks of layers reads the corpus anew.
-    assert stage(plan, "harvest").read == 4 * 3e6 * 95
+    # Each of four blocks of layers reads the corpus anew, and the template's prefix once for a batch.
+    assert stage(plan, "harvest").read == 4 * 3e6 * (95 - PREFIX)
+    plain = planned(changed(published(), exemplars__layers_per_job=8, corpus__chat_prefix=False))
+    assert stage(plain, "harvest").read == 4 * 3e6 * 95
 
 
 def test_cutting_in_other_chunks_changes_jobs_not_work():
