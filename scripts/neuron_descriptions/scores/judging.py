@@ -22,7 +22,7 @@ from neuron_descriptions.models.conversations import plain_ids
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.scores.opening import Job as ScorerJob
 from neuron_descriptions.scores.questions import JudgeTemplate, Question, parse_list, read_judge_template
-from neuron_descriptions.simulators.simulating import Expectation, Row
+from neuron_descriptions.simulators.expectation import Expectation, Row
 
 REFUSED, UNPARSED = "refused", "unparsed"
 Verdict = float | str  # the chance of "yes", 0 to 1; or REFUSED or UNPARSED

@@ -1,10 +1,8 @@
 """Simulators: activations predicted from a description.
 
-B rows of a batch, P prefixes, S tokens of a row's own part (after its prefix), N number tokens, R read positions.
+T evidence tokens of a text, N number tokens, R read positions of a row.
 """
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,10 +13,10 @@ from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.descriptions.prompts import prompt_file
 from neuron_descriptions.models.conversations import STAND_INS, plain_ids, template_segments
 from neuron_descriptions.models.loading import special_tokens
+from neuron_descriptions.simulators.expectation import Expectation, Row
 from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
 
 OUTPUTS = 11  # of a fine-tuned simulator: 0..10
-SMALLEST = 6  # a batch of less than one in so many of batch_tokens takes in prefixes of another length
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,18 +53,6 @@ class SimulatorTemplate:
     examples: tuple[dict[str, Any], ...]
 
 
-@dataclass(slots=True, frozen=True)
-class Row:
-    """A task as token ids: `prefix` is shared with other rows; `reads` are the places in `ids` where numbers are
-    predicted, and evidence token i's is the largest of those of its `groups[i]` (its own alone, where groups is
-    None: then the simulator has the subject's tokens)."""
-
-    prefix: tuple[int, ...]
-    ids: list[int]
-    reads: list[int]
-    groups: list[list[int]] | None = None
-
-
 def number_tokens(tokenizer: Any) -> list[int]:
     """Ids of the tokens "0".."10", or "0".."9" where "10" is more than one token.
 
@@ -78,98 +64,6 @@ def number_tokens(tokenizer: Any) -> list[int]:
     if any(len(i) != 1 for i in ids):
         raise ValueError("scores.simulator.model: its tokenizer does not write a digit as one token; use another")
     return [i[0] for i in ids]
-
-
-class Expectation:
-    """Runs rows and reads the expected number. The keys and values of a prefix are computed once for all its rows."""
-
-    def __init__(self, model: Any, numbers: list[int], batch_tokens: int):
-        self.model, self.batch_tokens = _with_head_rows(model, numbers), batch_tokens
-        self.tokens = self.shared_tokens = 0
-        self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
-        self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last prefixes, and their cache
-
-    def run(self, rows: list[Row]) -> list[list[float]]:
-        """Expected number of every evidence token of every row."""
-        # A row without reads has no evidence in the simulator's tokens: nothing to predict from.
-        results = {i: [0.0] * len(row.groups or []) for i, row in enumerate(rows) if not row.reads}
-        for i, shares_RN in self.shares(rows):
-            expected, groups = (shares_RN @ self.numbers_N).tolist(), rows[i].groups
-            results[i] = expected if groups is None else [max((expected[j] for j in g), default=0.0) for g in groups]
-        return [results[i] for i in range(len(rows))]
-
-    @torch.inference_mode()
-    def shares(self, rows: list[Row]) -> Iterator[tuple[int, Tensor]]:
-        """(number of a row, distribution over the numbers at each of its reads, float32 (R, N)), of all rows that have
-        reads, in some order."""
-        self.tokens += sum(len(row.ids) for row in rows)
-        for batch in self._batches(rows):
-            # What is computed once is as long as the batch's shortest prefix; what others have beyond it, rows read.
-            size = min(len(rows[i].prefix) for i in batch)
-            own = [[*rows[i].prefix[size:], *rows[i].ids] for i in batch]
-            self.shared_tokens += sum(len(rows[i].prefix) - size for i in batch)
-            longest = max(map(len, own))
-            # Padding on the right: a causal model's tokens do not see what comes after them.
-            ids_BS = torch.tensor([ids + [0] * (longest - len(ids)) for ids in own])
-            cache = self._cache([rows[i].prefix[:size] for i in batch])
-            logits_BSN = self.model(
-                input_ids=ids_BS.to(self.model.device), past_key_values=cache, use_cache=cache is not None
-            ).logits
-            for b, i in enumerate(batch):
-                reads = [place + len(rows[i].prefix) - size for place in rows[i].reads]
-                yield i, logits_BSN[b, reads].float().softmax(-1)
-
-    def _cache(self, prefixes_B: list[tuple[int, ...]]) -> Any:
-        """Keys and values of the rows' prefixes, which are of one length; None where that is 0."""
-        distinct = list(dict.fromkeys(prefixes_B))
-        if not distinct[0]:
-            return None
-        if self.kept[0] != distinct:
-            ids_PS = torch.tensor(distinct, device=self.model.device)
-            self.shared_tokens += ids_PS.numel()
-            self.kept = distinct, self.model.base_model(input_ids=ids_PS, use_cache=True).past_key_values
-        cache = copy.deepcopy(self.kept[1])
-        cache.batch_select_indices(torch.tensor([distinct.index(p) for p in prefixes_B], device=self.model.device))
-        return cache
-
-    def _batches(self, rows: list[Row]) -> Iterator[list[int]]:
-        """Row numbers in batches of at most batch_tokens, padding and prefixes included: rows of one prefix together,
-        longest first. Prefixes of one length need no padding, so they fill a batch; only one that would stay below a
-        share of batch_tokens, too small for a GPU, takes rows of the next length in."""
-        batch: list[int] = []
-        size = longest = 0  # of the batch's shortest prefix, of the longest row beyond that
-
-        def order(i: int) -> tuple[int, tuple[int, ...], int, int]:
-            return len(rows[i].prefix), rows[i].prefix, -len(rows[i].ids), i
-
-        for i in sorted((i for i, row in enumerate(rows) if row.reads), key=order):
-            prefix, ids = len(rows[i].prefix), len(rows[i].ids)
-            grown = max(longest, prefix - size + ids)
-            another = batch and prefix != len(rows[batch[-1]].prefix)
-            filled = another and len(batch) * longest * SMALLEST >= self.batch_tokens
-            if batch and (filled or (size + grown) * (len(batch) + 1) > self.batch_tokens):
-                yield batch
-                batch = []
-            if not batch:
-                size, grown = prefix, ids
-            longest = grown
-            batch.append(i)
-        if batch:
-            yield batch
-
-
-def _with_head_rows(model: Any, rows: list[int]) -> Any:
-    """The same model, weights shared, whose head has these rows of the vocabulary alone; whatever else the model does
-    to its logits (a factor, a cap) it goes on doing."""
-    head = model.get_output_embeddings()
-    part = type(head)(head.in_features, len(rows), bias=head.bias is not None, device="meta")
-    part.weight = torch.nn.Parameter(head.weight[rows], requires_grad=False)
-    if head.bias is not None:
-        part.bias = torch.nn.Parameter(head.bias[rows], requires_grad=False)
-    view = copy.copy(model)
-    view._modules = dict(model._modules)
-    view.set_output_embeddings(part)
-    return view
 
 
 class LogitSimulator:

@@ -24,8 +24,9 @@ from neuron_descriptions.config.training import Distillation
 from neuron_descriptions.models.adapters import BINS, LAYERS, adapter_sha256
 from neuron_descriptions.models.cutting import cut, layers_of
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
+from neuron_descriptions.simulators.expectation import Row
 from neuron_descriptions.simulators.retokenizing import Retokenizer, SameTokens
-from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat, FinetunedSimulator, Row, Task
+from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedFormat, FinetunedSimulator, Task
 from neuron_descriptions.training.fine_tuning import (
     Checkpoints,
     Fit,

@@ -22,12 +22,11 @@ from neuron_descriptions.config import scores as config
 from neuron_descriptions.corpus.reading import Text, read_texts
 from neuron_descriptions.descriptions.prompts import read_template
 from neuron_descriptions.models.loading import load_tokenizer, tokenizer_fingerprint
+from neuron_descriptions.simulators.expectation import Expectation, Row
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import (
-    Expectation,
     FinetunedSimulator,
     PromptedSimulator,
-    Row,
     Simulator,
     SimulatorTemplate,
     Task,
@@ -310,8 +309,10 @@ def test_prefixes_of_other_lengths_join_a_batch_only_where_it_would_be_small():
     small = AutoModelForCausalLM.from_config(HEADS["plain"]).eval()
     rows = [Row((n,) * (10 + n), [1] * 60, [0]) for n in range(20) for _ in range(30)]  # of each length 1,800 tokens
 
-    def batches(batch_tokens):
-        found = list(Expectation(small, [1, 2], batch_tokens)._batches(rows))
+    def batches(batch_tokens, alone=False):
+        expectation = Expectation(small, [1, 2], batch_tokens)
+        expectation.alone = alone  # as on a processor, or on a GPU
+        found = list(expectation._batches(rows))
         assert sorted(i for batch in found for i in batch) == list(range(len(rows)))
         for batch in found:  # padding included
             assert len(batch) * max(len(rows[i].prefix) + len(rows[i].ids) for i in batch) <= batch_tokens
@@ -321,6 +322,26 @@ def test_prefixes_of_other_lengths_join_a_batch_only_where_it_would_be_small():
     many = batches(65_536)
     assert min(60 * len(batch) for batch in many[:-1]) >= 8192
     assert len(many) < 6
+    assert len(batches(65_536, alone=True)) == 20
+
+
+def test_a_processor_keeps_prefixes_for_later_calls_and_nothing_differs():
+    torch.manual_seed(0)
+    small = AutoModelForCausalLM.from_config(HEADS["plain"]).bfloat16().eval()
+    rows = [Row((n,) * 30, torch.randint(300, (m,)).tolist(), [0, 3]) for n in (5, 6) for m in (20, 7, 31)]
+    kept, fresh = Expectation(small, [1, 2], 8192), [Expectation(small, [1, 2], 8192) for _ in rows]
+    expected = [one.run([row])[0] for one, row in zip(fresh, rows)]
+    assert [kept.run([row])[0] for row in rows] == expected == kept.run(rows)
+    assert kept.shared_tokens == 2 * 30 and sum(one.shared_tokens for one in fresh) == 6 * 30
+    few = Expectation(small, [1, 2], 40)  # room for one
+    assert [few.run([row])[0] for row in (rows[0], rows[3], rows[0])] == [expected[0], expected[3], expected[0]]
+    assert few.shared_tokens == 3 * 30 and len(few.prefixes) == 1
+
+
+def test_a_simulator_whose_window_forgets_a_prefix_keeps_none():
+    windowed = Expectation(AutoModelForCausalLM.from_config(HEADS["softcap"]).eval(), [1, 2], 8192)
+    windowed.run([Row((5,) * 40, [7] * 20, [0])])  # right, as shown above
+    assert not windowed.alone and not windowed.prefixes
 
 
 # --- loading -----------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from neuron_descriptions.corpus.reading import read_texts
 from neuron_descriptions.models.adapters import adapter_sha256, merge_adapter
 from neuron_descriptions.models.cutting import cut
 from neuron_descriptions.models.loading import load_model
+from neuron_descriptions.simulators.expectation import Row
 from neuron_descriptions.simulators.opening import Job
-from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedSimulator, Row, Task
+from neuron_descriptions.simulators.simulating import OUTPUTS, FinetunedSimulator, Task
 from neuron_descriptions.training import distilling, teaching
 from neuron_descriptions.training.distilling import distil_simulator, targets
 from neuron_descriptions.training.fine_tuning import Checkpoints, is_held_out
