@@ -28,7 +28,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  %-16s %s\n", $$1, $$2}'
 
 demo: .venv/ready ## the demo, or CONFIG=file.yaml: an atlas in results/<run>/atlas
-	$(BIN)/snakemake --configfile $(CONFIG) --set-threads $(SIDE_BY_SIDE) --quiet rules host
+	$(BIN)/snakemake --configfile $(CONFIG) --set-threads $(SIDE_BY_SIDE) --prioritize write_first_page --quiet rules host
 
 # Latents of the sparse autoencoder that ships, described as the demo's neurons are, and the scores of both in its layer.
 demo-sae: demo ## latents of a sparse autoencoder, beside the neurons of the same layer

@@ -56,6 +56,7 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
+        ["<results>/first.html"] if CFG.atlas.first_page else [],
         CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS + SEMANTIC_FILES,
 
 

@@ -224,6 +224,11 @@ rule write_neuron_page:
         "../scripts/write_neuron_page.py"
 
 
+if CFG.atlas.first_page:
+
+    include: "first_page.smk"
+
+
 rule write_provenance:
     input:
         atlas="<results>/atlas/atlas.parquet",

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def demo_config() -> dict[str, Any]:
     """The demo's configuration, to change; with an explainer, whose candidates come first, and without a panel."""
     config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    del config["panel"]
+    del config["panel"], config["atlas"]
     explained = {"explainer": {"model": config["subject"]["model"]}, "prompt": "config/prompts/words.yaml"}
     config["descriptions"] |= explained | {"candidates": 2, "temperature": 0.7, "max_tokens": 30, "min_highlights": 10}
     return config

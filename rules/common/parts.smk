@@ -8,7 +8,7 @@ def is_made(path):
 
 def part_of(wildcards):
     """The part that a job is of, or the one neuron that it is of."""
-    return wildcards.get("part") or f"neuron-{wildcards.neuron}"
+    return getattr(wildcards, "part", None) or f"neuron-{wildcards.neuron}"
 
 
 def neurons_of_part(chunks):

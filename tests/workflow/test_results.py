@@ -140,6 +140,15 @@ def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_pa
     assert all("ATLAS" in page for page in pages)
 
 
+def test_a_first_page_needs_no_score_and_changes_nothing_else(finished):
+    config = changed(tiny_config(), atlas__first_page=True)
+    assert set(finished.planned(config)) - {"all"} == {"write_first_page", "write_provenance"}
+    before = finished.planned(config, "results/tiny/first.html", "--forcerun", "describe")
+    assert not {"score", "pool_nulls", "probe"} & set(before)
+    finished.run(config, "results/tiny/first.html")
+    assert "Scores are being made" in finished.file("first.html").read_text()
+
+
 def test_a_neuron_outside_the_selection_has_its_page_too(finished):
     planned = finished.planned(tiny_config(), "results/tiny/neurons/layer-0/neuron-1535.html")
     assert planned["harvest"] == 3 and "build_corpus" not in planned

@@ -59,7 +59,7 @@ class Details:
         subject_folder: str,
         n_exemplars: int,
     ):
-        """tables: descriptions, scores -> file; exemplars, statistics -> files; where the run has these, simulations,
+        """tables: descriptions -> file; exemplars, statistics -> files; where the run has these, scores, simulations,
         natural, concepts (direct scores), rules (the words that these know), types, output_side, output_scores,
         output_scaled, neighbours, panel_test and panel_test_acts (text and activations) -> file; scorers, pooled
         (scores, whose nulls stand for each neuron's own) -> files."""
@@ -69,7 +69,7 @@ class Details:
         only: list[tuple[str, str, object]] = [("neuron", "in", neurons)]
         self.statistics = read_tables(tables["statistics"], STATISTICS, only).to_pylist()
         descriptions = read_table(tables["descriptions"], DESCRIPTIONS, only)
-        scores = read_table(tables["scores"], SCORES, only)
+        scores = read_table(tables["scores"], SCORES, only) if tables.get("scores") else unscored(descriptions)
         self.candidates, self.scores = by_sign(descriptions), by_sign(scores)
         path = tables.get("simulations")
         predicted = read_table(path, SIMULATIONS, only) if path else SIMULATIONS.empty_table()
@@ -213,6 +213,18 @@ class Details:
             # Only where one predicts: [token, part], so that pages stay small.
             **({"fires": [[t, part] for t, part in enumerate(fires) if part >= 0]} if parts is not None else {}),
         }
+
+
+def unscored(descriptions: pa.Table) -> pa.Table:
+    """Rows of SCORES before there are any: of each side the first description, chosen for now, without a number."""
+    rows = []
+    for (layer, neuron, sign), candidates in by_sign(descriptions).items():
+        first = next((c for c in candidates if c["status"] == "ok"), None)
+        who = {"layer": layer, "neuron": neuron, "sign": sign, "kind": "candidate", "chosen": True}
+        if first is not None:
+            said = {name: first[name] for name in ("candidate", "description")}
+            rows += [who | said | {"split": split} for split in ("valid", "test")]
+    return pa.Table.from_pylist(rows, schema=SCORES)
 
 
 def _scaled(row: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Atlas(Section):
     """Top train exemplars shown per neuron and sign (and half as many of the other splits)."""
     semantic_search: SemanticSearch | None = None
     """Search by meaning; null: by words alone."""
+    first_page: bool = False
+    """A page of the first neuron as soon as it is described, before scores are made: `results/<run>/first.html`."""
 
 
 class Publishing(S3):

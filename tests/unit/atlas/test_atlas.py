@@ -633,6 +633,21 @@ def test_title_is_escaped(site, texts, smollm2, tables, tmp_path):
     assert "<title>Layer 3, neuron 9 of &lt;/title&gt;" in (tmp_path / "page.html").read_text()
 
 
+def test_a_page_before_the_scores_shows_the_description_and_says_what_is_missing(
+    page, texts, smollm2, tables, tmp_path
+):
+    files = {name: file for name, file in listed(tables[3, 9]).items() if name not in ("scores", "simulations")}
+    about = {name: ABOUT[name] for name in ("run", "subject", "explainer")} | {"chosen": "not yet"}
+    write_neuron_page(about, 3, Details([9], texts, files, smollm2, 2), str(tmp_path / "first.html"))
+    page.goto((tmp_path / "first.html").as_uri())
+    said = read_table(files["descriptions"], DESCRIPTIONS).to_pylist()
+    first = next(r["description"] for r in said if r["neuron"] == 9 and r["status"] == "ok")
+    assert page.inner_text("blockquote.description") == first
+    assert "Scores are being made" in page.inner_text("#neuron-view p.message")
+    assert page.get_attribute("#neuron-view p.message a", "href") == "atlas/index.html"
+    assert page.locator("dl.numbers").count() == 0 and page.locator("details.group").count() > 0
+
+
 def test_a_page_calls_its_features_what_they_are(page, texts, smollm2, tables, tmp_path):
     details = Details([9], texts, listed(tables[3, 9]), smollm2, 2)
     write_neuron_page(ABOUT | {"noun": "latent"}, 3, details, str(tmp_path / "page.html"))

@@ -272,7 +272,14 @@ STAGES = {
     "harvest": {"harvest.py", "merge_exemplars.py", "list_exemplars.py", "import_exemplars.py"},
     "descriptions": {"describe.py", "account.py", "gather_descriptions.py", "read_descriptions.py"},
     "scores": {"pool_nulls.py", "score.py"},
-    "atlas": {"build_atlas.py", "write_details.py", "write_atlas_page.py", "write_neuron_page.py", "plot_scores.py"},
+    "atlas": {
+        "build_atlas.py",
+        "write_details.py",
+        "write_atlas_page.py",
+        "write_neuron_page.py",
+        "write_first_page.py",
+        "plot_scores.py",
+    },
 }
 
 

@@ -196,7 +196,7 @@ async function start() {
   byId("heading").textContent = `${CAPITAL} descriptions: ${ATLAS.subject}`;
   for (const heading of headings) if (heading.dataset.key === "neuron") heading.firstElementChild.textContent = CAPITAL;
   byId("about").replaceChildren(...terms([["run", ATLAS.run], ["explainer", ATLAS.explainer],
-    SIMULATED ? ["simulator", ATLAS.simulator] : ["chosen by", {concepts: "the direct score of concepts, on valid", "only one": "nothing: one candidate each"}[ATLAS.chosen] ?? `the scorer ${ATLAS.chosen}, on valid`],
+    SIMULATED ? ["simulator", ATLAS.simulator] : ["chosen by", {concepts: "the direct score of concepts, on valid", "only one": "nothing: one candidate each", "not yet": "nothing yet: scores are being made, for atlas/index.html"}[ATLAS.chosen] ?? `the scorer ${ATLAS.chosen}, on valid`],
     ...Object.entries(ATLAS.splits ?? {}).map(([split, size]) => [split, `${count(size.sequences)} sequences, ${count(size.tokens)} tokens`]),
     ...accountingTerms(ATLAS.accounting), ...probeTerms(ATLAS.probe)]));
   if (isAtlas) {

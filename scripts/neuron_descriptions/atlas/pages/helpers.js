@@ -13,7 +13,7 @@ const TYPE_NAMES = [...byId("filters").elements.type.options].map((option) => op
 const SIGNS = {positive: "+", negative: "−"};
 const SIGN_WORDS = {positive: "+ positive activations", negative: "− negative activations"};
 // Without a simulator there is none of its scores.
-const SIMULATED = Boolean(ATLAS.simulator);
+const SIMULATED = Boolean(ATLAS.simulator), UNSCORED = ATLAS.chosen === "not yet";
 const STATUS = !SIMULATED ? {
   described: ["described", ""],
   no_activation: ["no activation", `The ${NOUN} has no activation of this sign on the training text, so there was nothing to describe.`],
