@@ -81,9 +81,9 @@ _TOGETHER = {
     "following": ("what follows {}", "what follows {}", "or"),
 }
 # Endings and beginnings that people know as such; all others, and all pieces, are scraps: a word has to show them.
-_ENDINGS = """able al ance ant ary ate ed ence ent er es est ful hood ial ian ible ic ical ing ion ise ish ism ist ity
+_ENDINGS = """able al ance ant ary ate ed ence ent er es est ful hood ial ian ible ic ical ing ion ise ish ism ity
 ive ize less ly ment ness ory ous ship sion tion ward wise"""
-_BEGINNINGS = "anti auto dis im in mis non over post pre re semi sub un"
+_BEGINNINGS = "anti auto dis im in non over post pre re semi sub un"
 AFFIXES = {
     "ending": frozenset(_ENDINGS.split()),
     "beginning": frozenset(_BEGINNINGS.split()),
