@@ -52,7 +52,7 @@ class Settings:
     per_group: float = 0.012  # cost of a part of a new kind
     per_part: float = 0.005  # cost of a part said together with others
     sure: float = 0.35  # correlation with valid, which a list was found on too, from which it is not in doubt
-    clear: float = 0.3  # the same from which a sentence does not begin with "no clear pattern"
+    clear: float = 0.3  # the same below which a sentence says that it is weak
     least: float = 0.1  # correlation on valid below which there is no pattern
 
 
@@ -336,15 +336,17 @@ def _shrunk(train: Exemplars, rows: NDArray[np.int64], mean: float, shrink: floa
 
 
 def _name(table: TextTable, train: Exemplars, best: _Found) -> str:
-    """The word that a family is said by: its shortest one here; of a list about a subject the words that add most."""
-    rows = best.rows
+    """The word that a family is said by: its shortest one here; of a list about a subject the words that add most; of a
+    scrap the one longer word that does."""
+    rows, head, scrap = best.rows, best.head, Part(best.head).scrap
     of_rows: list[str] = [table.word[row] for row in train.rows_N[rows].tolist()]
-    if best.head.kind == "family":
+    if head.kind == "family":
         return min(set(of_rows) - {""}, key=lambda word: (len(word), word))
-    if best.head.kind != "list" or not best.head.value.startswith(SUBJECT):
+    if not scrap and not (head.kind == "list" and head.value.startswith(SUBJECT)):
         return ""
     added: dict[str, float] = {}
     for word, much in zip(of_rows, (train.weight_N[rows] * train.acts_N[rows]).tolist()):
-        added[word] = added.get(word, 0.0) + much
+        if word and not (scrap and word == head.value):
+            added[word] = added.get(word, 0.0) + much
     stems = {stem_of(word): word for word in sorted(added, key=lambda w: (added[w], w))}  # of a family the strongest
-    return " ".join(sorted(stems.values(), key=lambda w: (-added[w], w))[:EXAMPLES])
+    return " ".join(sorted(stems.values(), key=lambda w: (-added[w], w))[: 1 if scrap else EXAMPLES])

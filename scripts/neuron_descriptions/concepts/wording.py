@@ -1,15 +1,17 @@
 """Lists of concepts as sentences that a person would write.
 
-A list is read from above: the first part that is true of a token decides. Parts of one kind are said together.
+A list is read from above: the first part that is true of a token decides. Parts of one kind are said together, what is
+like them next, scraps of words last.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from neuron_descriptions.concepts.predicates import MARKS, SUBJECT, Predicate
 from neuron_descriptions.concepts.vocabulary import is_debris
 
-NO_PATTERN, UNCLEAR = "no pattern found", "no clear pattern"
+NO_PATTERN, UNCLEAR, MIXED = "no pattern found", "no clear pattern", "many different things, among them"
 OFTEN = 0.25  # of the strongest activations
 EXAMPLES = ", such as "
 # What holds of whole words or marks, or of their places.
@@ -78,6 +80,21 @@ _TOGETHER = {
     "after": ("what follows {}", "what follows {}", "or"),
     "following": ("what follows {}", "what follows {}", "or"),
 }
+# Endings and beginnings that people know as such; all others, and all pieces, are scraps: a word has to show them.
+_ENDINGS = """able al ance ant ary ate ed ence ent er es est ful hood ial ian ible ic ical ing ion ise ish ism ity
+ive ize less ly ment ness ory ous ship sion tion ward wise"""
+_BEGINNINGS = "anti auto dis im in non over post pre re semi sub un"
+AFFIXES = {
+    "ending": frozenset(_ENDINGS.split()),
+    "beginning": frozenset(_BEGINNINGS.split()),
+    "piece": frozenset[str](),
+}
+# What is alike stands together; scraps stand last.
+_ALIKE = {
+    "word": "word", "family": "word", "list": "list", "place": "form", "mark": "form", "digits": "form",
+    "ending": "form", "beginning": "form", "after": "context", "following": "context",
+}  # fmt: skip
+_SCRAP = "scrap"
 # Places that are said together: what they are places of, and the name of each.
 SERIES = {
     "first piece": ("of uncommon words", "beginnings"),
@@ -98,7 +115,18 @@ class Part:
     head: Predicate
     narrowed: Predicate | None = None
     weight: float = 1.0  # the activation that it predicts
-    word: str = ""  # of a family: one that it is said by; of a list: some of its words, between spaces
+    # Of a family: a word that it is said by; of a list: some of its words, between spaces; of a scrap: a word with it.
+    word: str = ""
+
+    @property
+    def scrap(self) -> bool:
+        """Whether it is a part of words that no reader knows as such."""
+        return self.head.kind in AFFIXES and self.head.value not in AFFIXES[self.head.kind]
+
+    @property
+    def alike(self) -> str:
+        """Groups of the same name stand next to each other."""
+        return _SCRAP if self.scrap else _ALIKE[self.head.kind]
 
     @property
     def group(self) -> tuple[str, ...]:
@@ -111,28 +139,37 @@ class Part:
 
 
 def sentence(parts: list[Part], peak: float = 0.0, doubt: bool = False) -> str:
-    """The list in plain words, by groups in the order of their first parts; NO_PATTERN where there is no part.
+    """The list in plain words, by groups, what is alike together; NO_PATTERN where there is no part.
 
     peak: activation where the feature is strongest: parts that predict less than OFTEN of it come last, as what it
-    fires at sometimes; doubt: whether the list as a whole matches the feature but weakly, which is said first."""
+    fires at sometimes; doubt: whether the list as a whole matches the feature but weakly: then what it says is among
+    MIXED, or, where it says only what happens sometimes, there is UNCLEAR."""
     if not parts:
         return NO_PATTERN
-    often = [*([UNCLEAR] if doubt else []), *_phrases([part for part in parts if part.weight >= OFTEN * peak])]
-    sometimes = _phrases([part for part in parts if part.weight < OFTEN * peak])
-    if not sometimes:
-        return _listed(often)
-    return "; ".join([*often, f"sometimes{' also' if len(often) > doubt else ''}: {_listed(sometimes)}"])
+    often = _listed(_phrases([part for part in parts if part.weight >= OFTEN * peak]))
+    sometimes = _listed(_phrases([part for part in parts if part.weight < OFTEN * peak]))
+    first = (f"{MIXED}: {often}" if often else UNCLEAR) if doubt else often
+    last = sometimes and f"sometimes{' also' if often else ''}: {sometimes}"
+    return "; ".join(said for said in (first, last) if said)
+
+
+# What the next phrase, or this one, could be read together with.
+_OPEN = re.compile(r",| and | after | in passages ")
 
 
 def _listed(phrases: list[str]) -> str:
-    return "; ".join(phrases) if any(" and " in s or "," in s for s in phrases) else _joined(phrases, "and")
+    if len(phrases) < 2 or any(_OPEN.search(phrase) for phrase in phrases):
+        return "; ".join(phrases)
+    return _joined(phrases, "and")
 
 
 def _phrases(parts: list[Part]) -> list[str]:
     groups: dict[tuple[str, ...], list[Part]] = {}
     for part in parts:
-        groups.setdefault(part.group, []).append(part)
-    return list(dict.fromkeys(_phrase(group) for group in groups.values()))
+        groups.setdefault((part.alike, *part.group), []).append(part)
+    alike = [name for name in dict.fromkeys(part.alike for part in parts) if name != _SCRAP] + [_SCRAP]
+    ordered = sorted(groups.values(), key=lambda group: alike.index(group[0].alike))
+    return list(dict.fromkeys(_phrase(group) for group in ordered))
 
 
 def sayable(predicate: Predicate) -> bool:
@@ -146,29 +183,53 @@ def _phrase(parts: list[Part]) -> str:
     head, narrowed = parts[0].head, parts[0].narrowed
     if head.kind in _TOGETHER:
         one, several, last = _TOGETHER[head.kind]
-        names = list(dict.fromkeys(_name(part) for part in parts))
+        # Plain words first: `"general" or words about health and welfare`.
+        ordered = sorted(parts, key=lambda part: part.head.kind == "following")
+        names = list(dict.fromkeys(_name(part) for part in ordered))
         said = (one if len(names) == 1 else several).format(_joined(names, last))
     elif head.kind == "place" and head.value in SERIES:
         names = [name for value, (_, name) in SERIES.items() if any(part.head.value == value for part in parts)]
         said = f"the {_joined(names, 'and')} {SERIES[head.value][0]}"
     elif head.kind == "mark":
         said = _marks(head.value)
+    elif head.kind == "list":  # a list's own examples give way to those of the feature
+        said, own = _examples(head.value)
+        words = parts[0].word.split() or own
+        return f"{said}{_narrowed(head, narrowed)}{f'{EXAMPLES}{_quoted(words)}' if words else ''}"
     else:
-        said = head.value if head.kind == "list" else PLACES[head.value]
-    said += "" if narrowed is None else f" {narrowing(narrowed)}"
-    if head.kind != "list" or not parts[0].word:
-        return said
-    said = f"{head.value.split(EXAMPLES)[0]}{said.removeprefix(head.value)}"  # a list's own examples give way
-    return f"{said}{EXAMPLES}" + _joined([f'"{word}"' for word in parts[0].word.split()], "and")
+        said = PLACES[head.value]
+    words = list(dict.fromkeys(part.word for part in parts if part.scrap and part.word))
+    return f"{said}{_narrowed(head, narrowed)}{f', as in {_quoted(words)}' if words else ''}"
+
+
+def _narrowed(head: Predicate, narrowed: Predicate | None) -> str:
+    """What follows a part's own words, where something narrows it down."""
+    if narrowed is None:
+        return ""
+    if head.kind == narrowed.kind == "following":  # both are said of the same word, the one before
+        return f" that are also {_name(Part(narrowed))}"
+    return f" {narrowing(narrowed)}"
+
+
+def _examples(value: str) -> tuple[str, list[str]]:
+    """The phrase of a list without the examples that it has of its own, and these."""
+    said, _, words = value.partition(EXAMPLES)
+    return said, re.split(", | and ", words) if words else []
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return _joined([f'"{word}"' for word in words], "and")
 
 
 def _name(part: Part) -> str:
     head = part.head
     if head.kind == "following":
-        return PLACES.get(head.value, head.value)
+        said, own = _examples(PLACES.get(head.value, head.value))
+        return f"{said} ({EXAMPLES.removeprefix(', ')}{_quoted(own)})" if own else said
     if head.kind == "after" and head.value in MARKS:
         return _marks(head.value)
-    return head.value if head.kind == "digits" else f'"{part.word or head.value}"'
+    named = part.word if head.kind == "family" else ""
+    return head.value if head.kind == "digits" else f'"{named or head.value}"'
 
 
 def _marks(value: str) -> str:
@@ -192,6 +253,7 @@ def narrowing(context: Predicate) -> str:
 
 
 def _joined(phrases: Iterable[str], last: str) -> str:
+    """phrases: at least one."""
     *first, end = phrases
     return f"{', '.join(first)} {last} {end}" if first else end
 

@@ -316,10 +316,46 @@ def test_weak_parts_come_last_and_a_doubtful_list_says_so():
     assert said.sentence == 'the words "b" and "c"; sometimes also: the word "a" and commas'
     assert said.first(1).sentence == 'sometimes: the word "a"'
     doubtful = replace(said, doubt=True)
-    assert doubtful.first(2).sentence == 'no clear pattern; the word "b"; sometimes also: the word "a"'
+    assert doubtful.first(2).sentence == (
+        'many different things, among them: the word "b"; sometimes also: the word "a"'
+    )
     assert doubtful.first(1).sentence == 'no clear pattern; sometimes: the word "a"'
     assert read_list(doubtful.write()) == doubtful and read_list(said.write()) == said
     assert ConceptList(peak=1.0, doubt=True).sentence == NO_PATTERN
+
+
+def test_scraps_are_shown_in_a_word_and_stand_last():
+    part = lambda kind, value, word="": Part(Predicate(kind, value), None, 1.0, word)  # noqa: E731
+    scraps = [part("beginning", "supp", "supply"), part("piece", "ag", "agency"), part("piece", "ha", "shall")]
+    said = 'words beginning with "supp", as in "supply"; the word pieces "ag" and "ha", as in "agency" and "shall"'
+    assert sentence([*scraps, part("list", "negations"), part("ending", "ing")]) == (
+        f'negations; words ending in "ing"; {said}'
+    )
+    assert sentence([part("ending", "ous"), part("ending", "le", "fragile")]) == (
+        'words ending in "ous"; words ending in "le", as in "fragile"'
+    )
+    assert sentence([part("piece", "m")]) == 'the word piece "m"'
+    fields = [part("list", "words about war", "army"), part("word", "seen"), part("list", "words about law", "court")]
+    assert sentence(fields) == 'words about war, such as "army"; words about law, such as "court"; the word "seen"'
+    assert sentence([*reversed(fields)]).startswith('words about law, such as "court"; words about war')
+
+
+def test_phrases_are_joined_so_that_each_ends_where_it_ends():
+    digit = Part(Predicate("digits", "2"), Predicate("after", "("))
+    assert sentence([Part(Predicate("place", "year")), Part(Predicate("mark", ","))]) == "years and commas"
+    assert sentence([Part(Predicate("place", "year")), digit]) == "years; the digit 2 after opening parentheses"
+    follows = [Part(Predicate("following", "words about health and welfare")), Part(Predicate("after", "general"))]
+    assert sentence(follows) == 'what follows "general" or words about health and welfare'
+    both = Part(Predicate("following", "verbs of movement"), Predicate("following", "words about war"))
+    assert sentence([both]) == "what follows verbs of movement that are also words about war"
+
+
+def test_the_examples_that_a_list_has_of_its_own_are_quoted():
+    need = "words about need, such as whenever and if"
+    assert sentence([Part(Predicate("list", need))]) == 'words about need, such as "whenever" and "if"'
+    assert sentence([Part(Predicate("place", "short word"), Predicate("following", need))]) == (
+        'words of one or two letters after words about need (such as "whenever" and "if")'
+    )
 
 
 def test_sentences_say_what_is_alike_together():
