@@ -41,6 +41,7 @@ def measure(shape: Shape, scratch: Path) -> Iterator[dict[str, float]]:
         found = subject.rates(size)
         rates[size] = found["tokens_per_second"]
         yield {f"{name}_batch{size}": value for name, value in found.items()}
+    yield {"shared_prefix_speedup": subject.sharing()}
     best = max(rates.values())
     later = shape.start * shape.seq_len * (1 / best - 1 / found["bare_tokens_per_second"])
     beyond = max(begun[0] - begun[1] - later, 0)  # what the start takes more than as much of the middle
@@ -69,12 +70,26 @@ class Subject:
         """A pass."""
         run_layers(self.model, self.taps, batches, take)
 
-    def batches(self, size: int, count: int, first: int = 0) -> list[Batch]:
-        """Batches of random tokens, from sequence number `first` on."""
+    def batches(self, size: int, count: int, first: int = 0, share: bool = False) -> list[Batch]:
+        """Batches of random tokens, from sequence number `first` on. share: with one prefix, read once for a batch."""
         s, random = self.shape, np.random.default_rng(first)
         prefix = np.full(size, s.prefix)
-        ids = [random.integers(s.llama["vocab_size"], size=(size, s.seq_len)).tolist() for _ in range(count)]
-        return [make_batch(first + i * size, rows, prefix, s.seq_len - s.prefix) for i, rows in enumerate(ids)]
+        ids_NBT = random.integers(s.llama["vocab_size"], size=(count, size, s.seq_len))
+        if share:
+            ids_NBT[:, :, : s.prefix] = ids_NBT[0, 0, : s.prefix]
+        return [
+            make_batch(first + i * size, ids_BT.tolist(), prefix, s.seq_len - s.prefix, share)
+            for i, ids_BT in enumerate(ids_NBT)
+        ]
+
+    def sharing(self) -> float:
+        """How many times as fast the bare pass is where the template's prefix is read once for a batch."""
+        seconds = []
+        for share in (False, True):
+            batches = self.batches(self.shape.published_batch, self.shape.batches, share=share)
+            self.run(batches[:1], nothing)
+            seconds.append(seconds_of(lambda batches=batches: self.run(batches, nothing)))
+        return seconds[0] / seconds[1]
 
     def begun(self) -> tuple[float, float]:
         """Seconds of the first sequences of a split, and of the bare pass over them."""
