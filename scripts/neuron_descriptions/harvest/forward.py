@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuron_descriptions.common.logs import logger
 from neuron_descriptions.features.neurons import FeatureSource, Tap
 from neuron_descriptions.harvest.batches import Batch, make_batch
 from neuron_descriptions.harvest.prefixes import Prefixes, can_share
 from neuron_descriptions.models.loading import check_folder
-from neuron_descriptions.models.prefixes import WindowError
 from neuron_descriptions.models.subjects import check_subject
 
 
@@ -117,7 +117,8 @@ def may_share(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids
     try:
         for share in (False, True):
             run_layers(model, taps, [make_batch(0, [ids], np.array([half]), len(ids) - half, share)], take)
-    except WindowError:
+    except Exception as error:  # a model of another make may refuse in any way; then it is read as any other
+        logger.info("sequences are read whole: the model does not go on from a prefix (%s)", repr(error)[:200])
         return False
     whole, parts = found[: len(taps)], found[len(taps) :]
     return all((a_I - b_I).abs().max() <= SAME * a_I.abs().max() for a_I, b_I in zip(whole, parts))
