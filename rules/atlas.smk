@@ -143,7 +143,11 @@ rule write_atlas_page:
         runtime=minutes("write_atlas_page"),
     params:
         code=digest("write_atlas_page.py"),
-        about={**ABOUT, **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {})},
+        about={
+            **ABOUT,
+            **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {}),
+            **({"neighbours": True} if NEIGHBOURS else {}),
+        },
         parts={layer: DESCRIBED.names(layer) for layer in SELECTED},
         chunk_size=CFG.neurons.chunk_size,
     message:

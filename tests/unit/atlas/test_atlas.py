@@ -542,7 +542,7 @@ def site(tables, texts, smollm2, written, around, tmp_path_factory) -> Path:
     probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
     (folder / "probe.json").write_text(json.dumps(probed))
     write_atlas_page(
-        ABOUT,
+        ABOUT | {"neighbours": True},
         texts | {"atlas": str(folder / "atlas.parquet"), "accounts": str(folder / "accounting.parquet"),
                  "probe": str(folder / "probe.json"), "details": details},
         parts, 1,
@@ -971,6 +971,53 @@ def test_features_like_one_are_led_to(page, site, sign):
     page.click(".alike a")
     page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
     assert page.locator("#neuron-view section").get_attribute("data-sign") == sign
+
+
+def shown_places(page) -> list[str]:
+    """Places of the table's rows."""
+    return page.locator("#rows tbody tr a").evaluate_all("all => all.map((one) => one.hash.split('neuron=')[1])")
+
+
+def test_features_like_one_are_rows_of_the_table_the_nearest_first(page, site):
+    """By a link on its page, whose address is kept; by typing; of those that are described."""
+    page.goto((site / "index.html").as_uri() + "#q=brackets&neuron=1/5/negative")
+    page.click("#show-alike")
+    page.wait_for_selector("#rows tbody .near")
+    assert page.evaluate("location.hash") == "#like=1/5/negative"
+    expected = ["3/9/negative", "1/700/positive"]  # the third is not described
+    assert shown_places(page) == expected
+    assert page.locator("#rows .near").all_inner_texts() == ["r 0.80", "r −0.50"]
+    page.reload()
+    page.wait_for_selector("#rows tbody .near")
+    assert shown_places(page) == expected and page.get_by_label("Features like").input_value() == "1/5/negative"
+    page.click("#rows tbody tr:nth-child(2) a")
+    page.wait_for_selector("#neighbours a")
+    assert page.locator("#neighbours a").all_inner_texts() == ["previous row"]  # of these rows
+    page.click("#neighbours a")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    page.goto((site / "index.html").as_uri() + "#sign=positive")
+    page.get_by_label("Features like").fill("1/5")
+    page.wait_for_selector("#rows tbody .near")
+    assert shown_places(page) == ["3/9/positive"]
+    for place in ("3/9/positive", "1/55", "what"):
+        page.get_by_label("Features like").fill(place)
+        page.wait_for_function("(place) => document.querySelector('#message').textContent.includes(place)",
+                               arg=f"features like {place};")  # fmt: skip
+        assert page.is_visible("#empty")
+    page.click("#filters button[type=reset]")
+    page.wait_for_selector("#message", state="hidden")
+    assert page.is_hidden("#empty") and len(shown_places(page)) == 6
+
+
+def test_where_no_neighbours_are_known_they_are_not_asked_for(page, site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    index = tmp_path / "site/index.html"
+    text = index.read_text()
+    assert text.count('"neighbours":true') == 1
+    index.write_text(text.replace('"neighbours":true', '"neighbours":false'))
+    page.goto(index.as_uri())
+    page.wait_for_selector("#rows tbody tr")
+    assert page.is_hidden("[name=like]")
 
 
 def test_other_rows_of_the_same_description_are_named(table):

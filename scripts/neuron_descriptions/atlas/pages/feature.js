@@ -40,15 +40,38 @@ function judgedWords(judged) {
 
 // Features whose activations go with its own; a negative correlation leads to the other side. What they are called is
 // filled in when the rows are there.
-function neighboursSection({neighbours}, signName) {
+function neighboursSection({layer: ownLayer, neuron: ownIndex, neighbours}, signName) {
   if (!neighbours?.length) return [];
   const other = {positive: "negative", negative: "positive"};
   return [el("h3", {}, `Features like this one`), el("p", {class: "small soft"}, "Those whose activations on the panel go with its own most, of all layers, with the correlation over tokens."
-    + " Where that is below 0 it is the other sign that goes with this one."),
+    + " Where that is below 0 it is the other sign that goes with this one. ",
+  isAtlas ? el("a", {id: "show-alike", href: `#like=${ownLayer}/${ownIndex}/${signName}`}, "Show them in the table") : null),
   el("ol", {class: "alike"}, neighbours.map(([layer, index, r]) => {
     const sign = r < 0 ? other[signName] : signName, place = `${layer}/${index}/${sign}`, words = `layer ${layer}, ${NOUN} ${index} ${SIGNS[sign]}`;
     return el("li", {"data-place": place}, isAtlas ? el("a", {href: hashOf({neuron: place})}, words) : words, el("span", {class: "number soft"}, ` r ${number(r)}`), el("span", {class: "said"}));
   }))];
+}
+
+let alike = {of: "", rows: new Map()};  // of the place last asked for: layer -> index -> [sign, correlation]
+
+// Finds the features like the one that `like` names, by its details. A place without a sign is that of the positive one.
+async function loadAlike(ticket) {
+  if (alike.of === state.like) return;
+  const of = state.like, [, layer, index, said = "+"] = PLACE.exec(of.trim()) ?? [], rows = new Map();
+  if (layer !== undefined) await loadFeature(layer, index, ticket);
+  if (ticket !== latest) return;
+  const own = SIGN_NAMES[said] ?? said, other = own === "positive" ? "negative" : "positive";
+  for (const [near, neighbour, r] of detailsByNeuron.get(`${layer}/${index}`)?.neighbours ?? []) {
+    if (!rows.has(near)) rows.set(near, new Map());
+    rows.get(near).set(neighbour, [r < 0 ? other : own, r]);
+  }
+  alike = {of, rows};
+}
+
+// Of a block's row the correlation with the feature that `like` names; null for one that is not like it.
+function alikeAt(block, i) {
+  const [sign, r] = alike.rows.get(block.layer)?.get(block.neuron[i]) ?? [];
+  return sign !== undefined && block.words.sign[block.sign[i]] === sign ? r : null;
 }
 
 // What needs the rows of all layers: what neighbours are called, and where else the same description stands.
