@@ -130,10 +130,7 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
-        if self.output_side is not None and self.output_side.scaled and self.panel is None:
-            raise ValueError(
-                "output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0"
-            )
+        _check_output_side(self)
         _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
@@ -184,6 +181,29 @@ def _check_models(config: Config) -> None:
                 raise ValueError(f"models.{name}.base: {' -> '.join(way)} goes in a circle; one must be a real model")
     if unknown := set(config.plan.parameters) - set(models):
         raise ValueError(f"plan.parameters: {', '.join(sorted(unknown))}: not among models ({', '.join(models)})")
+
+
+def _check_output_side(config: Config) -> None:
+    """Raises ValueError where what features write is not defined, or cannot be measured."""
+    asked, features = config.output_side, config.features
+    if asked is None:
+        return
+    if asked.scaled and features.kind != "mlp_neurons":
+        raise ValueError(
+            f"output_side.scaled: only neurons are scaled, and features.kind is {features.kind}; set it to 0"
+        )
+    if asked.scaled and config.panel is None:
+        raise ValueError("output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0")
+    if features.kind == "attention_heads" and features.path is None:
+        raise ValueError(
+            "output_side: a head's norm says how much it writes, not what; give features.path, directions that heads"
+            " are projected on, or leave output_side out"
+        )
+    if features.kind in ("autoencoder", "directions") and getattr(features, "hook", None) == "mlp_in":
+        raise ValueError(
+            "output_side: features.hook is mlp_in, which the MLP reads: nothing is added to the residual stream there;"
+            " leave output_side out"
+        )
 
 
 def _check_prompts_by_type(config: Config) -> None:

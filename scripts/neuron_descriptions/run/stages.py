@@ -171,10 +171,11 @@ def output_side_stages(r: Reckoning) -> list[Stage]:
     third of the model's parameters."""
     if not r.config.output_side:
         return []
-    share = r.signs / len(SIGNS) / (r.config.subject.layers * r.config.features_per_layer)
+    share = r.signs / len(SIGNS) / (r.config.subject.layers * r.config.subject.neurons_per_layer)
     model, tokens = r.config.subject.model, share * UNEMBEDDED / 3
     return [
-        Stage("write_output_side", 1, r.model_job(model, tokens), r.megabytes(model, 4 * UNEMBEDDED * 512),
+        Stage("write_output_side", 1, r.model_job(model, tokens),
+              r.megabytes(model, 4 * UNEMBEDDED * 512 + 2 * _dictionary_bytes(r)),
               r.config.subject.devices, kept=r.signs * r.config.output_side.tokens * 12),
         *_judged_output_side(r, model),
     ]  # fmt: skip
@@ -191,19 +192,27 @@ def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
     scaled = r.layers * getattr(r.config.output_side, "scaled", 0)
     return [
         Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
-              r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
+              r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512 + 2 * _dictionary_bytes(r)),
+              r.config.subject.devices, read=tokens,
               kept=r.signs * ROW),
         *([Stage("scale_output_side", 1, r.model_job(model, SCALED * scaled * r.seq_len), r.megabytes(model, acts),
                  r.config.subject.devices, read=SCALED * scaled * r.seq_len, kept=2 * scaled * ROW)] if scaled else []),
     ]  # fmt: skip
 
 
+def _dictionary_bytes(r: Reckoning) -> float:
+    """A layer's encoder and decoder in float32; nothing where features are in no file."""
+    if getattr(r.config.features, "path", None) is None:
+        return 0.0
+    width = r.parameters(r.config.subject.model) / r.layers / (3 * r.config.subject.neurons_per_layer)
+    return 2 * r.config.features_per_layer * width * 4
+
+
 def feature_stages(r: Reckoning) -> list[Stage]:
     """Dictionaries that others publish, fetched and converted: an encoder and a decoder in float32, a layer each."""
     if getattr(r.config.features, "path", None) is None:
         return []
-    width = r.parameters(r.config.subject.model) / r.layers / (3 * r.config.subject.neurons_per_layer)
-    size = 2 * r.config.features_per_layer * width * 4
+    size = _dictionary_bytes(r)
     fetched = getattr(r.config.features, "repo", None) is not None
     return [
         *([Stage("fetch_dictionary", r.layers, r.p.start_seconds + r.download(size), r.megabytes(None, 0),

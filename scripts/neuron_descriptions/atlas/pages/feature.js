@@ -1,11 +1,15 @@
 // ---- what stands around a feature: what it writes, features like it, and copies of it
 
+// What is put through the unembedding, by what a feature is called.
+const WRITES = {neuron: "its column of the down projection", latent: "its row of the dictionary's decoder",
+  direction: "the least change of what is read that raises it by 1", head: "the least change of the head's own numbers that raises it by 1"};
+
 // Tokens that a neuron makes more and less likely: a negative activation turns the two ends around.
 function writesSection(writes, signName) {
   const ends = signName === "negative" ? [["more", writes.bottom, -1], ["less", writes.top, -1]] : [["more", writes.top, 1], ["less", writes.bottom, 1]];
   const effect = (value) => `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`;
-  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, "What the neuron itself adds to the logits where it fires with this sign, read off the weights: "
-    + "its column of the down projection through the final norm and the unembedding, for one more unit of activation. Later layers may change it."),
+  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, `What the ${NOUN} itself adds to the logits where it fires with this sign, read off the weights: `
+    + `${WRITES[NOUN] ?? WRITES.neuron} through the final norm and the unembedding, for one more unit of activation. Later layers may change it.`),
   el("dl", {class: "numbers"}, terms(ends.map(([words, tokens, turn]) => [`${words} likely`, tokens.flatMap(([token, value], i) => [i ? " " : "",
     el("code", {title: effect(turn * value)}, token)])]))),
   el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
