@@ -56,7 +56,8 @@ rule all:
         "<results>/atlas/scores.svg",
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
-        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS + SEMANTIC_FILES,
+        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + OUTPUT_ACCOUNTS,
+        TEXT_ACCOUNTS + SEMANTIC_FILES,
 
 
 report: "rules/report/workflow.rst"

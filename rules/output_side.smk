@@ -23,7 +23,7 @@ rule write_output_side:
         **decoder_params(),
         code=digest("write_output_side.py", without=OTHER_SOURCES),
         architecture=ARCHITECTURE,
-        settings=tracked(CFG.output_side, exclude=["scaled", "factor"]),
+        settings=tracked(CFG.output_side, include=["tokens"]),
         neurons=SELECTED,
         weights=weights(CFG.subject.model),
     message:
@@ -40,3 +40,8 @@ if CFG.panel:
 if OUTPUT_SCALED:
 
     include: "output_scaled.smk"
+
+
+if CFG.output_side.explained:
+
+    include: "output_explained.smk"

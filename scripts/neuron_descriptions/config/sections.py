@@ -16,12 +16,12 @@ from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.differences import Differences
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
-from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.explainers import Endpoint, Explainer
 from neuron_descriptions.config.exports import Exports
 from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
-from neuron_descriptions.config.output_side import OutputSide
+from neuron_descriptions.config.output_side import OutputSide, check_output_side
 from neuron_descriptions.config.plan import Planning, Rechecking
 from neuron_descriptions.config.scorers import (
     ASKED,
@@ -130,7 +130,8 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
-        _check_output_side(self)
+        if self.output_side is not None:
+            check_output_side(self.output_side, self.features, self.panel is not None, self.descriptions.explainer)
         _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
@@ -164,6 +165,7 @@ def _check_models(config: Config) -> None:
             config.scores.screen.simulator.local_model() if config.scores.screen else None,
         ),
         *_judges(config),
+        ("output_side.judge.model", _local(config.output_side.judge) if config.output_side else None),
         ("diff.model", getattr(config.diff, "model", None)),
         ("training.base", getattr(config.training, "base", None)),
         ("distillation.base", getattr(config.distillation, "base", None)),
@@ -181,29 +183,6 @@ def _check_models(config: Config) -> None:
                 raise ValueError(f"models.{name}.base: {' -> '.join(way)} goes in a circle; one must be a real model")
     if unknown := set(config.plan.parameters) - set(models):
         raise ValueError(f"plan.parameters: {', '.join(sorted(unknown))}: not among models ({', '.join(models)})")
-
-
-def _check_output_side(config: Config) -> None:
-    """Raises ValueError where what features write is not defined, or cannot be measured."""
-    asked, features = config.output_side, config.features
-    if asked is None:
-        return
-    if asked.scaled and features.kind != "mlp_neurons":
-        raise ValueError(
-            f"output_side.scaled: only neurons are scaled, and features.kind is {features.kind}; set it to 0"
-        )
-    if asked.scaled and config.panel is None:
-        raise ValueError("output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0")
-    if features.kind == "attention_heads" and features.path is None:
-        raise ValueError(
-            "output_side: a head's norm says how much it writes, not what; give features.path, directions that heads"
-            " are projected on, or leave output_side out"
-        )
-    if features.kind in ("autoencoder", "directions") and getattr(features, "hook", None) == "mlp_in":
-        raise ValueError(
-            "output_side: features.hook is mlp_in, which the MLP reads: nothing is added to the residual stream there;"
-            " leave output_side out"
-        )
 
 
 def _check_prompts_by_type(config: Config) -> None:
@@ -283,6 +262,11 @@ def _check_passages(config: Config) -> None:
             continue
         if not silent:
             raise ValueError(f"scores.scorers.{name}: no silent passage is asked for; raise one of {keys}")
+
+
+def _local(asked: Explainer | None) -> str | None:
+    """Name under `models` of what a client's section needs, if anything."""
+    return asked.local_model() if asked is not None else None
 
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:

@@ -39,6 +39,7 @@ from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
@@ -502,8 +503,16 @@ def around(tmp_path_factory) -> dict:
               "up_effect": 3.125, "down_tokens": ["no"], "down_changes": [-1.5], "down_effect": -0.5, "n_places": 40,
               "n_others": 11, "factor": 3.0}  # fmt: skip
     write_table(pa.Table.from_pylist([scaled], schema=OUTPUT_SCALED), folder / "scaled.parquet")
-    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")],
-            "output_scaled": [str(folder / "scaled.parquet")]}  # fmt: skip
+    said = {"layer": 1, "neuron": 5, "sign": "positive", "words": "<i>hours</i> and days", "status": "ok", "auc": 0.875,
+            "auc_low": 0.7, "auc_high": 0.95, "null_auc": 0.52, "null_percentile": 83.5, "n_held_out": 10}  # fmt: skip
+    failed = {"layer": 1, "neuron": 5, "sign": "negative", "status": "refused"}
+    write_table(pa.Table.from_pylist([said, failed], schema=OUTPUT_TOKENS), folder / "tokens.parquet")
+    return {
+        "neighbours": str(folder / "neighbours.parquet"),
+        "output_scores": [str(folder / "scores.parquet")],
+        "output_tokens": str(folder / "tokens.parquet"),
+        "output_scaled": [str(folder / "scaled.parquet")],
+    }
 
 
 def listed(paths: dict[str, str]) -> dict:
@@ -940,6 +949,18 @@ def test_a_neuron_s_page_says_whether_its_output_side_is_borne_out(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
     page.wait_for_selector("[data-sign=negative]")
     assert page.locator("dl.judged").count() == 0
+
+
+def test_a_neuron_s_page_has_the_explainer_s_words_beside_those_of_the_search(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
+    said = page.locator("dl.explained").inner_text()
+    assert all(words in said for words in ("<i>hours</i> and days", "0.88 [0.70, 0.95]", "0.52", "83.5 %"))
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("[data-sign=negative]")
+    assert "the explainer refused" in page.locator("dl.explained").inner_text()
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/positive")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    assert page.locator("dl.explained").count() == 0
 
 
 def test_a_neuron_s_page_says_what_scaling_it_changes(page, site):

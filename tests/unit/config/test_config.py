@@ -363,6 +363,22 @@ def test_what_has_no_output_side_is_refused_before_any_work(features, said, mess
         assert load_config(config | {"output_side": {}}) is not None
 
 
+@pytest.mark.parametrize(
+    ("said", "explainer", "message"),
+    [
+        ({"explained": True}, None, "output_side.explained: it needs descriptions.explainer, which is asked; name one"),
+        ({"explained": True, "tokens": 7}, "smollm2-135m-instruct", "output_side.tokens is 7: the explainer is shown"),
+        ({"explained": True, "judge": {"model": "nobody"}}, "smollm2-135m-instruct",
+         "output_side.judge.model: 'nobody' is not one of models"),
+    ],
+)  # fmt: skip
+def test_a_second_description_needs_somebody_to_ask_and_tokens_to_hold_out(said, explainer, message):
+    asked = {"model": explainer} if explainer else None
+    config = changed(demo_config(), output_side=said)
+    config["descriptions"] = {"explainer": asked, "candidates": 0, "concept_candidates": 1}
+    assert message in refusal(config)
+
+
 def test_huge_range_is_out_of_range_not_out_of_memory():
     code = """
 import resource, sys, yaml

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
@@ -28,6 +29,8 @@ from neuron_descriptions.exports.opening import EXPORTS, export
 from neuron_descriptions.exports.reading import ROW, FinishedRun
 from neuron_descriptions.models.fetching import download_wheel
 from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.output_side.judged import OUTPUT_SCORES
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 
 ABOUT = {
     "run": "Tiny.1",
@@ -293,6 +296,24 @@ def test_tokens_that_a_neuron_writes_turn_with_its_sign(written, files, tmp_path
     assert table[1]["sign"] == "negative" and table[1]["promoted"][0] == {"token": "bottom 5", "effect": 0.5}
     without = write("huggingface", {k: v for k, v in files.items() if k != "output_side"}, tmp_path / "without")
     assert all(row["promoted"] == [] for row in pq.read_table(without / "data").to_pylist())
+
+
+def test_what_is_said_of_a_neuron_s_tokens_stands_in_its_row(files, tmp_path):
+    """By search and by an explainer, of the sign that it is said of."""
+    named = {"layer": 3, "neuron": 7, "sign": "negative", "description": "months"}
+    judged = {"layer": 3, "neuron": 7, "sign": "negative", "words": "names of months", "auc": 0.75, "auc_low": 0.5,
+              "auc_high": 0.9, "null_auc": 0.51, "status": "ok"}  # fmt: skip
+    write_table(pa.Table.from_pylist([named], schema=OUTPUT_SCORES), tmp_path / "scores.parquet")
+    write_table(pa.Table.from_pylist([judged], schema=OUTPUT_TOKENS), tmp_path / "tokens.parquet")
+    said = files | {"output_scores": [tmp_path / "scores.parquet"], "output_tokens": [tmp_path / "tokens.parquet"]}
+    frame = pd.read_csv(write("csv", said, tmp_path / "out") / "neurons.csv").set_index(["layer", "neuron", "sign"])
+    columns = [
+        "output_concepts",
+        "output_words",
+        *(f"output_words_{n}" for n in ("auc", "auc_low", "auc_high", "null_auc")),
+    ]
+    assert frame.loc[(3, 7, "negative"), columns].tolist() == ["months", "names of months", 0.75, 0.5, 0.9, 0.51]
+    assert frame.drop(index=(3, 7, "negative"))[columns].isna().all(axis=None) and len(frame) == 12
 
 
 def test_densities_are_those_of_the_random_sequences(files, written):

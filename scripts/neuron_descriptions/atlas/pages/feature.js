@@ -14,7 +14,7 @@ function writesSection(writes, signName) {
     el("code", {title: effect(turn * value)}, token)])]))),
   el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
     + " (large: few tokens stand out)."),
-  judgedWords(writes.judged?.[signName]), scaledWords(writes.scaled?.[signName])];
+  judgedWords(writes.judged?.[signName]), explainedWords(writes.explained?.[signName]), scaledWords(writes.scaled?.[signName])];
 }
 
 // Which tokens' probability changes when the neuron is scaled, where that was measured.
@@ -25,6 +25,18 @@ function scaledWords(scaled) {
   return [el("p", {class: "small soft"}, `Measured: at ${count(scaled.n_places)} tokens of the panel where it is strongest, its activation times ${significant(scaled.factor)} changes the log probability of these next tokens most. `
     + `Tokens are chosen on half of the texts, changes are of the other half; the effect is the mean change beyond that of ${count(scaled.n_others)} other neurons scaled alike, in standard deviations of theirs.`),
   el("dl", {class: "numbers scaled"}, terms([line("more likely when scaled", scaled.up), line("less likely when scaled", scaled.down)]))];
+}
+
+// What an explainer says of these tokens, and whether those that it was not shown fit that.
+function explainedWords(explained) {
+  if (!explained) return null;
+  const FAILED = {refused: "the explainer refused", unparsed: "its answer could not be read", nothing_written: "nothing: all effects are the same"};
+  return [el("p", {class: "small soft"}, "An explainer was shown every second of these tokens. The AUC says how often one of the others fits its words better than a token drawn from the vocabulary, as a judge says; "
+    + "what was said of other features is judged on the same tokens."), el("dl", {class: "numbers explained"}, terms([
+    ["In the explainer's words", explained.words ?? FAILED[explained.status] ?? explained.status],
+    ...isNumber(explained.auc) ? [["AUC of these words", `${number(explained.auc)} ${interval({low: explained.auc_low, high: explained.auc_high})}`]]
+      : explained.words ? [["AUC of these words", "too few answers of the judge"]] : [],
+    ...isNumber(explained.null_auc) ? [["Other features' words there", `${number(explained.null_auc)}; it is above ${percentile(explained.null_percentile)} of them`]] : []]))];
 }
 
 // Whether the model predicts these tokens where the neuron fires.
