@@ -52,7 +52,7 @@ def output_tokens_table(wildcards):
     if not OUTPUT_TOKENS or int(wildcards.layer) not in OUTPUT_SIDES:
         return []
     table = part_table(OUTPUT_TOKENS_TABLE)(wildcards)
-    return [] if "/neuron-" in table else table
+    return [] if Path(table).name.startswith("neuron-") else table
 
 
 def output_side_table(wildcards):
