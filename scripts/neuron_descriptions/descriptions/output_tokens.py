@@ -15,7 +15,7 @@ from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.journalled import open_journalled
 from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.common.logs import logger
-from neuron_descriptions.common.storage import Row, read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table, read_tables, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, Sign
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.descriptions.asking import Part, Tally, ask
@@ -112,15 +112,15 @@ def explain_output_side(
     """Have the explainer of the descriptions say what a part's features write; write the tables `explained` and
     `accounting` of `outputs`.
 
-    inputs: output_side, prompt and, where there are such, explainer, its folder, and scaled; one_sided: whether no
-    feature is ever negative, which then has one side; requests: folder of what was asked and what it cost; code: stands
-    for the code that makes the answers. Raises ValueError as `ask` does.
+    inputs: output_side, prompt and, where there are such, explainer, its folder, and scaled, tables; one_sided: whether
+    no feature is ever negative, which then has one side; requests: folder of what was asked and what it cost; code:
+    stands for the code that makes the answers. Raises ValueError as `ask` does.
     """
     explainer = settings.explainer
     assert explainer is not None  # checked with the configuration
     template = read_output_template(inputs["prompt"], "explainer" in inputs)
     only: list[tuple[str, str, object]] = [("layer", "=", part.layer), ("neuron", "in", part.neurons)]
-    scaled = read_table(inputs["scaled"], OUTPUT_SCALED, only).to_pylist() if inputs.get("scaled") else []
+    scaled = read_tables(inputs["scaled"], OUTPUT_SCALED, only).to_pylist() if inputs.get("scaled") else []
     measured = {(row["neuron"], row["sign"]): row["up_tokens"] or [] for row in scaled}
     sides = read_table(inputs["output_side"], OUTPUT_SIDE, only).to_pylist()
     signs = SIGNS[:1] if one_sided else SIGNS

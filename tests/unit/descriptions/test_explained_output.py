@@ -52,7 +52,7 @@ def asked(tmp_path, monkeypatch):
         settings = Descriptions(explainer=explainer, attempts=3)
         outputs = {name: str(tmp_path / output / f"{name}.parquet") for name in ("explained", "accounting")}
         (tmp_path / output).mkdir(exist_ok=True)
-        inputs = {"output_side": written, "scaled": scaled, "prompt": PROMPT}
+        inputs = {"output_side": written, "scaled": [scaled], "prompt": PROMPT}
         part = Part(LAYER, "chunk-0", list(neurons), seed=0)
         explain_output_side(part, inputs, settings, one_sided, str(tmp_path / "requests"), "code", outputs)
         tables = {"explained": OUTPUT_EXPLAINED, "accounting": ACCOUNTING}
