@@ -57,7 +57,8 @@ rule all:
         "<results>/atlas/provenance.json",
         all_chunks("<results>/atlas/details/layer-{layer}/{part}"),
         ["<results>/first.html"] if CFG.atlas.first_page else [],
-        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + TEXT_ACCOUNTS + SEMANTIC_FILES,
+        CONCEPT_SCORES + TYPES + OUTPUT_SCORES + OUTPUT_ACCOUNTS,
+        TEXT_ACCOUNTS + SEMANTIC_FILES,
 
 
 report: "rules/report/workflow.rst"

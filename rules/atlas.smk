@@ -37,7 +37,7 @@ rule build_atlas:
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
         concepts=CONCEPT_SCORES,
         types=TYPES,
-        scorers=scorer_tables(),
+        scorers=scorer_tables() + OUTPUT_TOKENS,
     output:
         atlas="<results>/atlas/atlas.parquet",
     log:
@@ -88,6 +88,7 @@ rule write_details:
         output_side=output_side_table,
         output_scores=output_scores_table,
         output_scaled=output_scaled_table,
+        output_tokens=output_tokens_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
     output:
@@ -143,7 +144,11 @@ rule write_atlas_page:
         runtime=minutes("write_atlas_page"),
     params:
         code=digest("write_atlas_page.py"),
-        about={**ABOUT, **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {})},
+        about={
+            **ABOUT,
+            **({"semantic": SEMANTIC.dimensions} if SEMANTIC else {}),
+            **({"neighbours": True} if NEIGHBOURS else {}),
+        },
         parts={layer: DESCRIBED.names(layer) for layer in SELECTED},
         chunk_size=CFG.neurons.chunk_size,
     message:
@@ -197,6 +202,7 @@ rule write_neuron_page:
         output_side=output_side_table,
         output_scores=output_scores_table,
         output_scaled=output_scaled_table,
+        output_tokens=output_tokens_table,
         neighbours=neighbours_table,
         subject=model_folder(CFG.subject.model),
         pages=PAGES,

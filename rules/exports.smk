@@ -12,6 +12,8 @@ rule export:
         statistics=all_chunks(EVIDENCE["statistics"], KEPT),
         train=RUN_CORPUS["train"],
         output_side=list(OUTPUT_SIDES.values()),
+        output_scores=OUTPUT_SCORES,
+        output_tokens=OUTPUT_TOKENS,
         atlas="<results>/atlas/atlas.parquet",
         subject=model_folder(CFG.subject.model),
     output:

@@ -27,7 +27,7 @@ rule scale_output_side:
         code=digest("scale_output_side.py"),
         architecture=ARCHITECTURE,
         neurons=SELECTED,
-        settings=tracked(CFG.output_side),
+        settings=tracked(CFG.output_side, include=["tokens", "scaled", "factor"]),
         seed=CFG.seed,
         weights=weights(CFG.subject.model),
     message:

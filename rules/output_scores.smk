@@ -10,6 +10,7 @@ rule judge_output_side:
             for layer in OUTPUT_SIDES
         ],
         tables=list(OUTPUT_SIDES.values()),
+        dictionaries=decoder_files(),
         rules=concept_rules(),
     output:
         scores="<results>/output_side/scores.parquet",
@@ -26,6 +27,7 @@ rule judge_output_side:
         gpu=gpus("judge_output_side"),
         gpu_job=1,
     params:
+        **decoder_params(),
         code=digest("judge_output_side.py", without=OTHER_SOURCES),
         architecture=ARCHITECTURE,
         layers=list(OUTPUT_SIDES),

@@ -4,6 +4,7 @@
 rule write_output_side:
     input:
         subject=model_folder(CFG.subject.model),
+        dictionaries=decoder_files(),
     output:
         tables=list(OUTPUT_SIDES.values()),
     log:
@@ -19,9 +20,10 @@ rule write_output_side:
         gpu=gpus("write_output_side"),
         gpu_job=1,
     params:
-        code=digest("write_output_side.py"),
+        **decoder_params(),
+        code=digest("write_output_side.py", without=OTHER_SOURCES),
         architecture=ARCHITECTURE,
-        settings=tracked(CFG.output_side, exclude=["scaled", "factor"]),
+        settings=tracked(CFG.output_side, include=["tokens"]),
         neurons=SELECTED,
         weights=weights(CFG.subject.model),
     message:
@@ -38,3 +40,8 @@ if CFG.panel:
 if OUTPUT_SCALED:
 
     include: "output_scaled.smk"
+
+
+if CFG.output_side.explained:
+
+    include: "output_explained.smk"

@@ -20,7 +20,11 @@ rule publish:
         scorers=scorer_tables(),
         types=TYPES,
         natural=[NATURAL.format(layer=layer) for layer in SELECTED if HAS_NATURAL],
-        output_side=list(OUTPUT_SIDES.values()) + OUTPUT_SCORES + OUTPUT_SCALED,
+        output_side=list(OUTPUT_SIDES.values())
+        + OUTPUT_SCORES
+        + OUTPUT_SCALED
+        + OUTPUT_TOKENS
+        + OUTPUT_ACCOUNTS,
         neighbours=NEIGHBOURS,
         accounts="<results>/atlas/accounting.parquet",
         atlas="<results>/atlas/atlas.parquet",

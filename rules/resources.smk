@@ -50,6 +50,8 @@ DEVICES = {
     "write_output_side": "subject.devices",
     "judge_output_side": "subject.devices",
     "scale_output_side": "subject.devices",
+    "explain_output_side": "descriptions.explainer.devices",
+    "judge_output_tokens": "output_side.judge.devices",
     "describe": "descriptions.explainer.devices",
     "probe": "scores.simulator",
     "screen": "scores.screen.simulator",

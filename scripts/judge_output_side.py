@@ -5,7 +5,9 @@ from neuron_descriptions.panel.reading import Panel
 
 with job_log(snakemake.log[0], snakemake.rule):
     judge_output_side(
-        subject=WholeModel(snakemake.input.subject, **snakemake.params.architecture),
+        subject=WholeModel.of_job(
+            snakemake.input.subject, snakemake.params, snakemake.params.layers, snakemake.input.dictionaries
+        ),
         panel=Panel(snakemake.input.panel, snakemake.input.acts, snakemake.input.subject),
         tables=dict(zip(snakemake.params.layers, snakemake.input.tables)),
         rules=snakemake.input.rules,

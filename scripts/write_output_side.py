@@ -5,7 +5,9 @@ from neuron_descriptions.output_side.writing import WholeModel, write_output_sid
 
 with job_log(snakemake.log[0], snakemake.rule):
     write_output_side(
-        subject=WholeModel(snakemake.input.subject, **snakemake.params.architecture),
+        subject=WholeModel.of_job(
+            snakemake.input.subject, snakemake.params, list(snakemake.params.neurons), snakemake.input.dictionaries
+        ),
         neurons=snakemake.params.neurons,
         n_tokens=restored(OutputSide, snakemake.params.settings).tokens,
         threads=snakemake.threads,

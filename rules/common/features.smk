@@ -14,7 +14,12 @@ PUBLISHED_DICTIONARY = (
 DICTIONARY = "<resources>/dictionaries/{dictionary}/layer-{layer}.safetensors"
 # Of the kinds of features, each run's harvest depends on one.
 OTHER_SOURCES = {
-    "mlp_neurons": ["features/dictionaries", "features/heads", "features/planted"],
+    "mlp_neurons": [
+        "features/dictionaries",
+        "features/heads",
+        "features/planted",
+        "output_side/decoded",
+    ],
     "attention_heads": ["features/planted"],
     "planted": ["features/dictionaries", "features/heads"],
 }.get(CFG.features.kind, ["features/heads", "features/planted"])
@@ -75,6 +80,27 @@ def feature_params(layers):
         return {}
     content = lambda wildcards: [features_content(layer) for layer in layers(wildcards)]
     return {"features": said, **({"dictionaries_hold": content} if PLACED else {})}
+
+
+def decoder_files():
+    """Of each described layer, what its features write is read off: a dictionary as it was published, directions as
+    they are converted; nothing of neurons."""
+    if not PLACED:
+        return []
+    if CFG.features.kind in ("directions", "attention_heads"):
+        return [DICTIONARY.format(dictionary=FEATURES_NAME, layer=n) for n in SELECTED]
+    if FROM_HUB:
+        return [PUBLISHED_DICTIONARY.format(layer=n) for n in SELECTED]
+    return [ancient(local(features_file(n))) for n in SELECTED]
+
+
+def decoder_params():
+    """Params of a rule whose result depends on what features write."""
+    inside = [CFG.features.place(n) for n in SELECTED] if FROM_HUB else []
+    return {
+        **feature_params(lambda wildcards: SELECTED),
+        **({"inside": inside} if inside else {}),
+    }
 
 
 def subject_names():

@@ -37,6 +37,24 @@ OUTPUT_SCALED = (
 )
 
 
+# What the explainer says of that, and how it is judged, where that is asked.
+EXPLAINED_TABLE = "<results>/output_side/explained/layer-{layer}/{part}.parquet"
+OUTPUT_TOKENS_TABLE = "<results>/output_side/judged/layer-{layer}/{part}.parquet"
+OUTPUT_TOKENS, OUTPUT_ACCOUNTS = [], []
+if CFG.output_side and CFG.output_side.explained:
+    OUTPUT_TOKENS = all_chunks(OUTPUT_TOKENS_TABLE)
+    OUTPUT_ACCOUNTS = ["<results>/output_side/accounting.parquet"]
+
+
+def output_tokens_table(wildcards):
+    """What the explainer says of a part's output side, judged, where that is asked; of a neuron alone, where its chunk
+    has that already."""
+    if not OUTPUT_TOKENS or int(wildcards.layer) not in OUTPUT_SIDES:
+        return []
+    table = part_table(OUTPUT_TOKENS_TABLE)(wildcards)
+    return [] if Path(table).name.startswith("neuron-") else table
+
+
 def output_side_table(wildcards):
     """What a layer's described neurons write, where that is asked and there are some."""
     return OUTPUT_SIDES.get(int(wildcards.layer), [])

@@ -50,6 +50,17 @@ def test_a_feature_s_page_is_planned_whatever_its_kind(kind, project):
     assert planned.get("convert_dictionary", 0) == (kind in OF_FILES)
 
 
+@pytest.mark.parametrize("kind", ["autoencoder", "directions"])
+def test_what_features_write_is_read_off_what_they_are_made_of(kind, project):
+    """An autoencoder's decoder as it was published, so that nothing has to be converted first."""
+    config, _ = configured(kind)
+    config["output_side"] = {}
+    table = f"results/tiny/output_side/layer-{config['neurons']['layers'][0]}.parquet"
+    planned = project.planned(config, table)
+    assert planned["write_output_side"] == 1 and "harvest" not in planned
+    assert planned.get("convert_dictionary", 0) == (kind == "directions")
+
+
 def test_another_dictionary_under_the_same_name_makes_its_features_anew(project):
     config, _ = configured("directions")
     record(project, config)

@@ -106,12 +106,23 @@ def test_scores_on_text_as_it_comes_are_those_of_the_panel(finished, tmp_path):
         simulated = shared.loc[(row.layer, row.neuron, row.sign)].simulated
         assert np.corrcoef(simulated, true)[0, 1] == pytest.approx(row.panel_score, abs=1e-6)
     # What neurons write, judged on that panel and scaled there.
-    config = changed(config, output_side={"tokens": 4, "scaled": 1})
+    config = changed(config, output_side={"tokens": 8, "scaled": 1, "explained": True, "others": 1})
     project.run(config)
     judged, scaled = (tables(project, f"output_side/{name}.parquet") for name in ("scores", "scaled"))
     written = atlas[["layer", "neuron", "sign"]]
     assert judged[["layer", "neuron", "sign"]].equals(written) and judged.description.notna().all()
     assert sorted(scaled.layer.unique()) == [1, 3] and len(scaled.groupby(["layer", "neuron"])) == 2
+    # The explainer's words for it, judged, reach the atlas; what they took is told.
+    asked = tables(project, "output_side/explained/layer-*/chunk-*.parquet").merge(written)
+    told = pd.read_parquet(project.file("output_side/accounting.parquet")).set_index("layer")
+    assert len(asked) == len(written) and set(asked.status) <= {"ok", "refused", "unparsed"}
+    assert told.iloc[-1].described == (asked.status == "ok").sum() and asked.prompt_tokens.gt(0).all()
+    assert told.iloc[-1].prompt_tokens == asked.prompt_tokens.sum()
+    final = pd.read_parquet(project.file("atlas/atlas.parquet"))
+    both = final.merge(asked, on=["layer", "neuron", "sign"], suffixes=("", "_asked"))
+    assert len(both) == len(final) and both.output_tokens_words.equals(both.description_asked)
+    judged = final[final.output_tokens_status == "ok"]
+    assert judged.output_tokens_auc.between(0, 1).all() and (judged.output_tokens_n_held_out == 4).all()
     assert project.planned(config) == {}
 
 

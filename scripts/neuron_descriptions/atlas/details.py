@@ -34,6 +34,7 @@ from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.reading import Panel
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
 BINS = 24  # of a feature's histogram
@@ -61,8 +62,8 @@ class Details:
     ):
         """tables: descriptions -> file; exemplars, statistics -> files; where the run has these, scores, simulations,
         natural, concepts (direct scores), rules (the words that these know), types, output_side, output_scores,
-        output_scaled, neighbours, panel_test and panel_test_acts (text and activations) -> file; scorers, pooled
-        (scores, whose nulls stand for each neuron's own) -> files."""
+        output_scaled, output_tokens, neighbours, panel_test and panel_test_acts (text and activations) -> file;
+        scorers, pooled (scores, whose nulls stand for each neuron's own) -> files."""
         self.neurons, self.n_exemplars = neurons, n_exemplars
         self.added = Added(tables.get("scorers") or [])
         self.tokenizer = load_tokenizer(subject_folder)
@@ -97,6 +98,8 @@ class Details:
         self.judged = by_sign(read_tables(judged, OUTPUT_SCORES, only)) if judged else {}
         scaled = tables.get("output_scaled") or []
         self.scaled = by_sign(read_tables(scaled, OUTPUT_SCALED, only)) if scaled else {}
+        path = tables.get("output_tokens")
+        self.explained = by_sign(read_table(path, OUTPUT_TOKENS, only)) if path else {}
         self.neighbours: dict[int, list[Row]] = {}
         if tables.get("neighbours"):
             for row in read_table(tables["neighbours"], NEIGHBOURS, only).to_pylist():
@@ -133,6 +136,9 @@ class Details:
                 sign: {name: row[name] for name in plain} | {name: rounded(row[name]) for name in JUDGED}
                 for sign, row in judged.items()
             }
+        explained = {sign: row for sign in SIGNS for row in self.explained.get((layer, neuron, sign), [])}
+        if explained:
+            found["explained"] = {sign: _explained(row) for sign, row in explained.items()}
         scaled = {sign: row for sign in SIGNS for row in self.scaled.get((layer, neuron, sign), []) if row["up_tokens"]}
         if scaled:
             found["scaled"] = {sign: _scaled(row) for sign, row in scaled.items()}
@@ -225,6 +231,12 @@ def unscored(descriptions: pa.Table) -> pa.Table:
             said = {name: first[name] for name in ("candidate", "description")}
             rows += [who | said | {"split": split} for split in ("valid", "test")]
     return pa.Table.from_pylist(rows, schema=SCORES)
+
+
+def _explained(row: Row) -> dict[str, Any]:
+    """A row of what an explainer says of the output side as a page shows it."""
+    numbers = ("auc", "auc_low", "auc_high", "null_auc", "null_percentile")
+    return {name: row[name] for name in ("words", "status", "n_held_out")} | {n: rounded(row[n]) for n in numbers}
 
 
 def _scaled(row: dict[str, Any]) -> dict[str, Any]:

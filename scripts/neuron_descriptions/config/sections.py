@@ -16,12 +16,12 @@ from neuron_descriptions.config.corpus import Corpus, Panel
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.differences import Differences
 from neuron_descriptions.config.exemplars import Exemplars, HarvestedExemplars, ImportedExemplars
-from neuron_descriptions.config.explainers import Endpoint
+from neuron_descriptions.config.explainers import Endpoint, Explainer
 from neuron_descriptions.config.exports import Exports
 from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.config.messages import plain_messages
 from neuron_descriptions.config.models import AdapterModel, Model, RandomModel
-from neuron_descriptions.config.output_side import OutputSide
+from neuron_descriptions.config.output_side import OutputSide, check_output_side
 from neuron_descriptions.config.plan import Planning, Rechecking
 from neuron_descriptions.config.scorers import (
     ASKED,
@@ -130,10 +130,8 @@ class Config(Section):
         ):
             if section is not None and section.devices > 1 and section.device_map is None:
                 raise ValueError(f"{key}.devices is {section.devices}, but one GPU is used; set {key}.device_map: auto")
-        if self.output_side is not None and self.output_side.scaled and self.panel is None:
-            raise ValueError(
-                "output_side.scaled: neurons are scaled on the text of a panel; add `panel`, or set it to 0"
-            )
+        if self.output_side is not None:
+            check_output_side(self.output_side, self.features, self.panel is not None, self.descriptions.explainer)
         _check_diff(self)
         if self.run in self.descriptions.rivals:
             raise ValueError(f"descriptions.rivals: {self.run} is this run itself; leave it out")
@@ -167,6 +165,7 @@ def _check_models(config: Config) -> None:
             config.scores.screen.simulator.local_model() if config.scores.screen else None,
         ),
         *_judges(config),
+        ("output_side.judge.model", _local(config.output_side.judge) if config.output_side else None),
         ("diff.model", getattr(config.diff, "model", None)),
         ("training.base", getattr(config.training, "base", None)),
         ("distillation.base", getattr(config.distillation, "base", None)),
@@ -263,6 +262,11 @@ def _check_passages(config: Config) -> None:
             continue
         if not silent:
             raise ValueError(f"scores.scorers.{name}: no silent passage is asked for; raise one of {keys}")
+
+
+def _local(asked: Explainer | None) -> str | None:
+    """Name under `models` of what a client's section needs, if anything."""
+    return asked.local_model() if asked is not None else None
 
 
 def _judges(config: Config) -> list[tuple[str, str | None]]:

@@ -46,6 +46,12 @@ WORDS = {
     "prompt_sha256": "Of the messages that the description answers; null where no model was asked.",
     "explainer_revision": "Of the explainer; null where no model was asked, or another run's.",
     "simulator_revision": "Of the simulator.",
+    "output_concepts": "What the tokens that it makes more likely have in common, by search; null where not asked.",
+    "output_words": "The same in an explainer's words.",
+    "output_words_auc": "How often tokens that the explainer was not shown fit these words better than drawn ones.",
+    "output_words_auc_low": "Lower end of that AUC's interval.",
+    "output_words_auc_high": "Upper end.",
+    "output_words_null_auc": "The mean AUC of what the explainer said of other features, on the same tokens.",
     "density": "Share of the tokens of random train sequences on which the neuron is active with this sign.",
     "promoted": "Tokens that the neuron makes more likely with this sign, with its direct effect on their logits for"
     " one more unit of activation; empty where the run has no output side.",

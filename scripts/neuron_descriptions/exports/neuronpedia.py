@@ -144,7 +144,7 @@ class Neuronpedia:
             "dataIndex": str(example.seq_id),
             "binMin": -1.0,  # as SAEDashboard marks top activations
             "binMax": feature.peak,
-            "binContains": -1.0,
+            "binContains": None,  # a share, where there is one: its client refuses any other number
         }
 
     def _explanation(self, run: FinishedRun, feature: Described) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.exemplars import KINDS, Exemplar, ExemplarStore
 from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 from neuron_descriptions.scores.tables import SCORES
 
 # A row of every export: the atlas's columns between what the run was made with and where the description comes from.
@@ -36,6 +38,13 @@ ROW = pa.schema(
         ("prompt_sha256", pa.string()),  # null: no model was asked
         ("explainer_revision", pa.string()),  # null: another run's explainer, or no model
         ("simulator_revision", pa.string()),
+        # What is said of the tokens that it makes more likely, by search and by an explainer; null: not asked.
+        ("output_concepts", pa.string()),
+        ("output_words", pa.string()),
+        ("output_words_auc", pa.float64()),
+        ("output_words_auc_low", pa.float64()),
+        ("output_words_auc_high", pa.float64()),
+        ("output_words_null_auc", pa.float64()),
     ]
 )
 BINS = 50
@@ -123,9 +132,10 @@ class FinishedRun:
     def __init__(self, files: Mapping[str, Any], about: dict[str, Any], n_exemplars: int):
         """files: atlas, subject (a model's folder) -> one; descriptions, scores -> those of the same chunks in the same
         order; exemplars, statistics -> likewise, of the same neurons or more; train -> the text's table, or one for
-        each of the exemplars'; output_side, where it is asked -> a table for each layer. about: run, seed, layers,
-        neurons_per_layer, and subject, explainer, simulator, each with name and revision; n_exemplars: top ones of each
-        sign, and half as many middle and random ones.
+        each of the exemplars'; output_side, where it is asked -> a table for each layer; output_scores,
+        output_tokens -> tables of what is said of it. about: run, seed, layers, neurons_per_layer, and subject,
+        explainer, simulator, each with name and revision; n_exemplars: top ones of each sign, and half as many middle
+        and random ones.
 
         Raises ValueError where a table cannot be read.
         """
@@ -137,6 +147,14 @@ class FinishedRun:
         texts = [train] * len(files["exemplars"]) if isinstance(train, str) else train
         written = [read_table(path, OUTPUT_SIDE) for path in files.get("output_side") or ()]
         self.written = {(row["layer"], row["neuron"]): row for table in written for row in table.to_pylist()}
+        named = [
+            row for path in files.get("output_scores") or () for row in read_table(path, OUTPUT_SCORES).to_pylist()
+        ]
+        self.named: dict[Key, str] = {(r["layer"], r["neuron"], r["sign"]): r["description"] for r in named}
+        judged = [
+            row for path in files.get("output_tokens") or () for row in read_table(path, OUTPUT_TOKENS).to_pylist()
+        ]
+        self.judged: dict[Key, Row] = {(r["layer"], r["neuron"], r["sign"]): r for r in judged}
         self.parts: dict[int, list[_Part]] = {}
         for exemplars, statistics, text in zip(files["exemplars"], files["statistics"], texts, strict=True):
             named = read_table(statistics, STATISTICS, columns=["layer", "neuron"])
@@ -234,6 +252,8 @@ class FinishedRun:
         chosen = next((c for c in candidates if c["candidate"] == best), {})
         about = self.about
         asked = row["explainer"] == about["explainer"]["name"]
+        key = row["layer"], row["neuron"], row["sign"]
+        said = self.judged.get(key, {})
         facts = {
             **row,
             "run": about["run"],
@@ -244,6 +264,9 @@ class FinishedRun:
             "prompt_sha256": chosen.get("prompt_sha256"),
             "explainer_revision": about["explainer"]["revision"] if asked else None,
             "simulator_revision": about["simulator"]["revision"],
+            "output_concepts": self.named.get(key),
+            "output_words": said.get("words"),
+            **{f"output_words_{name}": said.get(name) for name in ("auc", "auc_low", "auc_high", "null_auc")},
         }
         return {name: facts[name] for name in ROW.names}
 

@@ -24,15 +24,15 @@ from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator
 from neuron_descriptions.common.vocabulary import SIGNS
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
+from neuron_descriptions.config.features import MlpNeuronFeatures
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.gates import Gates, NoGateError, find_gates
-from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.harvest.batches import read_batches
 from neuron_descriptions.models.loading import load_model, load_tokenizer
 from neuron_descriptions.output_side.judged import OUTPUT_SCORES
 from neuron_descriptions.output_side.naming import Namer
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
-from neuron_descriptions.output_side.writing import WholeModel, unembedding, vocabulary, written
+from neuron_descriptions.output_side.writing import WholeModel, open_writers, unembedding, vocabulary
 from neuron_descriptions.panel.reading import Panel
 
 Floats = NDArray[np.float64]
@@ -199,14 +199,15 @@ def judge_output_side(
     """
     model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
     tokenizer = load_tokenizer(subject.folder)
-    projections = down_projections(model, *subject.shape)
+    writers = open_writers(model, subject)
     sides = {layer: read_table(path, OUTPUT_SIDE).to_pylist() for layer, path in tables.items()}
     neurons = {layer: [row["neuron"] for row in rows] for layer, rows in sides.items()}
-    try:
-        gates = find_gates(model, sides, *subject.shape)
-    except NoGateError as error:
-        logger.info("no gates: %s", error)
-        gates = Gates({})
+    gates = Gates({})
+    if isinstance(subject.features, MlpNeuronFeatures):
+        try:
+            gates = find_gates(model, sides, *subject.shape)
+        except NoGateError as error:
+            logger.info("no gates: %s", error)
     longest = int(panel.lengths.max())
     readout = read_panel(model, panel.corpus, longest, len(panel.sequences), neurons, gates)
     documents = read_table(panel.corpus, CORPUS, columns=["document"])["document"].to_numpy()
@@ -219,11 +220,12 @@ def judge_output_side(
     found: list[dict[str, Any]] = []
     for layer, rows in progress(sides.items(), len(sides), "layers"):
         acts_FN = panel.acts(layer, neurons[layer]).astype(np.float64)
-        columns_FD = written(model, projections[layer])[neurons[layer]].cpu()
+        columns_FD = writers(layer, neurons[layer]).cpu()
         effects_FU = (columns_FD @ effects_VD[distinct_U].T).double().numpy()
         reads = agreement_rows(acts_FN, effects_FU[:, place_N])
         judge = Judge(acts_FN, readout, documents[panel.sequence_N], seed, layer)
-        for sign, end in zip(SIGNS, ("top", "bottom")):
+        # What is never negative has one side.
+        for sign, end in zip(SIGNS[:1] if subject.features.one_sided else SIGNS, ("top", "bottom")):
             means_FD = torch.stack([head_VD[row[f"{end}_token_ids"]].mean(0) for row in rows])
             for number, score in enumerate(judge.score(sign, means_FD)):
                 named, r = namer.name(direction(sign) * (effects_VD @ columns_FD[number]))

@@ -11,7 +11,8 @@ or suppress tokens from others (Gurnee et al. 2024, "Universal neurons in GPT2 l
 D the residual stream, V tokens of the vocabulary, I neurons of a layer, N of a block, K tokens kept.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 
 from neuron_descriptions.common.logs import progress
 from neuron_descriptions.common.storage import write_table
+from neuron_descriptions.config.base import restored
+from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.features.neurons import down_projections
 from neuron_descriptions.models.loading import load_model, load_tokenizer, token_strings
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
@@ -36,6 +39,21 @@ class WholeModel:
     n_neurons: int
     module: str | None
     dtype: str
+    features: Features = field(default_factory=MlpNeuronFeatures)
+    """The config's section of that name."""
+    files: dict[int, str] = field(default_factory=dict)
+    """Layer -> what its features write is read off it: a dictionary as it was published, directions converted."""
+
+    @classmethod
+    def of_job(
+        cls, folder: str, params: Mapping[str, Any], layers: Sequence[int], files: Sequence[str]
+    ) -> "WholeModel":
+        """The subject that a rule's params name. params: architecture and, of other features than neurons, features;
+        and inside, places in the layers' folders, where these were fetched; files: one for each layer, or none."""
+        inside = params.get("inside") or [""] * len(files)
+        places = [f"{file}/{place}".rstrip("/") for file, place in zip(files, inside, strict=True)]
+        features = restored(Features, params.get("features", {}))
+        return cls(folder, **params["architecture"], features=features, files=dict(zip(layers, places)))
 
     @property
     def shape(self) -> tuple[int, int, str | None]:
@@ -57,14 +75,14 @@ def write_output_side(
     """
     model = load_model(subject.folder, subject.dtype, head=True, threads=threads)
     tokenizer = load_tokenizer(subject.folder)
-    projections = down_projections(model, *subject.shape)
+    writers = open_writers(model, subject)
     known = min(len(tokenizer), model.get_output_embeddings().weight.shape[0])
     check_readout(model, tokenizer("The first of these, and the last")["input_ids"])
     readout_VD = unembedding(model)[:known]
     readout_VD = readout_VD - readout_VD.mean(0)
     texts = vocabulary(tokenizer, known)
     for layer, wanted in progress(neurons.items(), len(neurons), "layers"):
-        columns_ID = written(model, projections[layer])[wanted]
+        columns_ID = writers(layer, wanted)
         rows: dict[str, list[Any]] = {name: [] for name in OUTPUT_SIDE.names} | {
             "layer": [layer] * len(wanted),
             "neuron": wanted,
@@ -105,6 +123,19 @@ def _ends(effects_NV: Tensor, n_tokens: int) -> dict[str, list[Any]]:
 
 
 # --- the way from a neuron to the logits ---
+
+# Of a layer and some of its features: what each adds to the residual stream for a unit of activation, (F, D) float32.
+Writers = Callable[[int, list[int]], Tensor]
+
+
+def open_writers(model: Any, subject: WholeModel) -> Writers:
+    """What the subject's features write. Raises ValueError where that is not defined."""
+    if isinstance(subject.features, MlpNeuronFeatures):
+        projections = down_projections(model, *subject.shape)
+        return lambda layer, neurons: written(model, projections[layer])[neurons]
+    from neuron_descriptions.output_side.decoded import open_decoded
+
+    return open_decoded(model, subject)
 
 
 def written(model: nn.Module, projection: nn.Module) -> Tensor:

@@ -10,6 +10,7 @@ from neuron_descriptions.config.explainers import Endpoint
 from neuron_descriptions.config.models import HubModel
 from neuron_descriptions.config.sections import Config
 from neuron_descriptions.run.generation import generation_stages
+from neuron_descriptions.run.output_side import output_side_stages
 from neuron_descriptions.run.plans import Plan, Stage, short
 from neuron_descriptions.run.precision import precision
 from neuron_descriptions.run.reckoning import (
@@ -45,7 +46,6 @@ from neuron_descriptions.run.stages import (
     harvest_stages,
     import_stages,
     natural_stages,
-    output_side_stages,
     panel_stages,
     score_stages,
     scorer_stages,

@@ -46,6 +46,8 @@ VOCABULARY_SECONDS, SEARCH_SECONDS = 2e-4, 0.024
 NAMED_SECONDS = 0.05
 # Sequences that scaling a neuron takes at most: two signs, 40 each, without and with it.
 SCALED = 160
+# What a token takes that is shown in a prompt: itself, in quotation marks, with a comma.
+TOKEN_SHOWN = 4
 # Tokens of a large vocabulary, whose directions an output side is read off.
 UNEMBEDDED = 128_000
 # Search by meaning: bytes of the wheel and of what is kept of it, pieces of its vocabulary, descriptions a second, and
@@ -107,6 +109,13 @@ class Reckoning:
         forward pass hardly reads."""
         said = name in self.config.plan.parameters
         return self.parameters(name) + (0 if said else UNEMBEDDED * 0.3 * self.config.subject.neurons_per_layer)
+
+    def dictionary_bytes(self) -> float:
+        """A layer's encoder and decoder in float32; 0 where features are in no file."""
+        if getattr(self.config.features, "path", None) is None:
+            return 0.0
+        width = self.parameters(self.config.subject.model) / self.layers / (3 * self.config.subject.neurons_per_layer)
+        return 2 * self.config.features_per_layer * width * 4
 
     def model_job(self, name: str, tokens: float) -> float:
         """Seconds of a job that loads a model and reads so many tokens."""

@@ -22,7 +22,6 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_ARRAYS,
     LOOKUP_BLOCK,
     LOOKUP_SECONDS,
-    NAMED_SECONDS,
     NEIGHBOUR_ARRAYS,
     NEIGHBOUR_ROW,
     NEIGHBOUR_SECONDS,
@@ -32,10 +31,8 @@ from neuron_descriptions.run.reckoning import (
     PROMPT,
     RACE,
     ROW,
-    SCALED,
     SEARCH_SECONDS,
     TABLE,
-    UNEMBEDDED,
     VOCABULARY_SECONDS,
     WINDOWS_MEMORY,
     Reckoning,
@@ -166,44 +163,11 @@ def diff_stages(r: Reckoning) -> list[Stage]:
     ]  # fmt: skip
 
 
-def output_side_stages(r: Reckoning) -> list[Stage]:
-    """Down-projection columns through the unembedding: 2 operations for each number of either, the columns being a
-    third of the model's parameters."""
-    if not r.config.output_side:
-        return []
-    share = r.signs / len(SIGNS) / (r.config.subject.layers * r.config.features_per_layer)
-    model, tokens = r.config.subject.model, share * UNEMBEDDED / 3
-    return [
-        Stage("write_output_side", 1, r.model_job(model, tokens), r.megabytes(model, 4 * UNEMBEDDED * 512),
-              r.config.subject.devices, kept=r.signs * r.config.output_side.tokens * 12),
-        *_judged_output_side(r, model),
-    ]  # fmt: skip
-
-
-def _judged_output_side(r: Reckoning, model: str) -> list[Stage]:
-    """One pass over a panel with the head, then places and words of each neuron and sign."""
-    if r.config.panel is None:
-        return []
-    tokens = r.config.panel.tokens
-    words = r.p.start_seconds + UNEMBEDDED * VOCABULARY_SECONDS + r.signs * NAMED_SECONDS
-    stream = 4 * 0.3 * r.config.subject.neurons_per_layer * tokens  # of the residual stream, as wide as 0.3 of an MLP
-    acts = r.neurons / r.layers * tokens * 8
-    scaled = r.layers * getattr(r.config.output_side, "scaled", 0)
-    return [
-        Stage("judge_output_side", 1, r.model_job(model, tokens) + words,
-              r.megabytes(model, stream + 6 * acts + 8 * UNEMBEDDED * 512), r.config.subject.devices, read=tokens,
-              kept=r.signs * ROW),
-        *([Stage("scale_output_side", 1, r.model_job(model, SCALED * scaled * r.seq_len), r.megabytes(model, acts),
-                 r.config.subject.devices, read=SCALED * scaled * r.seq_len, kept=2 * scaled * ROW)] if scaled else []),
-    ]  # fmt: skip
-
-
 def feature_stages(r: Reckoning) -> list[Stage]:
     """Dictionaries that others publish, fetched and converted: an encoder and a decoder in float32, a layer each."""
     if getattr(r.config.features, "path", None) is None:
         return []
-    width = r.parameters(r.config.subject.model) / r.layers / (3 * r.config.subject.neurons_per_layer)
-    size = 2 * r.config.features_per_layer * width * 4
+    size = r.dictionary_bytes()
     fetched = getattr(r.config.features, "repo", None) is not None
     return [
         *([Stage("fetch_dictionary", r.layers, r.p.start_seconds + r.download(size), r.megabytes(None, 0),

@@ -39,6 +39,7 @@ from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 from neuron_descriptions.panel.tables import NEIGHBOURS, NEURON_TYPES
 from neuron_descriptions.scores.chance import Nulls
 from neuron_descriptions.scores.evidence import Evidence
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 from neuron_descriptions.scores.simulation import Scorer
 from neuron_descriptions.scores.tables import CONCEPT_SCORES, SCORES, SIMULATIONS
 
@@ -502,8 +503,16 @@ def around(tmp_path_factory) -> dict:
               "up_effect": 3.125, "down_tokens": ["no"], "down_changes": [-1.5], "down_effect": -0.5, "n_places": 40,
               "n_others": 11, "factor": 3.0}  # fmt: skip
     write_table(pa.Table.from_pylist([scaled], schema=OUTPUT_SCALED), folder / "scaled.parquet")
-    return {"neighbours": str(folder / "neighbours.parquet"), "output_scores": [str(folder / "scores.parquet")],
-            "output_scaled": [str(folder / "scaled.parquet")]}  # fmt: skip
+    said = {"layer": 1, "neuron": 5, "sign": "positive", "words": "<i>hours</i> and days", "status": "ok", "auc": 0.875,
+            "auc_low": 0.7, "auc_high": 0.95, "null_auc": 0.52, "null_percentile": 83.5, "n_held_out": 10}  # fmt: skip
+    failed = {"layer": 1, "neuron": 5, "sign": "negative", "status": "refused"}
+    write_table(pa.Table.from_pylist([said, failed], schema=OUTPUT_TOKENS), folder / "tokens.parquet")
+    return {
+        "neighbours": str(folder / "neighbours.parquet"),
+        "output_scores": [str(folder / "scores.parquet")],
+        "output_tokens": str(folder / "tokens.parquet"),
+        "output_scaled": [str(folder / "scaled.parquet")],
+    }
 
 
 def listed(paths: dict[str, str]) -> dict:
@@ -542,7 +551,7 @@ def site(tables, texts, smollm2, written, around, tmp_path_factory) -> Path:
     probed = {"probe": "stop", "n": 16, "true": 0.67, "wrong": 0.04, "listens": True, "rules": []}
     (folder / "probe.json").write_text(json.dumps(probed))
     write_atlas_page(
-        ABOUT,
+        ABOUT | {"neighbours": True},
         texts | {"atlas": str(folder / "atlas.parquet"), "accounts": str(folder / "accounting.parquet"),
                  "probe": str(folder / "probe.json"), "details": details},
         parts, 1,
@@ -957,6 +966,18 @@ def test_a_neuron_s_page_says_whether_its_output_side_is_borne_out(page, site):
     assert page.locator("dl.judged").count() == 0
 
 
+def test_a_neuron_s_page_has_the_explainer_s_words_beside_those_of_the_search(page, site):
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
+    said = page.locator("dl.explained").inner_text()
+    assert all(words in said for words in ("<i>hours</i> and days", "0.88 [0.70, 0.95]", "0.52", "83.5 %"))
+    page.goto((site / "index.html").as_uri() + "#neuron=1/5/negative")
+    page.wait_for_selector("[data-sign=negative]")
+    assert "the explainer refused" in page.locator("dl.explained").inner_text()
+    page.goto((site / "index.html").as_uri() + "#neuron=3/9/positive")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    assert page.locator("dl.explained").count() == 0
+
+
 def test_a_neuron_s_page_says_what_scaling_it_changes(page, site):
     page.goto((site / "index.html").as_uri() + "#neuron=1/5/positive")
     said = page.locator("dl.scaled").inner_text()
@@ -986,6 +1007,53 @@ def test_features_like_one_are_led_to(page, site, sign):
     page.click(".alike a")
     page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
     assert page.locator("#neuron-view section").get_attribute("data-sign") == sign
+
+
+def shown_places(page) -> list[str]:
+    """Places of the table's rows."""
+    return page.locator("#rows tbody tr a").evaluate_all("all => all.map((one) => one.hash.split('neuron=')[1])")
+
+
+def test_features_like_one_are_rows_of_the_table_the_nearest_first(page, site):
+    """By a link on its page, whose address is kept; by typing; of those that are described."""
+    page.goto((site / "index.html").as_uri() + "#q=brackets&neuron=1/5/negative")
+    page.click("#show-alike")
+    page.wait_for_selector("#rows tbody .near")
+    assert page.evaluate("location.hash") == "#like=1/5/negative"
+    expected = ["3/9/negative", "1/700/positive"]  # the third is not described
+    assert shown_places(page) == expected
+    assert page.locator("#rows .near").all_inner_texts() == ["r 0.80", "r −0.50"]
+    page.reload()
+    page.wait_for_selector("#rows tbody .near")
+    assert shown_places(page) == expected and page.get_by_label("Features like").input_value() == "1/5/negative"
+    page.click("#rows tbody tr:nth-child(2) a")
+    page.wait_for_selector("#neighbours a")
+    assert page.locator("#neighbours a").all_inner_texts() == ["previous row"]  # of these rows
+    page.click("#neighbours a")
+    page.wait_for_function("document.querySelector('#neuron-view h2').textContent === 'Layer 3, neuron 9'")
+    page.goto((site / "index.html").as_uri() + "#sign=positive")
+    page.get_by_label("Features like").fill("1/5")
+    page.wait_for_selector("#rows tbody .near")
+    assert shown_places(page) == ["3/9/positive"]
+    for place in ("3/9/positive", "1/55", "what"):
+        page.get_by_label("Features like").fill(place)
+        page.wait_for_function("(place) => document.querySelector('#message').textContent.includes(place)",
+                               arg=f"features like {place};")  # fmt: skip
+        assert page.is_visible("#empty")
+    page.click("#filters button[type=reset]")
+    page.wait_for_selector("#message", state="hidden")
+    assert page.is_hidden("#empty") and len(shown_places(page)) == 6
+
+
+def test_where_no_neighbours_are_known_they_are_not_asked_for(page, site, tmp_path):
+    shutil.copytree(site, tmp_path / "site")
+    index = tmp_path / "site/index.html"
+    text = index.read_text()
+    assert text.count('"neighbours":true') == 1
+    index.write_text(text.replace('"neighbours":true', '"neighbours":false'))
+    page.goto(index.as_uri())
+    page.wait_for_selector("#rows tbody tr")
+    assert page.is_hidden("[name=like]")
 
 
 def test_other_rows_of_the_same_description_are_named(table):

@@ -341,6 +341,44 @@ def test_where_exemplars_come_from_decides_which_keys_there_are(config, message)
     assert message in refusal(config)
 
 
+@pytest.mark.parametrize(
+    ("features", "said", "message"),
+    [
+        ({"kind": "autoencoder", "hook": "mlp_in"}, {}, "features.hook is mlp_in, which the MLP reads"),
+        ({"kind": "directions", "hook": "mlp_in"}, {}, "features.hook is mlp_in, which the MLP reads"),
+        ({"kind": "attention_heads"}, {}, "a head's norm says how much it writes, not what; give features.path"),
+        (
+            {"kind": "transcoder"},
+            {"scaled": 3},
+            "only neurons are scaled, and features.kind is transcoder; set it to 0",
+        ),
+    ],
+)
+def test_what_has_no_output_side_is_refused_before_any_work(features, said, message):
+    path = {} if features["kind"] == "attention_heads" else {"path": "x"}
+    config = changed(demo_config(), features={"count": 9, **path, **features}, neurons={"layers": [3], "indices": [0]})
+    assert load_config(config) is not None
+    assert message in refusal(config | {"output_side": said})
+    if features["kind"] == "transcoder":  # it writes elsewhere than it reads
+        assert load_config(config | {"output_side": {}}) is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "explainer", "message"),
+    [
+        ({"explained": True}, None, "output_side.explained: it needs descriptions.explainer, which is asked; name one"),
+        ({"explained": True, "tokens": 7}, "smollm2-135m-instruct", "output_side.tokens is 7: the explainer is shown"),
+        ({"explained": True, "judge": {"model": "nobody"}}, "smollm2-135m-instruct",
+         "output_side.judge.model: 'nobody' is not one of models"),
+    ],
+)  # fmt: skip
+def test_a_second_description_needs_somebody_to_ask_and_tokens_to_hold_out(said, explainer, message):
+    asked = {"model": explainer} if explainer else None
+    config = changed(demo_config(), output_side=said)
+    config["descriptions"] = {"explainer": asked, "candidates": 0, "concept_candidates": 1}
+    assert message in refusal(config)
+
+
 def test_huge_range_is_out_of_range_not_out_of_memory():
     code = """
 import resource, sys, yaml

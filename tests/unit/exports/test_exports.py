@@ -6,9 +6,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
@@ -25,6 +29,8 @@ from neuron_descriptions.exports.opening import EXPORTS, export
 from neuron_descriptions.exports.reading import ROW, FinishedRun
 from neuron_descriptions.models.fetching import download_wheel
 from neuron_descriptions.models.loading import token_strings
+from neuron_descriptions.output_side.judged import OUTPUT_SCORES
+from neuron_descriptions.scores.output_tokens_tables import OUTPUT_TOKENS
 
 ABOUT = {
     "run": "Tiny.1",
@@ -110,7 +116,7 @@ def test_a_csv_has_the_atlas_and_where_everything_comes_from(files, written):
 
 
 # Columns of the tables that Neuronpedia's importer fills, with their types, and those that have no default; from its
-# schema (apps/webapp/prisma/schema.prisma, August 2026). Not run against its database: checked against this alone.
+# schema (apps/webapp/prisma/schema.prisma, August 2026). Not run against its database, which no package index has.
 NEURONPEDIA = {
     "features": (
         {"modelId": str, "layer": str, "index": str},
@@ -121,7 +127,7 @@ NEURONPEDIA = {
     "activations": (
         {"id": str, "tokens": [str], "index": str, "layer": str, "modelId": str, "maxValue": float,
          "maxValueTokenIndex": int, "minValue": float, "values": [float], "creatorId": str},
-        {"dataIndex": str, "dataSource": str, "binMin": float, "binMax": float, "binContains": float},
+        {"dataIndex": str, "dataSource": str, "binMin": float, "binMax": float, "binContains": type(None)},
     ),
     "explanations": (
         {"id": str, "modelId": str, "layer": str, "index": str, "description": str, "authorId": str},
@@ -197,6 +203,83 @@ def test_neuronpedia_s_tables_have_its_columns_and_the_run_s_numbers(written, fi
     assert len(ids) == 12 * SHOWN + 10
 
 
+@pytest.fixture
+def neuronpedia_client(tmp_path, monkeypatch):
+    """Neuronpedia's own client (its package on PyPI), talking to a database of our rows over a loopback: the class of
+    its requests, and what was sent to it."""
+    try:
+        wheel = download_wheel("neuronpedia==1.2.1", tmp_path)
+    except ValueError as error:
+        pytest.skip(f"no package index has neuronpedia: {error}")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "client")
+    monkeypatch.syspath_prepend(str(tmp_path / "client"))
+    reads_no_file = ModuleType("dotenv")
+    reads_no_file.load_dotenv = lambda: None
+    monkeypatch.setitem(sys.modules, "dotenv", reads_no_file)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    rows, sent = {}, []
+
+    class Database(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.answer(rows[tuple(self.path.split("/")[-3:])])
+
+        def do_POST(self):
+            sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.answer({})
+
+        def answer(self, found):
+            body = json.dumps(found).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Database)
+    Thread(target=server.serve_forever, daemon=True).start()
+    requests = importlib.import_module("neuronpedia.requests.feature_request").FeatureRequest
+    monkeypatch.setattr(requests, "BASE_URL", f"http://127.0.0.1:{server.server_port}/api")
+    yield requests(api_key="no key"), rows, sent
+    server.shutdown()
+    server.server_close()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "neuronpedia"]:
+        del sys.modules[name]
+
+
+def test_neuronpedia_s_own_client_reads_and_sends_the_rows(written, expected, neuronpedia_client):
+    """Its client calls a row's source `source`, its database `layer`; what no row names is null there."""
+    client, rows, sent = neuronpedia_client
+    nulls = dict.fromkeys(("typeName", "explanationModelName"))
+    folders = sorted((written["neuronpedia"] / "smollm2-135m-instruct").iterdir())
+    for folder in folders:
+        found = {name: [row for path in sorted((folder / name).glob("*.gz")) for row in read_jsonl(path)]
+                 for name in ("features", "activations", "explanations")}  # fmt: skip
+        for feature in found["features"]:
+            own = {name: [nulls | row | {"source": row["layer"]} for row in found[name]
+                          if row["index"] == feature["index"]] for name in ("activations", "explanations")}  # fmt: skip
+            rows[feature["modelId"], feature["layer"], feature["index"]] = feature | own
+    assert len(rows) == 12
+    for (model, source, index), row in rows.items():
+        feature = client.get(model, source, int(index))
+        assert (feature.modelId, feature.source, feature.density) == (model, source, row["frac_nonzero"])
+        assert [e.text for e in feature.explanations] == [e["description"] for e in row["explanations"]]
+        sign = "negative" if source.endswith("negative") else "positive"
+        group = expected[int(source[0]), int(index), sign]
+        top = group[group["kind"] == "top"]["activations"]
+        client.upload_batch(model, source, [feature])
+        payload = sent[-1]["features"][0]
+        assert payload["density"] == row["frac_nonzero"]
+        for read, again, values in zip(feature.activations, payload["activations"], top, strict=True):
+            turned = values * (1 if sign == "positive" else -1)
+            np.testing.assert_allclose(read.values, turned, atol=5e-5 * abs(values).max())
+            assert len(read.tokens) == len(values) and again["tokens"] == read.tokens
+            # What its server takes: a share, or nothing.
+            assert again["quantileFraction"] is None and again["quantileMax"] == row["maxActApprox"]
+
+
 def test_tokens_that_a_neuron_writes_turn_with_its_sign(written, files, tmp_path):
     for sign, first, last in (("positive", "top", "bottom"), ("negative", "bottom", "top")):
         side = "-negative" if sign == "negative" else ""
@@ -213,6 +296,24 @@ def test_tokens_that_a_neuron_writes_turn_with_its_sign(written, files, tmp_path
     assert table[1]["sign"] == "negative" and table[1]["promoted"][0] == {"token": "bottom 5", "effect": 0.5}
     without = write("huggingface", {k: v for k, v in files.items() if k != "output_side"}, tmp_path / "without")
     assert all(row["promoted"] == [] for row in pq.read_table(without / "data").to_pylist())
+
+
+def test_what_is_said_of_a_neuron_s_tokens_stands_in_its_row(files, tmp_path):
+    """By search and by an explainer, of the sign that it is said of."""
+    named = {"layer": 3, "neuron": 7, "sign": "negative", "description": "months"}
+    judged = {"layer": 3, "neuron": 7, "sign": "negative", "words": "names of months", "auc": 0.75, "auc_low": 0.5,
+              "auc_high": 0.9, "null_auc": 0.51, "status": "ok"}  # fmt: skip
+    write_table(pa.Table.from_pylist([named], schema=OUTPUT_SCORES), tmp_path / "scores.parquet")
+    write_table(pa.Table.from_pylist([judged], schema=OUTPUT_TOKENS), tmp_path / "tokens.parquet")
+    said = files | {"output_scores": [tmp_path / "scores.parquet"], "output_tokens": [tmp_path / "tokens.parquet"]}
+    frame = pd.read_csv(write("csv", said, tmp_path / "out") / "neurons.csv").set_index(["layer", "neuron", "sign"])
+    columns = [
+        "output_concepts",
+        "output_words",
+        *(f"output_words_{n}" for n in ("auc", "auc_low", "auc_high", "null_auc")),
+    ]
+    assert frame.loc[(3, 7, "negative"), columns].tolist() == ["months", "names of months", 0.75, 0.5, 0.9, 0.51]
+    assert frame.drop(index=(3, 7, "negative"))[columns].isna().all(axis=None) and len(frame) == 12
 
 
 def test_densities_are_those_of_the_random_sequences(files, written):

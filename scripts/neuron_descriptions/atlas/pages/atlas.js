@@ -1,6 +1,6 @@
 // ---- state: everything that a link to this view must carry lives in the URL hash
 
-const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "same", "min", "dense_from", "dense_to"];
+const FILTERS = ["q", "by", "layer", "sign", "status", "type", "source", "same", "min", "dense_from", "dense_to", "like"];
 const FIELDS = [...FILTERS, "sort", "page", "neuron"];
 let state = {};
 
@@ -107,6 +107,7 @@ const isFirst = () => ATLAS.first && FIELDS.every((field) => !state[field]);
 // Loads what the view needs. Returns the neuron, if it is one's.
 async function prepare(ticket) {
   const [layer, index] = state.neuron.split("/"), place = `${layer}/${index}`;
+  if (state.like) await loadAlike(ticket);
   if (!state.neuron) {
     if (!isLoaded() && !isFirst()) {
       say("Loading…");
@@ -115,22 +116,27 @@ async function prepare(ticket) {
     if (byMeaning()) await loadMeaning();
     return undefined;
   }
-  const own = layers.find((one) => String(one.layer) === layer);
-  if (own && !ATLAS.packed && !detailsByNeuron.has(place)) {
-    say("Loading…");
-    await loadRows(own);
-    const at = indexOf(own.layer, Number(index));
-    if (at >= 0 && ticket === latest) await loadDetails(layer, rowOf(at).part);
-  }
+  await loadFeature(layer, index, ticket);
   if (!detailsByNeuron.has(place)) await loadEverything();  // the table is shown
   return detailsByNeuron.get(place);
+}
+
+// Loads the details of a feature, where there are some.
+async function loadFeature(layer, index, ticket) {
+  const own = layers.find((one) => String(one.layer) === layer);
+  if (!own || ATLAS.packed || detailsByNeuron.has(`${layer}/${index}`)) return;
+  say("Loading…");
+  await loadRows(own);
+  const at = indexOf(own.layer, Number(index));
+  if (at >= 0 && ticket === latest) await loadDetails(layer, rowOf(at).part);
 }
 
 function sayWhatIsMissing(neuron) {
   const [layer, index] = state.neuron.split("/");
   const missing = !state.neuron || neuron ? "" : ATLAS.packed && indexOf(Number(layer), Number(index)) >= 0
     ? `${CAPITAL} ${layer}/${index} did not fit into this copy, which has the pages with the best scores: see the run's atlas/index.html. ` : `There are no details for ${NOUN} ${state.neuron}. `;
-  say(missing + (failedFiles.size ? `Could not load ${[...failedFiles].join(", ")}.` : ""));
+  const alone = state.like && !neuron && !alike.rows.size ? `Nothing is known of features like ${state.like}; name one of this table, such as ${PLACE_NAMED}. ` : "";
+  say(missing + alone + (failedFiles.size ? `Could not load ${[...failedFiles].join(", ")}.` : ""));
 }
 
 async function show() {
@@ -204,6 +210,8 @@ async function start() {
     form.elements.layer.append(el("option", {value: ""}, "all"), ...layers.map((layer) => el("option", {value: layer.layer}, String(layer.layer))));
     form.elements.status.append(el("option", {value: ""}, "any"), ...Object.entries(STATUS).map(([key, [words]]) => el("option", {value: key}, words)));
     byId("by-meaning").hidden = !HAS_MEANING;
+    byId("of-like").hidden = !ATLAS.neighbours;
+    form.elements.like.placeholder = PLACE_NAMED;
     form.addEventListener("input", ({target}) => change({[target.name]: target.type === "checkbox" && !target.checked ? "" : target.value,
       ...target.name === "layer" ? {q: state.q.replace(/(^|\s)(layer:\S*|\d+\/\d+\S*)/g, "").trim()} : {}}));
     form.addEventListener("submit", (event) => event.preventDefault());

@@ -1,16 +1,20 @@
 // ---- what stands around a feature: what it writes, features like it, and copies of it
 
+// What is put through the unembedding, by what a feature is called.
+const WRITES = {neuron: "its column of the down projection", latent: "its row of the dictionary's decoder",
+  direction: "the least change of what is read that raises it by 1", head: "the least change of the head's own numbers that raises it by 1"};
+
 // Tokens that a neuron makes more and less likely: a negative activation turns the two ends around.
 function writesSection(writes, signName) {
   const ends = signName === "negative" ? [["more", writes.bottom, -1], ["less", writes.top, -1]] : [["more", writes.top, 1], ["less", writes.bottom, 1]];
   const effect = (value) => `${value > 0 ? "+" : "−"}${significant(Math.abs(value))}`;
-  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, "What the neuron itself adds to the logits where it fires with this sign, read off the weights: "
-    + "its column of the down projection through the final norm and the unembedding, for one more unit of activation. Later layers may change it."),
+  return [el("h3", {}, "Writes"), el("p", {class: "small soft"}, `What the ${NOUN} itself adds to the logits where it fires with this sign, read off the weights: `
+    + `${WRITES[NOUN] ?? WRITES.neuron} through the final norm and the unembedding, for one more unit of activation. Later layers may change it.`),
   el("dl", {class: "numbers"}, terms(ends.map(([words, tokens, turn]) => [`${words} likely`, tokens.flatMap(([token, value], i) => [i ? " " : "",
     el("code", {title: effect(turn * value)}, token)])]))),
   el("p", {class: "small soft"}, `Effects on all tokens: standard deviation ${significant(writes.std)}, kurtosis ${significant(writes.kurtosis)} beyond a normal distribution's`
     + " (large: few tokens stand out)."),
-  judgedWords(writes.judged?.[signName]), scaledWords(writes.scaled?.[signName])];
+  judgedWords(writes.judged?.[signName]), explainedWords(writes.explained?.[signName]), scaledWords(writes.scaled?.[signName])];
 }
 
 // Which tokens' probability changes when the neuron is scaled, where that was measured.
@@ -21,6 +25,18 @@ function scaledWords(scaled) {
   return [el("p", {class: "small soft"}, `Measured: at ${count(scaled.n_places)} tokens of the panel where it is strongest, its activation times ${significant(scaled.factor)} changes the log probability of these next tokens most. `
     + `Tokens are chosen on half of the texts, changes are of the other half; the effect is the mean change beyond that of ${count(scaled.n_others)} other neurons scaled alike, in standard deviations of theirs.`),
   el("dl", {class: "numbers scaled"}, terms([line("more likely when scaled", scaled.up), line("less likely when scaled", scaled.down)]))];
+}
+
+// What an explainer says of these tokens, and whether those that it was not shown fit that.
+function explainedWords(explained) {
+  if (!explained) return null;
+  const FAILED = {refused: "the explainer refused", unparsed: "its answer could not be read", nothing_written: "nothing: all effects are the same"};
+  return [el("p", {class: "small soft"}, "An explainer was shown every second of these tokens. The AUC says how often one of the others fits its words better than a token drawn from the vocabulary, as a judge says; "
+    + "what was said of other features is judged on the same tokens."), el("dl", {class: "numbers explained"}, terms([
+    ["In the explainer's words", explained.words ?? FAILED[explained.status] ?? explained.status],
+    ...isNumber(explained.auc) ? [["AUC of these words", `${number(explained.auc)} ${interval({low: explained.auc_low, high: explained.auc_high})}`]]
+      : explained.words ? [["AUC of these words", "too few answers of the judge"]] : [],
+    ...isNumber(explained.null_auc) ? [["Other features' words there", `${number(explained.null_auc)}; it is above ${percentile(explained.null_percentile)} of them`]] : []]))];
 }
 
 // Whether the model predicts these tokens where the neuron fires.
@@ -40,15 +56,38 @@ function judgedWords(judged) {
 
 // Features whose activations go with its own; a negative correlation leads to the other side. What they are called is
 // filled in when the rows are there.
-function neighboursSection({neighbours}, signName) {
+function neighboursSection({layer: ownLayer, neuron: ownIndex, neighbours}, signName) {
   if (!neighbours?.length) return [];
   const other = {positive: "negative", negative: "positive"};
   return [el("h3", {}, `Features like this one`), el("p", {class: "small soft"}, "Those whose activations on the panel go with its own most, of all layers, with the correlation over tokens."
-    + " Where that is below 0 it is the other sign that goes with this one."),
+    + " Where that is below 0 it is the other sign that goes with this one. ",
+  isAtlas ? el("a", {id: "show-alike", href: `#like=${ownLayer}/${ownIndex}/${signName}`}, "Show them in the table") : null),
   el("ol", {class: "alike"}, neighbours.map(([layer, index, r]) => {
     const sign = r < 0 ? other[signName] : signName, place = `${layer}/${index}/${sign}`, words = `layer ${layer}, ${NOUN} ${index} ${SIGNS[sign]}`;
     return el("li", {"data-place": place}, isAtlas ? el("a", {href: hashOf({neuron: place})}, words) : words, el("span", {class: "number soft"}, ` r ${number(r)}`), el("span", {class: "said"}));
   }))];
+}
+
+let alike = {of: "", rows: new Map()};  // of the place last asked for: layer -> index -> [sign, correlation]
+
+// Finds the features like the one that `like` names, by its details. A place without a sign is that of the positive one.
+async function loadAlike(ticket) {
+  if (alike.of === state.like) return;
+  const of = state.like, [, layer, index, said = "+"] = PLACE.exec(of.trim()) ?? [], rows = new Map();
+  if (layer !== undefined) await loadFeature(layer, index, ticket);
+  if (ticket !== latest) return;
+  const own = SIGN_NAMES[said] ?? said, other = own === "positive" ? "negative" : "positive";
+  for (const [near, neighbour, r] of detailsByNeuron.get(`${layer}/${index}`)?.neighbours ?? []) {
+    if (!rows.has(near)) rows.set(near, new Map());
+    rows.get(near).set(neighbour, [r < 0 ? other : own, r]);
+  }
+  alike = {of, rows};
+}
+
+// Of a block's row the correlation with the feature that `like` names; null for one that is not like it.
+function alikeAt(block, i) {
+  const [sign, r] = alike.rows.get(block.layer)?.get(block.neuron[i]) ?? [];
+  return sign !== undefined && block.words.sign[block.sign[i]] === sign ? r : null;
 }
 
 // What needs the rows of all layers: what neighbours are called, and where else the same description stands.

@@ -7,6 +7,7 @@ const PAGE_ROWS = 100;
 const byId = (id) => document.getElementById(id);
 // What a feature of this run is called.
 const NOUN = ATLAS.noun ?? "neuron", CAPITAL = NOUN[0].toUpperCase() + NOUN.slice(1);
+const PLACE_NAMED = "5/699/positive";  // an example of a row's place
 const isAtlas = ATLAS.kind === "atlas";
 const layers = ATLAS.layers ?? [];
 const TYPE_NAMES = [...byId("filters").elements.type.options].map((option) => option.value).filter(Boolean).sort();

@@ -170,7 +170,7 @@ function drawNeuron(neuron, signName) {
     el("nav", {class: "tabs", "aria-label": "Sign"}, signs.map((name) => el("a", {href: hashOf({neuron: `${place}/${name}`}),
       "aria-current": name === signName ? "true" : null}, SIGN_WORDS[name]))),
     signSection(neuron, signName),
-    ...[...(neuron.writes ? writesSection(neuron.writes, signName).flat() : []), ...neighboursSection(neuron, signName),
+    ...[...(neuron.writes && !(NOUN === "latent" && signName === "negative") ? writesSection(neuron.writes, signName).flat() : []), ...neighboursSection(neuron, signName),
       ...(neuron.statistics ? [el("h3", {}, "Activation statistics"), statisticsWords(neuron.statistics.train), ...histogramSection(neuron), statisticsTable(neuron.statistics)] : [])].filter(Boolean));
 }
 

@@ -26,6 +26,7 @@ function rowAt(block, i) {
   for (const name of Object.keys(block.factors)) row[name] = valueAt(block, i, name);
   for (const name of Object.keys(block.words)) row[name] = block.words[name][block[name][i]];
   if (byMeaning()) row.near = nearAt(block, i);
+  if (state.like) row.alike = alikeAt(block, i);
   return row;
 }
 
@@ -68,6 +69,7 @@ function timesHad(place) {
 
 const SIGN_NAMES = {"+": "positive", "-": "negative", "−": "negative"};
 const FIELD = /^(layer|neuron|sign|status|type|source):(.+)$/;
+const PLACE = /^(\d+)\/(\d+)(?:\/?(\+|-|−|positive|negative))?$/;
 const NUMBERS = /^(\d+)(?:[-–](\d+))?$/;
 const everywhere = () => true, nowhere = () => false;
 const isWord = (block, name, value) => { const code = block.words[name].indexOf(value); return code < 0 ? nowhere : (i) => block[name][i] === code; };
@@ -77,7 +79,7 @@ const isWord = (block, name, value) => { const code = block.words[name].indexOf(
 function searchTerms(text) {
   return [...text.matchAll(/(\w+:)?"([^"]*)"?|\S+/g)].map(([whole, field, quoted]) => {
     const said = quoted === undefined ? whole : (field ?? "") + quoted, word = said.toLowerCase();
-    const place = quoted === undefined && /^(\d+)\/(\d+)(?:\/?(\+|-|−|positive|negative))?$/.exec(word);
+    const place = quoted === undefined && PLACE.exec(word);
     if (place) return {of: (block) => {
       const isSign = place[3] ? isWord(block, "sign", SIGN_NAMES[place[3]] ?? place[3]) : everywhere;
       return String(block.layer) === place[1] ? (i) => String(block.neuron[i]) === place[2] && isSign(i) : nowhere;
@@ -120,13 +122,14 @@ function filters() {
   if (state.same) found.push(({order}) => ((wanted) => (i) => order[i] !== MISSING && timesHad(order[i]) === wanted)(state.same === "shared" ? 2 : 1));
   if (state.dense_from !== "" || state.dense_to !== "") found.push(densityWithin(state.dense_from, state.dense_to));
   if (state.min !== "" && isNumber(least)) found.push(({score, factors}) => ((bound) => (i) => score[i] !== NONE && score[i] >= bound)(least * factors.score - 1e-6));
+  if (state.like) found.push((block) => alike.rows.has(block.layer) ? (i) => alikeAt(block, i) !== null : nowhere);
   if (words.length && !byMeaning()) found.push(haveAll(words));  // last: what costs most
   return found;
 }
 
 // Columns whose medians are told.
 const SUMMED = SIMULATED ? ["score", "score_contrast"] : ["direct_score", "direct_score_contrast"];
-const sorting = () => state.sort || (byMeaning() ? "-meaning" : SIMULATED ? "-score" : "-direct_score");
+const sorting = () => state.sort || (state.like ? "-alike" : byMeaning() ? "-meaning" : SIMULATED ? "-score" : "-direct_score");
 
 // Writes what a block's rows are ordered by, as whole numbers, from a place on; MISSING stands last in both directions. Column by column, since
 // a function called for each of a million rows takes longer than the sorting.
@@ -134,6 +137,13 @@ function writeKeys(keys, from, block, key) {
   const {n} = block, whole = {neuron: block.neuron, description: block.order, status: block.place}[key];
   if (whole) return keys.set(whole, from);
   if (key === "meaning") return keys.set(nearness(block), from);
+  if (key === "alike") {  // by its size, in ten-thousandths
+    for (let i = 0, some = alike.rows.has(block.layer); i < n; i++) {
+      const r = some ? alikeAt(block, i) : null;
+      keys[from + i] = r === null ? MISSING : Math.round(10000 * Math.abs(r));
+    }
+    return undefined;
+  }
   if (key === "layer") return keys.fill(block.layer, from, from + n);
   if (key === "sign" || key === "type") {
     const places = block.words[key].map((word) => word === null ? MISSING : key === "sign" ? Object.keys(SIGNS).length - Object.keys(SIGNS).indexOf(word) : TYPE_NAMES.indexOf(word));
@@ -174,7 +184,7 @@ function ordered(all, total, key, falling) {
 const orders = new Map();  // the last ones, by what rows are sorted by
 
 function orderOf(all, total, sort) {
-  const key = `${sort} ${sort === "-meaning" ? queryOf(state.q) : ""} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
+  const key = `${sort} ${sort === "-meaning" ? queryOf(state.q) : sort.endsWith("alike") ? alike.of : ""} ${blocks.size}`, order = orders.get(key) ?? ordered(all, total, sort.replace(/^-/, ""), sort.startsWith("-"));
   orders.delete(key);
   orders.set(key, order);
   if (orders.size > 2) orders.delete(orders.keys().next().value);
