@@ -52,5 +52,6 @@ def simulate_nulls(
     predicted = predictions.simulate(loaded, tasks, ("nulls",))
     for i, row in enumerate(rows):
         row["simulated"] = np.concatenate(predicted[i * len(shared) : (i + 1) * len(shared)])
-    logger.info("%d nulls: %d tokens simulated, and %d shared", len(rows), loaded.tokens, loaded.shared_tokens)
+    logger.info("%d nulls", len(rows))
+    logger.info("%d tokens simulated, and %d of what they share", loaded.tokens, loaded.shared_tokens)
     write_table(pa.Table.from_pylist(rows, schema=SHARED_NULLS), output)
