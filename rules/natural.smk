@@ -5,6 +5,7 @@ if ASKS_SIMULATOR:
 
     localrules:
         score_natural,
+        simulate_nulls,
 
 
 rule score_natural:
@@ -46,11 +47,49 @@ rule score_natural:
         "../scripts/score_natural.py"
 
 
+rule simulate_nulls:
+    input:
+        **simulator_prompt(),
+        panel_test="<evidence>/corpus/panel_test.parquet",
+        pool=NULL_POOL if CFG.scores.nulls else [],
+        subject=model_folder(CFG.subject.model),
+        simulator=simulator_folder(),
+    output:
+        nulls=NATURAL_NULLS,
+    log:
+        "<logs>/simulate_nulls.log",
+    benchmark:
+        "<benchmarks>/simulate_nulls.tsv"
+    conda:
+        simulator_environment()
+    threads: 4
+    resources:
+        mem_mb=memory("simulate_nulls"),
+        runtime=minutes("simulate_nulls"),
+        gpu=gpus("simulate_nulls"),
+        gpu_job=int(not ASKS_SIMULATOR),
+        endpoint=int(ASKS_SIMULATOR),
+    params:
+        code=digest("simulate_nulls.py", without=NOT_SIMULATED_WITH),
+        simulator=of_simulator(),
+        sequences=CFG.scores.natural.sequences,
+        lists=CFG.scores.panel_token_lists,
+        seed=CFG.seed,
+        read=held(simulator_prompt()),
+        weights=simulator_weights(),
+        kept=kept_predictions("natural/nulls"),
+    message:
+        "Simulating nulls on the panel"
+    script:
+        "../scripts/simulate_nulls.py"
+
+
 rule compare_natural:
     input:
         scores=parts_of_layer(NATURAL_SCORES),
         shared=parts_of_layer(NATURAL_SHARED),
         nulls=null_tables(NATURAL_SHARED),
+        apart=[NATURAL_NULLS],
         panel_test="<evidence>/corpus/panel_test.parquet",
         panel_test_acts="<evidence>/panel/panel_test/layer-{layer}.safetensors",
     output:

@@ -59,6 +59,7 @@ DEVICES = {
     "write_texts": "scores.scorers.<name>.writer.devices",
     "score": "scores.simulator",
     "score_natural": "scores.simulator",
+    "simulate_nulls": "scores.simulator",
     "train_simulator": "training.devices",
     "train_explainer": "explainer_training.devices",
 }

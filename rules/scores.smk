@@ -7,6 +7,9 @@ include: "common/scores.smk"
 rule pool_nulls:
     input:
         descriptions=null_tables(TABLES["descriptions"]),
+        exemplars=null_tables(EVIDENCE["exemplars"], KEPT),
+        train=null_texts(),
+        subject=model_folder(CFG.subject.model),
     output:
         pool="<results>/descriptions/null-pool.parquet",
     log:
@@ -22,6 +25,7 @@ rule pool_nulls:
     params:
         code=digest("pool_nulls.py"),
         neurons=lambda wildcards: null_neurons(),
+        weights=weights(CFG.subject.model),
     message:
         "Gathering descriptions for the nulls"
     script:

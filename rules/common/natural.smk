@@ -7,6 +7,8 @@ NATURAL = "<results>/natural/layer-{layer}.parquet"
 
 NATURAL_SCORES = "<results>/natural/layer-{layer}/scores-{part}.parquet"
 NATURAL_SHARED = "<results>/natural/layer-{layer}/shared-{part}.parquet"
+# Nulls that are no feature's description.
+NATURAL_NULLS = "<results>/natural/nulls.parquet"
 
 
 def parts_of_layer(path):

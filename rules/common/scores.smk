@@ -19,6 +19,7 @@ SCORING = tracked(
         "descriptions",
         "natural",
         "pool_nulls",
+        "panel_token_lists",
         "scorers",
     ],
 )
@@ -109,13 +110,20 @@ def null_neurons():
     return pool_neurons(SELECTED, CFG.scores.null_neurons, CFG.seed)
 
 
-def null_tables(path):
+def null_tables(path, chunks=DESCRIBED):
     """Input function: the tables that hold those."""
     return lambda wildcards: [
         path.format(layer=layer, part=part)
         for layer, neurons in null_neurons().items()
-        for part in DESCRIBED.holding(layer, neurons)
+        for part in chunks.holding(layer, neurons)
     ]
+
+
+def null_texts():
+    """The texts of their train exemplars."""
+    if IMPORTED:
+        return null_tables(PART_CORPUS["train"], KEPT)
+    return [CORPUS["train"]]
 
 
 def null_pool(wildcards):

@@ -18,7 +18,7 @@ from common import ROOT
 GAP = 30.0  # seconds: a longer one between jobs is between two calls of Snakemake, and no part of a run
 PROCESSOR = re.compile(r"done in ([\d.]+) s, ([\d.]+) s of processor$", re.MULTILINE)
 READ = re.compile(r"  (\d+) tokens read$", re.MULTILINE)
-MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score", "score_natural")
+MODEL_JOBS = ("harvest", "harvest_panel", "describe", "score", "score_natural", "simulate_nulls")
 
 
 def measure(scratch: Path) -> dict[str, float]:
@@ -55,7 +55,7 @@ def figures(results: Path, subject: Path, simulator: Path, cores: int) -> dict[s
     }
     jobs = [job(path) for path in sorted((results / "benchmarks").rglob("*.tsv"))]
     everything = busy(jobs)
-    models = busy(job(p) for rule in MODEL_JOBS for p in sorted((results / "benchmarks" / rule).rglob("*.tsv")))
+    models = busy(job(p) for rule in MODEL_JOBS for p in of_rule(results / "benchmarks", rule, "tsv"))
     tflop = sum(operations.values()) / 1e12
     return {
         "model_tflop": tflop,
@@ -98,11 +98,16 @@ def panels(results: Path) -> Iterator[int]:
         yield int(_last(READ, log)[0])
 
 
+def of_rule(folder: Path, rule: str, ending: str) -> list[Path]:
+    """Files of a rule's jobs, of all its parts or of its only one."""
+    return [*sorted((folder / rule).rglob(f"*.{ending}")), *folder.glob(f"{rule}.{ending}")]
+
+
 def simulations(results: Path) -> Iterator[int]:
     """Tokens that every score job read, the shared ones once."""
     line = re.compile(r"(\d+) tokens simulated, and (\d+) of what they share$", re.MULTILINE)
-    for rule in ("score", "score_natural"):
-        for log in sorted((results / "logs" / rule).rglob("*.log")):
+    for rule in ("score", "score_natural", "simulate_nulls"):
+        for log in of_rule(results / "logs", rule, "log"):
             yield sum(map(int, _last(line, log)))
 
 

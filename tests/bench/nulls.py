@@ -1,5 +1,7 @@
-"""Chance: two nulls a row, pooled by layer and sign, against ten of each row's own. Do they decide the same?"""
+"""Chance: two nulls a row, pooled by layer and sign, against ten of each row's own. Do they decide the same? Nulls are
+of all kinds: lists of other neurons, executed; lists of their tokens, which fire where these stand; the empty one."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,42 @@ from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS
 from neuron_descriptions.models.loading import load_tokenizer, token_strings
-from neuron_descriptions.scores.chance import Nulls, pool_neurons
+from neuron_descriptions.scores.chance import Null, Nulls, pool_neurons
 from neuron_descriptions.scores.evidence import Evidence, split_sizes
+from neuron_descriptions.scores.null_pool import gather_pool
 from neuron_descriptions.scores.simulation import Scorer
-from neuron_descriptions.scores.tables import NULL_POOL, SCORES
+from neuron_descriptions.scores.tables import SCORES
 from neuron_descriptions.simulators.simulating import Task
 from truth_scores import Executed
 
 NULL_NEURONS = 100  # whose descriptions are the pool
 # Nulls a row, and the seed that they are drawn by: two draws of ten are no more alike than chance makes them.
-DESIGNS = {"own": (10, SEED), "again": (10, SEED + 1), "pooled": (2, SEED)}
+DESIGNS = {"own": (10, SEED), "again": (10, SEED + 1), "pooled": (2, SEED), "others": (10, SEED)}
 FILE = str(ROOT / "config/null-descriptions.yaml")
 NUMBERS = {"top": 5, "middle": 2, "random": 2}  # the demo's
+
+
+class Others(Nulls):
+    """Descriptions of other neurons alone, as nulls were before there were kinds."""
+
+    def draw(self, layer: int, neuron: int, sign: str) -> list[Null]:
+        """See Nulls."""
+        return self.others(layer, neuron, sign)
+
+
+class Understood(Executed):
+    """Lists of concepts, executed, and what else names tokens in quotation marks: it fires on these."""
+
+    def simulate(self, tasks: list[Task]) -> list[list[float]]:
+        """See Simulator."""
+        return [
+            super(Understood, self).simulate([task])[0] if task.description in self.lists else self._named(task)
+            for task in tasks
+        ]
+
+    def _named(self, task: Task) -> list[float]:
+        words = set(re.findall(r'"([^"]+)"', task.description))
+        return [10.0 * (token.strip() in words) for token in self.strings[tuple(task.text.evidence)]]
 
 
 class Counted:
@@ -49,7 +75,7 @@ def measure(scratch: Path) -> dict[str, float]:
     return decisions(rows, executed(rows), rows.scores(), scratch)
 
 
-def executed(rows: Rows) -> Executed:
+def executed(rows: Rows) -> Understood:
     """The simulator whose predictions are those of the lists, on all scored sequences."""
     tokenizer, strings = load_tokenizer(rows.model), {}
     evidence = Evidence([rows.path("exemplars")], [rows.path("statistics")], splits(rows), rows.neurons)
@@ -58,7 +84,7 @@ def executed(rows: Rows) -> Executed:
             for exemplar in evidence.scored(split, row["neuron"], row["sign"], **NUMBERS):
                 ids = exemplar.text.evidence
                 strings[tuple(ids)] = token_strings(tokenizer, ids)
-    return Executed({row["sentence"]: found for row in rows.scores() if (found := said(row))}, vocabulary(), strings)
+    return Understood({row["sentence"]: found for row in rows.scores() if (found := said(row))}, vocabulary(), strings)
 
 
 def splits(rows: Rows) -> dict[str, str | list[str]]:
@@ -78,19 +104,21 @@ def decisions(
     described = [row for row in scored if said(row)]
     neurons = sorted({row["neuron"] for row in described})
     pool, of_pool = str(scratch / "pool.parquet"), pool_neurons({LAYER: neurons}, NULL_NEURONS, SEED)[LAYER]
-    nulls = [{name: (row | {"description": row["sentence"]})[name] for name in NULL_POOL.names}
-             for row in described if row["neuron"] in of_pool]  # fmt: skip
-    write_table(pa.Table.from_pylist(nulls, schema=NULL_POOL), pool)
     candidates = [
         dict.fromkeys(DESCRIPTIONS.names)
         | {name: row[name] for name in ("layer", "neuron", "sign")}
         | {"candidate": 0, "description": row["sentence"], "status": "ok", "explainer": "concepts"}
         for row in described
     ]
+    write_table(pa.Table.from_pylist(candidates, schema=DESCRIPTIONS), scratch / "descriptions.parquet")
+    tables = {"descriptions": [str(scratch / "descriptions.parquet")], "exemplars": [rows.path("exemplars")]}
+    gather_pool(tables | {"train": [rows.corpus["train"]]}, {LAYER: of_pool}, rows.model, pool)
     statistics = read_table(rows.path("statistics"), STATISTICS)
     found, tokens = {}, {}
     for design, (count, seed) in designs.items():
-        table, tokens[design] = _scores(rows, simulator, candidates, Nulls(pool, FILE, count, seed))
+        table, tokens[design] = _scores(
+            rows, simulator, candidates, (Others if design == "others" else Nulls)(pool, FILE, count, seed)
+        )
         pools: Pools = {}
         for row in table:
             if row["kind"] == "null" and design == "pooled":
@@ -106,6 +134,8 @@ def decisions(
     figures = {f"beat_by_{design}": sum(of) / len(of) for design, of in beats.items()}
     if "again" in beats:
         figures["same_beats_chance_of_two_draws_of_own"] = share(beats["own"], beats["again"])
+    if "others" in beats:
+        figures["same_beats_chance_as_by_others_alone"] = share(beats["pooled"], beats["others"])
     return figures | {
         "rows": len(known),
         "same_beats_chance": share(beats["own"], beats["pooled"]),

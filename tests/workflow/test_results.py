@@ -144,7 +144,8 @@ def test_one_neuron_on_demand_equals_the_full_run_and_reuses_it(finished, tmp_pa
     assert not differing(KINDS[3], lambda table: table[table.kind != "null"])
     # Alone, before any run, its nulls are of the file: other neurons of the run have no descriptions yet.
     single = tables(alone, KINDS[3].replace("chunk-*", "neuron-*"))
-    assert set(single[single.kind == "null"].origin) == {"file"}
+    assert set(single[single.null_kind == "other"].origin) <= {"file"}
+    assert not (single.null_kind == "tokens").any()
     assert set(finished.planned(tiny_config(), target)) == {"write_neuron_page"}
     finished.run(tiny_config(), target)
     pages = [project.file("neurons/layer-3/neuron-699.html").read_text() for project in (finished, alone)]
@@ -195,17 +196,21 @@ def test_a_killed_run_resumes_and_equals_an_uninterrupted_one(finished, tmp_path
     assert project.file("atlas/atlas.parquet").read_bytes() == finished.file("atlas/atlas.parquet").read_bytes()
 
 
-def test_nulls_are_descriptions_of_other_neurons_of_the_run(finished):
+def test_nulls_are_of_other_neurons_of_the_run_or_empty(finished):
     descriptions = tables(finished, KINDS[2])
     scores = tables(finished, KINDS[3])
     nulls = scores[scores.kind == "null"]
     assert set(nulls.groupby(["layer", "neuron", "sign", "split"]).size()) == {2}
     assert not (nulls.origin == "file").any()
-    for row in nulls.itertuples():
+    assert set(nulls.null_kind) == {"other", "tokens", "empty"}
+    assert set(nulls[nulls.null_kind == "empty"].description) == {""}
+    pool = pq.read_table(finished.file("descriptions/null-pool.parquet")).to_pandas()
+    for row in nulls[nulls.null_kind != "empty"].itertuples():
         layer, neuron, sign = row.origin.split("/")
         assert (int(layer), int(neuron)) != (row.layer, row.neuron)
-        of = descriptions[(descriptions.layer == int(layer)) & (descriptions.neuron == int(neuron))]
-        assert row.description in set(of[of.sign == sign].description)
+        of = descriptions if row.null_kind == "other" else pool[pool.kind == "tokens"]
+        of = of[(of.layer == int(layer)) & (of.neuron == int(neuron)) & (of.sign == sign)]
+        assert row.description in set(of.description)
 
 
 def test_scored_sequences_are_top_middle_and_random(finished):

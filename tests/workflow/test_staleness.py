@@ -37,7 +37,7 @@ def test_a_fresh_clone_reruns_nothing(project):
 def test_a_panel_switched_on_reruns_nothing_else(project):
     config = changed(tiny_config(), panel={"tokens": 500})
     panel = {"build_panel": 1, "harvest_panel": 2, "type_neurons": 2}
-    scores = {"score_natural": 2, "compare_natural": 2}
+    scores = {"score_natural": 2, "simulate_nulls": 1, "compare_natural": 2}
     told = {"build_atlas": 1, "write_details": 2, "write_atlas_page": 1, "plot_scores": 1}  # of types and scores
     # The provenance names all of the configuration.
     assert project.planned(config) == panel | scores | told | {"write_provenance": 1}

@@ -18,6 +18,7 @@ from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.harvest.tables import STATISTICS, gate_column
 from neuron_descriptions.panel.tables import NEURON_TYPES
+from neuron_descriptions.scores.chance import EMPTY, NULL_KINDS, OTHER, TOKENS
 from neuron_descriptions.scores.formulas import best_of_weights, choose, share_below
 from neuron_descriptions.scores.tables import COMPARED, CONCEPT_SCORES, NATURAL, SCORES
 
@@ -25,14 +26,15 @@ Key = tuple[int, int, str]  # layer, neuron, sign
 Pools = dict[tuple[int, str], list[Row]]  # layer, sign -> nulls' rows of SCORES
 # What a row says of text as it comes.
 ON_PANEL = (
-    "score", "score_low", "score_high", "panel_null_score", "panel_best_null_score", "panel_null_percentile",
+    "score", "score_low", "score_high", "panel_null_score", "panel_null_tokens_score", "panel_null_empty_score",
+    "panel_best_null_score", "panel_null_percentile",
     "discrimination", "token_baseline_score", "bigram_baseline_score", "share_of_baseline", "gain", "gain_low",
     "gain_high", "sequence_auc", "n_sequences",
 )  # fmt: skip
 # What a row says about chance.
 CHANCE = (
-    "null_score", "null_percentile", "best_null_score", "best_null_percentile", "chance", "chance_failed",
-    "beats_chance", "n_nulls",
+    "null_score", "null_tokens_score", "null_empty_score", "null_percentile", "best_null_score",
+    "best_null_percentile", "chance", "chance_failed", "beats_chance", "n_nulls",
 )  # fmt: skip
 
 
@@ -176,39 +178,75 @@ def _published(scores: list[Row]) -> dict[str, float | None]:
 
 
 def _chance(test: Row, scores: list[Row], pool: list[Row] | None = None) -> dict[str, Any]:
-    """What the nulls got, and where the score stands among them: among all, and among the best of as many as there are
-    distinct candidates, chosen on valid as the candidate was.
+    """What the nulls got, and where the score stands among them: among all of a kind, and among the best of as many as
+    there are distinct candidates, chosen on valid as the candidate was. Each kind is compared with by itself, and the
+    score has to pass the hardest: nulls that are easy to beat must not hide others.
 
     pool: nulls of all neurons of the layer and sign, instead of the row's own.
     """
-    nulls: dict[tuple[int, str], dict[str, float]] = {}
+    nulls: dict[str, dict[tuple[int, str], dict[str, float]]] = {kind: {} for kind in NULL_KINDS}
     for row in pool or scores:
         if row["kind"] == "null":
             value = float("nan") if row["correlation"] is None else row["correlation"]
-            nulls.setdefault((row["neuron"], row["description"]), {})[row["split"]] = value
+            nulls[row["null_kind"]].setdefault((row["neuron"], row["description"]), {})[row["split"]] = value
     n = len({r["description"] for r in scores if r["kind"] == "candidate"})
-    if n > 1:  # a pool has nulls of rows with one candidate, too, and these have no valid to be chosen on
-        nulls = {place: of for place, of in nulls.items() if "valid" in of} or nulls
-    on_test = np.array([splits["test"] for splits in nulls.values()])
-    known = np.isfinite(on_test)
-    if not known.any() or not n:  # without a candidate there is nothing to compare, though a pool has nulls
-        return dict.fromkeys(CHANCE) | {"n_nulls": len(on_test)}
-    weights = best_of_weights([r.get("valid", float("nan")) for r in nulls.values()], n)
-    score = test.get("correlation")
-    below, best_below = (None if score is None else share_below(score, on_test, w) for w in (None, weights))
-    best = weights[known] @ on_test[known] / weights[known].sum() if weights[known].any() else None
-    low = test.get("correlation_low")
+    score, low = test.get("correlation"), test.get("correlation_low")
+    found = {}
+    for kind, of_kind in nulls.items():
+        # There is one empty description: nobody chooses it.
+        among = _among(score, list(of_kind.values()), 1 if kind == EMPTY else n) if n else None
+        if among is not None:
+            found[kind] = among
+    number = sum(among.number for among in found.values())
+    if not found:  # without a candidate there is nothing to compare, though a pool has nulls
+        return dict.fromkeys(CHANCE) | {"n_nulls": number}
+    best = max((among.best for among in found.values() if among.best is not None), default=None)
+    below, best_below = (
+        None if score is None else min(getattr(among, name) for among in found.values())
+        for name in ("below", "best_below")
+    )
     state, failed = (None, None) if score is None else standing(score, low, best, best_below)
+    means = {kind: found[kind].mean if kind in found else None for kind in NULL_KINDS}
     return {
-        "null_score": float(on_test[known].mean()),
+        "null_score": means[OTHER],
+        "null_tokens_score": means[TOKENS],
+        "null_empty_score": means[EMPTY],
         "null_percentile": None if below is None else 100 * below,
-        "best_null_score": None if best is None else float(best),
+        "best_null_score": best,
         "best_null_percentile": None if best_below is None else 100 * best_below,
         "chance": state,
         "chance_failed": failed,
         "beats_chance": None if state is None else state == "beats chance",
-        "n_nulls": len(on_test),
+        "n_nulls": number,
     }
+
+
+@dataclass(slots=True, frozen=True)
+class _Among:
+    """Where a score stands among nulls of a kind."""
+
+    number: int
+    mean: float
+    best: float | None
+    """Mean of what the chosen ones get."""
+    below: float
+    """Share of the nulls that the score lies above."""
+    best_below: float
+    """Share of the choices that it does."""
+
+
+def _among(score: float | None, nulls: list[dict[str, float]], n: int) -> _Among | None:
+    """nulls: by split what each got; n: of how many the best is chosen. None where no null has a number."""
+    if n > 1:  # a pool has nulls of rows with one candidate, too, and these have no valid to be chosen on
+        nulls = [of for of in nulls if "valid" in of] or nulls
+    on_test = np.array([splits["test"] for splits in nulls])
+    known = np.isfinite(on_test)
+    if not known.any():
+        return None
+    weights = best_of_weights([splits.get("valid", float("nan")) for splits in nulls], n)
+    best = float(weights[known] @ on_test[known] / weights[known].sum()) if weights[known].any() else None
+    shares = [float("nan") if score is None else share_below(score, on_test, w) for w in (None, weights)]
+    return _Among(len(nulls), float(on_test[known].mean()), best, *shares)
 
 
 def standing(
@@ -290,7 +328,15 @@ def write_given_scores(scores: list[str], output: str) -> None:
                     | {"score_contrast_high": test["correlation_high"], **{name: test[name] for name in columns}}
                     | {
                         name: chance[name]
-                        for name in ("null_score", "null_percentile", "chance", "chance_failed", "beats_chance")
+                        for name in (
+                            "null_score",
+                            "null_tokens_score",
+                            "null_empty_score",
+                            "null_percentile",
+                            "chance",
+                            "chance_failed",
+                            "beats_chance",
+                        )
                     }
                     | {"token_baseline_score": baseline["natural"], "token_baseline_contrast": baseline["correlation"]}
                     | {"published_score_test": test["published_score"]}

@@ -32,7 +32,7 @@ def series_of(table: pa.Table) -> tuple[str, list[Series]]:
     """(what is drawn, its series) of an atlas: the score beside chance and what look-ups get, on text as it comes; the
     contrast score where chance is known of that alone; without a simulator the direct score."""
     column = {name: _numbers(table, name) for name in table.schema.names if pa.types.is_floating(table[name].type)}
-    chance = "descriptions of other neurons, chosen alike"
+    chance = "descriptions that are not the neuron's, chosen alike"
     if "score" not in column:
         own, tokens = column["direct_score_contrast"], column["token_baseline_contrast"]
         return "direct score, contrast", [

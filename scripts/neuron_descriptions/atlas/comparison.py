@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuron_descriptions.atlas.building import standing
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import read_table, whole
 from neuron_descriptions.common.streams import generator
@@ -22,18 +23,19 @@ Place = tuple[int, int]  # layer, neuron
 DRAWS = 2000
 NATURAL = (
     "score", "panel_null_score", "panel_best_null_score", "token_baseline_score", "bigram_baseline_score",
-    "discrimination",
+    "discrimination", "beats_panel_null",
 )  # fmt: skip
 CONTRAST = (
     "score_contrast", "null_score", "best_null_score", "token_baseline_contrast", "above_null", "beats_chance",
 )  # fmt: skip
-DIFFERENCES = ("score", "score_contrast", "beats_chance")
+DIFFERENCES = ("score", "score_contrast", "beats_panel_null")
 SENTENCES = ("score", "score_contrast")
 
 
 @dataclass(slots=True, frozen=True)
 class Run:
-    """A finished run's rows with status ok, by layer, neuron and sign; `above_null` is added to the atlas's columns."""
+    """A finished run's rows with status ok, by layer, neuron and sign; `above_null` and `beats_panel_null` are added to
+    the atlas's columns."""
 
     name: str
     subject: str
@@ -101,6 +103,15 @@ def _interval(mean: float, draws: NDArray[np.float64]) -> Interval:
     return mean, float(low), float(high)
 
 
+def _beats_on_panel(row: dict[str, Any]) -> float | None:
+    """Whether the score on text as it comes passes the strict measure of the contrast score, against the panel's nulls;
+    None without these. A row has many sequences there, where the contrast of a comparison has few."""
+    if row["score"] is None or row["panel_null_percentile"] is None:
+        return None
+    share = row["panel_null_percentile"] / 100
+    return float(standing(row["score"], row["score_low"], row["panel_best_null_score"], share)[0] == "beats chance")
+
+
 def read_run(folder: str) -> Run:
     """A run by its results. Raises ValueError where no row has status ok."""
     rows = read_table(f"{folder}/atlas/atlas.parquet", ATLAS, [("status", "==", "ok")], ATLAS.names).to_pylist()
@@ -109,6 +120,7 @@ def read_run(folder: str) -> Run:
     config = json.loads(Path(folder, "atlas", "provenance.json").read_text())["config"]
     for row in rows:
         row["above_null"] = None if row["null_score"] is None else float(row["score_contrast"] > row["null_score"])
+        row["beats_panel_null"] = _beats_on_panel(row)
     return Run(
         Path(folder).name.removeprefix("comparison-"),
         config["subject"]["model"],
@@ -196,7 +208,9 @@ def write_comparison(folders: list[str], output: str) -> None:
         " interval here; what it does to two runs alike cancels in their difference. *Panel null*: what other neurons'"
         " descriptions get on the shared sequences; *best*: the best of as many as there are candidates. *Token* and"
         " *bigram baseline*: look-ups learnt from all tokens of the other panel, the ceiling of a list of tokens."
-        " *Discrimination*: other neurons of the layer that the description matches less, in %.",
+        " *Discrimination*: other neurons of the layer that the description matches less, in %. *Beats panel null*: the"
+        " share of rows whose interval lies above 0 and the best panel null, and whose predictions lie above 95 % of"
+        " the panel's nulls of each kind.",
         "",
         *_table(("run", *map(_words, NATURAL)), _means(runs, NATURAL)),
         "",

@@ -151,10 +151,10 @@ class Details:
         by_split = {(r["candidate"], r["split"]): r for r in scores if r["kind"] == "candidate"}
         best = next((r["candidate"] for r in scores if r["chosen"]), None)
         numbers = (
-            *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score", "null_percentile",
-            "best_null_score", "best_null_percentile", "token_baseline_contrast", "spearman", "average_precision", "r2",
-            "abs_dev_explained", "published_score", "published_score_test", "selection_score", "direct_score",
-            "direct_score_contrast", "gate_positive",
+            *ON_PANEL, "score_contrast", "score_contrast_low", "score_contrast_high", "null_score",
+            "null_tokens_score", "null_empty_score", "null_percentile", "best_null_score", "best_null_percentile",
+            "token_baseline_contrast", "spearman", "average_precision", "r2", "abs_dev_explained", "published_score",
+            "published_score_test", "selection_score", "direct_score", "direct_score_contrast", "gate_positive",
         )  # fmt: skip
         listed = list_shown(self.lists.get(key, []), row["description"])
         parts = None if listed is None else read_list(listed["parts"])

@@ -42,17 +42,31 @@ COLUMNS = (
         "What descriptions of other neurons get on the panel: their mean, over the sequences that all share.",
     ),
     Column(
+        "panel_null_tokens_score",
+        pa.float64(),
+        "Others' tokens on the panel",
+        "The same of lists of other neurons' tokens, named without a model.",
+    ),
+    Column(
+        "panel_null_empty_score",
+        pa.float64(),
+        "Empty on the panel",
+        "The same of the empty description: what the simulator gets that is told nothing.",
+    ),
+    Column(
         "panel_best_null_score",
         pa.float64(),
         "Chance on the panel",
         "The mean of what the best of as many of these as there are candidates get; chosen on one half of the shared"
-        " sequences, compared on the other. This is the mark that is drawn beside the score.",
+        " sequences, compared on the other. Of the three kinds of nulls, descriptions, lists of tokens and the empty"
+        " one, that which gets most. This is the mark that is drawn beside the score.",
     ),
     Column(
         "panel_null_percentile",
         pa.float64(),
         "Above chance on the panel",
-        "Share of such choices, in %, that the description's own predictions lie above on the same sequences.",
+        "Share of such choices, in %, that the description's own predictions lie above on the same sequences; of the"
+        " three kinds the lowest.",
     ),
     Column(
         "discrimination",
@@ -116,21 +130,37 @@ COLUMNS = (
         "The contrast score of descriptions written for other neurons (nulls), on the same text: their mean.",
     ),
     Column(
-        "null_percentile", pa.float64(), "Above nulls", "Share of the nulls, in %, that the contrast score lies above."
+        "null_tokens_score",
+        pa.float64(),
+        "Others' tokens",
+        "The same of lists of other neurons' tokens, named without a model: a simulator may follow any list.",
+    ),
+    Column(
+        "null_empty_score",
+        pa.float64(),
+        "Empty",
+        "The same of the empty description: what a simulator gets that is told nothing.",
+    ),
+    Column(
+        "null_percentile",
+        pa.float64(),
+        "Above nulls",
+        "Share of the nulls, in %, that the contrast score lies above; of their three kinds, descriptions of others,"
+        " lists of others' tokens and the empty one, the lowest.",
     ),
     Column(
         "best_null_score",
         pa.float64(),
         "Chance",
         "A chosen description is the best of several, so it is compared with the best of as many nulls, chosen on the"
-        " same text in the same way: the mean of what those get. This is the mark that is drawn beside the contrast"
-        " score.",
+        " same text in the same way: the mean of what those get, of the kind of nulls that gets most. This is the mark"
+        " that is drawn beside the contrast score.",
     ),
     Column(
         "best_null_percentile",
         pa.float64(),
         "Above chance",
-        "Share of such choices among nulls, in %, that the contrast score lies above.",
+        "Share of such choices among nulls, in %, that the contrast score lies above; of the three kinds the lowest.",
     ),
     Column(
         "chance",
@@ -197,7 +227,7 @@ COLUMNS = (
         " several, and of concepts since their search has read it.",
     ),
     Column("n_candidates", pa.int16(), "Candidates", "Candidates that have a description."),
-    Column("n_nulls", pa.int16(), "Nulls", "Descriptions of other neurons that the contrast score is compared with."),
+    Column("n_nulls", pa.int16(), "Nulls", "Nulls that the contrast score is compared with, of all kinds."),
     Column(
         "n_top",
         pa.int16(),

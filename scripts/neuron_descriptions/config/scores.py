@@ -126,11 +126,15 @@ class Scores(Section):
     """The score on text as it comes, where there is a `panel`. null: none; then it is estimated from the top and
     random sequences, with a wide interval."""
     nulls: NonNegativeInt16 = 10
-    """Descriptions of other neurons scored on the same sequences, for comparison with chance; as many as candidates,
-    or more, give the best-of-n null its full strength. Each costs as much as a candidate and a half."""
+    """Descriptions that are not of a neuron, scored on the same sequences, for comparison with chance; as many as
+    candidates, or more, give the best-of-n null its full strength. Each costs as much as a candidate and a half. About
+    half of them describe other neurons, a quarter are lists of other neurons' tokens, and one may be empty."""
     pool_nulls: bool = False
     """Compare each score with the nulls of all neurons of its layer and sign, not with its own alone: then two a neuron
     are enough."""
+    panel_token_lists: NonNegativeInt16 = 8
+    """Lists of other neurons' tokens among the nulls on the panel: they and the empty description are simulated once
+    for the run, on the sequences that all descriptions are simulated on. With `nulls: 0` there are none."""
     null_neurons: PositiveInt = 100
     """Neurons of the run whose descriptions those are drawn from; scoring waits for these to be described."""
     null_descriptions: UserPath = "config/null-descriptions.yaml"

@@ -58,6 +58,8 @@ from neuron_descriptions.run.training import (
     training_stages,
 )
 
+NAMED = 20  # exemplars of a null neuron whose tokens are named
+
 
 def on_processor(config: Config, cores: int) -> Config:
     """The same run where there is no GPU: what is reckoned for one is done by so many cores together."""
@@ -135,8 +137,8 @@ def make_plan(config: Config, described: Chunks, kept: Chunks, cores: int | None
         *([Stage("gather_descriptions", r.chunks, r.reading(r.signs * written / r.chunks),
                  r.megabytes(None, 0))] if d.rivals else []),
         Stage("account", 1, r.reading(r.chunks), r.megabytes(None, 0), kept=TABLE + TABLE / 2 + ROW * r.layers),
-        Stage("pool_nulls", int(pooled), r.reading(s.null_neurons * d.candidates), r.megabytes(None, 0),
-              kept=ROW * min(2 * s.null_neurons, r.signs)),
+        Stage("pool_nulls", int(pooled), r.reading(s.null_neurons * (d.candidates + NAMED)), r.megabytes(None, 0),
+              kept=2 * ROW * min(2 * s.null_neurons, r.signs)),
         *score_stages(r, written),
         *natural_stages(r),
         *generation_stages(r),

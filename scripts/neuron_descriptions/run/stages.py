@@ -246,7 +246,7 @@ def score_stages(r: Reckoning, written: int) -> list[Stage]:
 
 
 def natural_stages(r: Reckoning) -> list[Stage]:
-    """Chosen descriptions on the panel."""
+    """Chosen descriptions on the panel; once for the run the empty one, and lists of tokens where there are nulls."""
     config, s = r.config, r.config.scores
     if config.panel is None or s.natural is None or s.simulator is None:
         return []
@@ -256,10 +256,14 @@ def natural_stages(r: Reckoning) -> list[Stage]:
     read = r.signs * (sequences * length * per_token + before)
     shared = r.signs * min(s.natural.sequences, sequences) * length * 4
     nulls = 2 * s.null_neurons * min(s.natural.sequences, sequences) * length * 8
+    apart = 1 + min(s.panel_token_lists * (s.nulls > 0), 2 * s.null_neurons, r.signs)
+    each = min(s.natural.sequences, sequences) * length
     return [
         Stage("score_natural", r.chunks,
               **simulating(r, s.simulator, read, r.chunks, PANELS * 4 * config.panel.tokens * 64),
               kept=shared + r.signs * (sequences * (4 * length + KEPT_ROW) + ROW) + 2 * TABLE * r.chunks),
+        Stage("simulate_nulls", 1, **simulating(r, s.simulator, apart * (each * per_token + before), 1, 0),
+              kept=apart * (8 * each + ROW) + TABLE),
         Stage("compare_natural", r.layers, r.reading(10 * r.signs / r.layers),
               r.megabytes(None, 4 * (shared / r.layers + nulls)), kept=r.signs * ROW),
     ]  # fmt: skip

@@ -1,27 +1,37 @@
-"""What chance gives: descriptions written for other neurons, to be tried on a neuron's own sequences.
+"""What chance gives: descriptions that are not of a neuron, to be tried on its own sequences.
 
-They come from a pool of the run's own descriptions, so that they have its explainer's manner. Pool neurons are those
-of the selection with the smallest random numbers of their own: neither chunks nor, mostly, further neurons change
-which they are. Where the pool has too few (a neuron alone, before any run), a file's descriptions take their place.
+They are of three kinds. *Other*: the run's own descriptions of other neurons, so that they have its explainer's manner.
+*Tokens*: where another neuron peaks, named without a model, since some simulators follow any list of words. *Empty*: no
+description at all, so that a simulator which does not need one is seen.
+
+The first two come from a pool. Its neurons are those of the selection with the smallest random numbers of their own:
+neither chunks nor, mostly, further neurons change which they are. Where the pool has too few (a neuron alone, before
+any run), a file's descriptions take their place.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
-import pyarrow as pa
 
-from neuron_descriptions.common.storage import Row, read_table, write_table
+from neuron_descriptions.common.storage import Row, read_table
 from neuron_descriptions.common.streams import generator, key, uniforms
 from neuron_descriptions.common.user_files import read_yaml
-from neuron_descriptions.descriptions.tables import DESCRIPTIONS
 from neuron_descriptions.scores.tables import NULL_POOL
+
+OTHER, TOKENS, EMPTY = NULL_KINDS = "other", "tokens", "empty"
+# Of four nulls of a neuron and sign. The kinds cost what a description costs, so none is added to `scores.nulls`.
+_MIX = (OTHER, OTHER, TOKENS, EMPTY)
 
 
 @dataclass(slots=True, frozen=True)
 class Null:
-    """A description of something else; origin: "layer/neuron/sign" that it was written for, or "file"."""
+    """A description of something else, or of nothing; origin: "layer/neuron/sign" that it was written for, "file", or
+    None of the empty one."""
 
-    origin: str
+    kind: str
+    origin: str | None
     description: str
 
 
@@ -38,23 +48,6 @@ def pool_neurons(selected: dict[int, list[int]], n: int, seed: int) -> dict[int,
     return chosen
 
 
-def gather_pool(descriptions: list[str], neurons: dict[int, list[int]], output: str) -> None:
-    """Write the pool: of every given neuron and sign the first candidate that has a description, by layer and neuron.
-
-    descriptions: tables that hold the neurons, and others.
-    """
-    rows: dict[tuple[int, int, str], Row] = {}
-    for path in descriptions:
-        wanted = [n for of_layer in neurons.values() for n in of_layer]
-        for row in read_table(path, DESCRIPTIONS, [("status", "=", "ok"), ("neuron", "in", wanted)]).to_pylist():
-            if row["neuron"] in neurons.get(row["layer"], ()):
-                place = row["layer"], row["neuron"], row["sign"]
-                if place not in rows or row["candidate"] < rows[place]["candidate"]:
-                    rows[place] = row
-    found = [{name: rows[place][name] for name in NULL_POOL.names} for place in sorted(rows)]
-    write_table(pa.Table.from_pylist(found, schema=NULL_POOL), output)
-
-
 class Nulls:
     """Draws a neuron's nulls: the same ones whatever else is in the run."""
 
@@ -64,16 +57,42 @@ class Nulls:
         self.file, self.n, self.seed = read_null_descriptions(file, n), n, seed
 
     def draw(self, layer: int, neuron: int, sign: str) -> list[Null]:
-        """n nulls, no description twice: of other neurons, then, where the pool has too few, of the file."""
+        """n nulls, no description twice, by kind. Of each four, in an order of the neuron's own, one is a list of
+        tokens and one empty, the latter once; where the pool has no list, others take its place."""
+        shuffled = generator(self.seed, "null kinds", layer, neuron, sign)
+        kinds = [_MIX[i] for _ in range(ceil(self.n / len(_MIX))) for i in shuffled.permutation(len(_MIX))][: self.n]
+        lists = _distinct(_as_null(row) for row in self._of_pool(TOKENS, layer, neuron, sign))
+        apart = [*lists[: kinds.count(TOKENS)], *([Null(EMPTY, None, "")] if EMPTY in kinds else [])]
+        said = {null.description for null in apart}
+        others = [null for null in self._others(layer, neuron, sign) if null.description not in said]
+        return others[: self.n - len(apart)] + apart
+
+    def others(self, layer: int, neuron: int, sign: str) -> list[Null]:
+        """n descriptions of other neurons, none twice: of the pool, then, where that has too few, of the file."""
+        return self._others(layer, neuron, sign)[: self.n]
+
+    def _others(self, layer: int, neuron: int, sign: str) -> list[Null]:
+        found = [_as_null(row) for row in self._of_pool(OTHER, layer, neuron, sign)]
+        random = generator(self.seed, "null", layer, neuron, sign)
+        return _distinct([*found, *(Null(OTHER, "file", self.file[i]) for i in random.permutation(len(self.file)))])
+
+    def _of_pool(self, kind: str, layer: int, neuron: int, sign: str) -> list[Row]:
+        """Rows of a kind that are not of this neuron, in an order of its own."""
         who = self.seed, "null", layer, neuron, sign
-        others = [r for r in self.pool if (r["layer"], r["neuron"]) != (layer, neuron)]
-        others.sort(key=lambda r: key(*who, r["layer"], r["neuron"], r["sign"]))
-        found = [Null(f"{r['layer']}/{r['neuron']}/{r['sign']}", r["description"]) for r in others]
-        found += [Null("file", self.file[i]) for i in generator(*who).permutation(len(self.file))]
-        distinct: dict[str, Null] = {}
-        for null in found:
-            distinct.setdefault(null.description, null)
-        return list(distinct.values())[: self.n]
+        rows = [r for r in self.pool if r["kind"] == kind and (r["layer"], r["neuron"]) != (layer, neuron)]
+        return sorted(rows, key=lambda r: key(*who, r["layer"], r["neuron"], r["sign"]))
+
+
+def _as_null(row: Row) -> Null:
+    return Null(row["kind"], f"{row['layer']}/{row['neuron']}/{row['sign']}", row["description"])
+
+
+def _distinct(nulls: Iterable[Null]) -> list[Null]:
+    """The first of those that say the same."""
+    found: dict[str, Null] = {}
+    for null in nulls:
+        found.setdefault(null.description, null)
+    return list(found.values())
 
 
 def read_null_descriptions(path: str, wanted: int) -> list[str]:

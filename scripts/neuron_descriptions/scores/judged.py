@@ -132,7 +132,7 @@ class JudgedScorer:
         row: Row = {"candidate": candidate, "selection_average_precision": selection}
         if status := _lack(passages):
             return row | {"status": status}
-        nulls = self.nulls.draw(described.layer, described.neuron, described.sign)
+        nulls = self.nulls.others(described.layer, described.neuron, described.sign)
         said = [texts[candidate], *(null.description for null in nulls)]
         verdicts = self._ask(described, "test", said, passages)
         return row | self._compared(described, passages, verdicts)

@@ -3,15 +3,12 @@
 S sequences of panel_test, Q of them simulated, N its tokens.
 """
 
-import re
-from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.signs import one_side
@@ -31,23 +28,19 @@ from neuron_descriptions.scores.sampling import (
     Array,
     Bootstrap,
     Estimate,
+    Rest,
     Sample,
-    Unseen,
-    moments,
-    posterior,
+    assisted,
     weighted_auc,
 )
 from neuron_descriptions.scores.tables import NATURAL, SCORES, SHARED
+from neuron_descriptions.scores.unsimulated import Places, Text, unsimulated
 from neuron_descriptions.simulators.opening import Job, load_simulator
 from neuron_descriptions.simulators.simulating import Simulator, Task
-
-Places = NDArray[np.int64]
 
 MORE = 1.5  # how much larger a sample gets where its interval is too wide
 ACTIVE = 0.9  # quantile of a sequence's mean activation from which it counts as one that the feature is about
 SHARE_FROM = 0.1  # look-ups below it are no ceiling to take a share of
-UNSEEN = 2.0  # drawn sequences that what none of them shows counts as
-WORD = re.compile(r"\w+")
 
 
 def shared_order(sequences: int, seed: int) -> Places:
@@ -71,65 +64,6 @@ def draw(certain_Q: Places, drawn_Q: Places, sequences: int) -> tuple[Places, Sa
     return np.concatenate([certain_Q, rest_Q]), Sample(strata, population)
 
 
-class Expected:
-    """Where a description will predict much, before it is simulated there: where tokens stand that it predicted
-    elsewhere, or that it names. It goes by no draw, so that draws of the other sequences stay uniform."""
-
-    def __init__(self, ids_S: list[list[int]], strings_S: list[list[str]]):
-        """Token ids and strings of the text's sequences; without strings, what is named is not looked for."""
-        self.ids_S, self.size = [np.array(ids) for ids in ids_S], 1 + max(map(max, ids_S))
-        self.words_S = [_words_of(tokens) for tokens in strings_S]
-
-    def most(self, description: str, predicted: dict[int, Array], count: int) -> Places:
-        """Up to `count` further sequences with the largest expected sums of squared predictions (of equal ones the
-        first), ascending; none without any.
-
-        predicted: of sequences that were chosen by their activations. A token's expected square is the mean there; of
-        a word that does not occur there, the largest of these where the description has it.
-        """
-        ids_N = np.concatenate([self.ids_S[i] for i in predicted])
-        squares_N = np.concatenate(list(predicted.values())) ** 2
-        seen_V = np.bincount(ids_N, minlength=self.size)
-        square_V = np.bincount(ids_N, squares_N, self.size) / np.maximum(seen_V, 1)
-        expected_S = np.array([square_V[ids].sum() for ids in self.ids_S])
-        if self.words_S:
-            known = set().union(*(self.words_S[i] for i in predicted))
-            named = {word.lower() for word in WORD.findall(description)} - known
-            expected_S += (square_V.max() or 1.0) * np.array([sum(words[w] for w in named) for words in self.words_S])
-        expected_S[list(predicted)] = 0
-        found_Q = np.argsort(-expected_S, kind="stable")[:count]
-        return np.sort(found_Q[expected_S[found_Q] > 0])
-
-
-def _words_of(tokens: list[str]) -> Counter[str]:
-    """How often each word, and each token by itself, occurs in a sequence; in lower case."""
-    alone: Counter[str] = Counter(token.strip().lower() for token in tokens)
-    words: Counter[str] = Counter(word.lower() for word in WORD.findall("".join(tokens)))
-    return alone | words
-
-
-def unseen(variables: list[Sequences], sample: Sample) -> Unseen:
-    """Sequences that may be among those not drawn: the certain ones as the description predicts them, with the truth as
-    weak as it is elsewhere; as right as it is there, and as wrong as if it were half a sequence off.
-
-    variables: predicted, true, what else is controlled for. They count UNSEEN where the drawn ones show no prediction,
-    and less the more of them do (the effective number of Kish 1965, by squared predictions).
-    """
-    predicted, true, *_ = variables
-    shown_Q, energy_Q = (np.array([float(of @ of) for of in side]) for side in (predicted, true))
-    certain = sample.stratum_Q == 0
-    usual = energy_Q[~certain].mean() if (~certain).any() else 0.0
-    invented: list[list[Array]] = []
-    for i in np.flatnonzero(certain):
-        weaker = np.sqrt(min(1.0, usual / energy_Q[i])) if energy_Q[i] else 1.0
-        others = [of[i] for of in variables[2:]]
-        invented += [[p, weaker * true[i], *others] for p in (predicted[i], np.roll(predicted[i], len(true[i]) // 2))]
-    size = len(variables) + 1
-    drawn_Q = shown_Q[~certain]
-    effective = drawn_Q.sum() ** 2 / (drawn_Q**2).sum() if drawn_Q.any() else 0.0
-    return Unseen(moments(*zip(*invented)) if invented else np.zeros((0, size, size)), UNSEEN / (1 + effective))
-
-
 @dataclass(slots=True)
 class Feature:
     """One side of a feature on panel_test."""
@@ -139,12 +73,10 @@ class Feature:
     bigram_S: Sequences
     predicted: dict[int, Array] = field(default_factory=dict)  # of the simulated sequences
 
-    def of(self, places_Q: Places) -> tuple[Sequences, Sequences, Sequences, Sequences]:
-        """Predicted and true activations and look-ups of some sequences."""
-        return (
-            [self.predicted[i] for i in places_Q], [self.true_S[i] for i in places_Q],
-            [self.token_S[i] for i in places_Q], [self.bigram_S[i] for i in places_Q],
-        )  # fmt: skip
+    @property
+    def known_VN(self) -> list[Array]:
+        """What no simulation is needed for, at all tokens: true activations, and the look-ups."""
+        return [np.concatenate(of) for of in (self.true_S, self.token_S, self.bigram_S)]
 
 
 class NaturalScorer:
@@ -166,7 +98,7 @@ class NaturalScorer:
         self.lookups, self.others = Lookups(self.fit, self.test), Others(self.test, seed)
         self.ends = np.cumsum(self.test.lengths)[:-1]
         self.order_S = shared_order(len(self.test.sequences), seed)
-        self.expected = Expected(
+        self.text = Text(
             [text.evidence for text in self.test.sequences], self.test.strings if self.test.subject else []
         )
         self.kept = kept or NoPredictions()
@@ -185,14 +117,15 @@ class NaturalScorer:
         while True:
             places_Q, sample = draw(certain_Q, self.order_S[:drawn], len(self.order_S))
             self._simulate(feature, description, places_Q, (neuron, sign))
-            predicted, true, *lookups = feature.of(places_Q)
-            score = self._estimate(sampling.correlation, [predicted, true], sample, layer, neuron, sign)
+            known = unsimulated(self.text, feature.predicted, feature.known_VN, places_Q, sample)
+            score = self._estimate(sampling.correlation, known, layer, neuron, sign)
             if self.wanted.precision is None or drawn >= most:
                 break
             if np.isfinite(score.value) and score.high - score.low <= 2 * self.wanted.precision:
                 break
             drawn = min(ceil(MORE * drawn), most)
-        gain = self._estimate(sampling.partial_correlation, [predicted, true, *lookups], sample, layer, neuron, sign)
+        gain = self._estimate(sampling.partial_correlation, known, layer, neuron, sign)
+        predicted = [feature.predicted[i] for i in places_Q]
         figures = {
             **_interval("score", score),
             **self._baselines(feature, score.value),
@@ -201,7 +134,7 @@ class NaturalScorer:
             **self.others.figures(layer, neuron, sign, predicted, places_Q, sample),
             "n_sequences": len(places_Q),
             "n_certain": int(sample.counts_H[0]),
-            "n_tokens": sum(map(len, true)),
+            "n_tokens": sum(map(len, predicted)),
         }
         return figures, np.concatenate([feature.predicted[i] for i in self.shared_Q])
 
@@ -220,7 +153,7 @@ class NaturalScorer:
         if not len(strongest_Q) or not self.wanted.likely:
             return strongest_Q
         seen = {int(i): feature.predicted[i] for i in strongest_Q}
-        return np.sort(np.concatenate([strongest_Q, self.expected.most(description, seen, self.wanted.likely)]))
+        return np.sort(np.concatenate([strongest_Q, self.text.likely(description, seen, self.wanted.likely)]))
 
     def _simulate(self, feature: Feature, description: str, places_Q: Places, where: tuple[object, ...]) -> None:
         missing = [int(i) for i in places_Q if int(i) not in feature.predicted]
@@ -230,12 +163,10 @@ class NaturalScorer:
             predicted = self.kept.simulate(self.simulator, tasks, (*where, "natural", *missing))
             feature.predicted.update(zip(missing, predicted))
 
-    def _estimate(
-        self, statistic: sampling.Statistic, variables: list[Sequences], sample: Sample, *who: object
-    ) -> Estimate:
+    def _estimate(self, statistic: sampling.Statistic, known: tuple[Array, Rest], *who: object) -> Estimate:
         random = generator(self.seed, "natural", *who)
         bootstrap = Bootstrap(self.settings.bootstrap, self.settings.confidence, random)
-        return posterior(statistic, moments(*variables), sample, unseen(variables, sample), bootstrap, WIDER)
+        return assisted(statistic, *known, bootstrap, WIDER)
 
     def _baselines(self, feature: Feature, score: float) -> dict[str, float | None]:
         """Of the whole panel_test, exactly."""

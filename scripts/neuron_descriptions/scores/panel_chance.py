@@ -1,5 +1,5 @@
 """Chance on the panel, without a simulator: all descriptions were simulated on the same sequences, so each one's
-predictions can be correlated with every feature's activations.
+predictions can be correlated with every feature's activations; so can those of the empty one and of lists of tokens.
 
 G descriptions, N tokens of the shared sequences.
 """
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.signs import one_side
 from neuron_descriptions.common.storage import read_tables, write_table
 from neuron_descriptions.panel.reading import Panel
+from neuron_descriptions.scores.chance import EMPTY, NULL_KINDS, OTHER, TOKENS
 from neuron_descriptions.scores.formulas import best_of_weights, finite, share_below
 from neuron_descriptions.scores.natural import shared_order
 from neuron_descriptions.scores.sampling import Array
-from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED
+from neuron_descriptions.scores.tables import COMPARED, NATURAL, SHARED, SHARED_NULLS
 
 
 def standardized(values_XN: Array) -> Array:
@@ -45,16 +46,17 @@ def chance(own: Array, nulls_2G: Array, n: int) -> tuple[float | None, float | N
 
 
 class Comparison:
-    """The shared sequences of a layer's features, and the descriptions of other neurons that are the nulls."""
+    """The shared sequences of a layer's features, and the nulls."""
 
     def __init__(self, panel: Panel, layer: int, sequences: int, nulls: list[dict[str, Any]], seed: int):
-        """sequences: how many are shared; nulls: rows of SHARED."""
+        """sequences: how many are shared; nulls: rows of SHARED_NULLS, of all kinds."""
         self.panel, self.layer = panel, layer
         shared_Q = shared_order(len(panel.sequences), seed)[:sequences]
         starts = np.concatenate([[0], np.cumsum(panel.lengths)])
         self.columns_N = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in shared_Q])
         self.second_N = np.repeat(np.arange(len(shared_Q)) % 2, panel.lengths[shared_Q]).astype(bool)
         self.null_of = [(row["layer"], row["neuron"]) for row in nulls]
+        self.kind_G = np.array([row["kind"] for row in nulls], object)
         null_GN = np.array([row["simulated"] for row in nulls], float).reshape(len(nulls), len(self.columns_N))
         self.null_GN, *self.null_halves = (standardized(null_GN[:, part]) for part in self._parts())
 
@@ -62,21 +64,29 @@ class Comparison:
         """Figures of COMPARED. n: distinct candidates that the description was chosen of."""
         predicted_1N = np.array(simulated, float)[None]
         true_1N = self._acts(neuron, sign)
-        other_G = [who != (self.layer, neuron) for who in self.null_of]
+        other_G = np.array([who != (self.layer, neuron) for who in self.null_of], bool)
         whole_N, *halves_N = (standardized(true_1N[:, part])[0] for part in self._parts())
         nulls_G = (self.null_GN @ whole_N)[other_G]
         own_2 = np.array([
             (standardized(predicted_1N[:, part]) @ half_N)[0] for part, half_N in zip(self._parts()[1:], halves_N)
         ])  # fmt: skip
         nulls_2G = np.array([(null_GN @ half_N)[other_G] for null_GN, half_N in zip(self.null_halves, halves_N)])
-        known = nulls_G[np.isfinite(nulls_G)]
-        mark, above = chance(own_2, nulls_2G, n) if len(known) else (None, None)
+        means: dict[str, float] = {}
+        compared: list[tuple[float | None, float | None]] = []
+        for kind in NULL_KINDS:
+            of_kind = (self.kind_G[other_G] == kind) & np.isfinite(nulls_G)
+            if of_kind.any():
+                means[kind] = float(nulls_G[of_kind].mean())
+                compared.append(chance(own_2, nulls_2G[:, of_kind], n))
+        marks, shares = ([value for value in side if value is not None] for side in zip(*compared, (None, None)))
         return {
             "panel_score": finite((standardized(predicted_1N) @ whole_N)[0]),
-            "panel_null_score": float(known.mean()) if len(known) else None,
-            "panel_best_null_score": mark,
-            "panel_null_percentile": above,
-            "n_panel_nulls": len(known),
+            "panel_null_score": means.get(OTHER),
+            "panel_null_tokens_score": means.get(TOKENS),
+            "panel_null_empty_score": means.get(EMPTY),
+            "panel_best_null_score": max(marks, default=None),
+            "panel_null_percentile": min(shares, default=None),
+            "n_panel_nulls": int(np.isfinite(nulls_G).sum()),
         }
 
     def _parts(self) -> tuple[NDArray[np.bool_], ...]:
@@ -99,13 +109,14 @@ def compare_natural(
 ) -> None:
     """Write COMPARED of a layer.
 
-    tables: scores (NATURAL) and shared (SHARED) of the layer, nulls (SHARED, of null_neurons, and others);
-    null_neurons: layer -> neurons whose descriptions are the nulls; panel: corpus, acts; sequences: how many are
-    shared at most.
+    tables: scores (NATURAL) and shared (SHARED) of the layer, nulls (SHARED, of null_neurons, and others), apart
+    (SHARED_NULLS, of the other kinds); null_neurons: layer -> neurons whose descriptions are nulls; panel: corpus,
+    acts; sequences: how many are shared at most.
     """
     shared = {(r["neuron"], r["sign"]): r["simulated"] for r in read_tables(tables["shared"], SHARED).to_pylist()}
     pool = read_tables(tables["nulls"], SHARED).to_pylist()
-    nulls = [row for row in pool if row["neuron"] in null_neurons.get(row["layer"], ())]
+    nulls = [row | {"kind": OTHER} for row in pool if row["neuron"] in null_neurons.get(row["layer"], ())]
+    nulls += read_tables(tables["apart"], SHARED_NULLS).to_pylist()
     comparison = Comparison(Panel(panel["corpus"], [panel["acts"]]), layer, sequences, nulls, seed)
     rows = [
         row | comparison.row(row["neuron"], row["sign"], shared[row["neuron"], row["sign"]], row["n_tried"])

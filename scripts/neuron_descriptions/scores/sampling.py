@@ -166,36 +166,51 @@ def estimate(
 
 
 @dataclass(slots=True, frozen=True)
-class Unseen:
-    """What sequences may be like that no draw has shown."""
+class Rest:
+    """The sequences of a text that were not simulated, where some others were drawn and a model expects the rest."""
 
-    moments_KVV: Array
-    count: float
-    """Sequences of a stratum that they count as, together, beside the drawn ones."""
+    expected_VV: Array
+    """Sums of products of their variables, as the model expects them."""
+    count: int
+    missed_DVV: Array
+    """Of each drawn one, what the model misses when it does not know it."""
+    unseen_KVV: Array
+    """What it may miss that no draw has shown."""
+    weight: float
+    """Drawn sequences that these count as, together."""
 
 
-def posterior(
-    statistic: Statistic, moments_QVV: Array, sample: Sample, unseen: Unseen, bootstrap: Bootstrap, wider: float = 1.0
-) -> Estimate:
-    """As `estimate`, with an interval that reckons with what no draw has shown: where predictions are rare, draws that
-    have none would make the bootstrap sure of itself.
+def assisted(statistic: Statistic, seen_VV: Array, rest: Rest, bootstrap: Bootstrap, wider: float = 1.0) -> Estimate:
+    """A statistic over the text: of what was simulated (sums, (V, V)), what a model expects of the rest, and what it
+    misses there, as the drawn ones show: the difference estimator (Sarndal, Swensson and Wretman 1992, "Model Assisted
+    Survey Sampling", section 6.3), which is right on average however wrong the model is.
 
-    Each resample completes the text: a sequence that was not simulated is like one of those drawn of its stratum, or
-    like an unseen one. This is the Polya posterior (Ghosh and Meeden 1997, "Bayesian Methods for Finite Population
-    Sampling", chapter 2), started with the unseen ones. Not for strata of infinite population.
+    Each resample completes the text: in a sequence that was not simulated the model misses what it does in one of those
+    drawn, or what none has shown. This is the Polya posterior (Ghosh and Meeden 1997, "Bayesian Methods for Finite
+    Population Sampling", chapter 2), started with the unseen ones. Its spread about the value, by Student's t, is the
+    interval: its percentiles are too seldom above. Not defined where nothing was drawn; without an interval for one.
     """
-    found = estimate(statistic, moments_QVV, sample, Bootstrap(1, bootstrap.confidence, bootstrap.random))
-    left_H = sample.population_H - sample.counts_H
-    if not np.isfinite(found.value) or not len(sample.drawn_H) or not left_H.any():
-        return found
-    kinds_K = np.full(len(unseen.moments_KVV), unseen.count / max(len(unseen.moments_KVV), 1))
-    total_RVV = np.repeat(moments_QVV.sum(0)[None], bootstrap.resamples, 0)
-    for stratum in np.flatnonzero(left_H):
-        drawn_QVV = moments_QVV[sample.stratum_Q == stratum]
-        shares_RK = bootstrap.random.dirichlet([*np.ones(len(drawn_QVV)), *kinds_K], bootstrap.resamples)
-        times_RK = bootstrap.random.multinomial(int(left_H[stratum]), shares_RK)
-        total_RVV += np.tensordot(times_RK, np.concatenate([drawn_QVV, unseen.moments_KVV]), 1)
-    return _percentiles(found.value, statistic(total_RVV), sample.tail(bootstrap.confidence), wider)
+    drawn, known_VV = len(rest.missed_DVV), seen_VV + rest.expected_VV
+    if rest.count and not drawn:
+        return UNDEFINED
+    missed_VV = rest.missed_DVV.mean(0) if rest.count else np.zeros_like(seen_VV)
+    value = float(np.clip(statistic(known_VV + rest.count * missed_VV), -1, 1))
+    if not np.isfinite(value):
+        return UNDEFINED
+    if not rest.count:
+        return Estimate(value, value, value)
+    if drawn < 2:
+        return Estimate(value, float("nan"), float("nan"))
+    kinds_K = np.full(len(rest.unseen_KVV), rest.weight / max(len(rest.unseen_KVV), 1))
+    shares_RK = bootstrap.random.dirichlet([*np.ones(drawn), *kinds_K], bootstrap.resamples)
+    times_RK = bootstrap.random.multinomial(rest.count, shares_RK)
+    found_R = statistic(known_VV + np.tensordot(times_RK, np.concatenate([rest.missed_DVV, rest.unseen_KVV]), 1))
+    found_R = np.clip(found_R[np.isfinite(found_R)], -1, 1)
+    if not len(found_R):
+        return Estimate(value, float("nan"), float("nan"))
+    quantile = -stdtrit(drawn - 1, (1 - bootstrap.confidence) / 2)
+    reach = float(wider * quantile * np.sqrt(((found_R - value) ** 2).mean()))
+    return Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0))
 
 
 def _percentiles(value: float, found_R: Array, tail: float, wider: float) -> Estimate:

@@ -100,7 +100,7 @@ class Scorer:
                 more.pop("fit", None), active, [s.kind != "middle" for s in shown],
                 [KINDS.index(s.kind) for s in shown], whole_of(shown, self.sizes[split]),
             )  # fmt: skip
-            row = {**who, "candidate": number, "kind": kind, "description": text, "origin": None, "split": split}
+            row = {**who, "candidate": number, "kind": kind, "description": text, "split": split}
             row["simulator"] = self.name if kind != "token_baseline" else None
             numbers = {f"n_{kind}": sum(s.kind == kind for s in shown) for kind in KINDS}
             rows.append(row | _columns(result) | numbers | {"chosen": False} | more)
@@ -147,9 +147,10 @@ class Scorer:
             row["chosen"] = row["kind"] == "candidate" and row["candidate"] == best
         for number, (null, text) in enumerate(zip(nulls, others)):
             line = fit(null_valid[text]) if chosen_nulls else None
+            about = {"origin": null.origin, "null_kind": null.kind}
             if chosen_nulls:
-                record("null", -1, text, "valid", null_valid[text], "null", number, origin=null.origin)
-            record("null", -1, text, "test", null_test[text], "null", number, fit=line, origin=null.origin)
+                record("null", -1, text, "valid", null_valid[text], "null", number, **about)
+            record("null", -1, text, "test", null_test[text], "null", number, fit=line, **about)
         simulations = [
             {**who, "candidate": best, "split": split, "kind": q.kind, "rank": q.rank, "seq_id": q.seq_id}
             | {"activations": q.activations.tolist(), "simulated": predicted.tolist()}

@@ -5,15 +5,23 @@ import pyarrow as pa
 from neuron_descriptions.common.vocabulary import CANDIDATE, NEURON
 from neuron_descriptions.descriptions.tables import FOUND_CONCEPTS
 
-# Descriptions that the nulls of other neurons are drawn from: at most one of a neuron and sign.
-NULL_POOL = pa.schema([*NEURON, ("sign", pa.string()), ("description", pa.string())])
+# What nulls are drawn from: of a neuron and sign at most one description, and one list of its tokens.
+NULL_POOL = pa.schema(
+    [
+        *NEURON,
+        ("sign", pa.string()),
+        ("kind", pa.string()),  # "other": a description of the run's; "tokens": where it peaks, named without a model
+        ("description", pa.string()),
+    ]
+)
 
 SCORES = pa.schema(
     [
         *CANDIDATE,  # candidate -1: a null, -2: the token baseline
         ("kind", pa.string()),  # "candidate" | "null" | "token_baseline"
         ("description", pa.string()),
-        ("origin", pa.string()),  # of a null: "layer/neuron/sign" that it was written for, or "file"
+        ("null_kind", pa.string()),  # of a null: "other" | "tokens" | "empty"
+        ("origin", pa.string()),  # of a null: "layer/neuron/sign" that it was written for, or "file"; null: none, empty
         ("split", pa.string()),  # "valid" chooses, "test" is reported
         ("simulator", pa.string()),
         ("correlation", pa.float64()),  # null where it is undefined
@@ -107,14 +115,26 @@ SHARED = pa.schema(
     ]
 )
 
+# The same of nulls that no feature has for its description: the empty one, and lists of some features' tokens.
+SHARED_NULLS = pa.schema(
+    [
+        *NULL_POOL,  # kind also "empty": then of no neuron
+        ("simulated", pa.list_(pa.float32())),
+    ]
+)
+
 # The same with what other descriptions and other features have on those sequences.
 COMPARED = pa.schema(
     [
         *NATURAL,
         ("panel_score", pa.float64()),  # correlation on the shared sequences alone
         ("panel_null_score", pa.float64()),  # mean of what descriptions of other neurons have there
-        ("panel_best_null_score", pa.float64()),  # of the best of as many as candidates, chosen on the other half
-        ("panel_null_percentile", pa.float64()),  # share of such choices that panel_score lies above, in %
+        ("panel_null_tokens_score", pa.float64()),  # of lists of other neurons' tokens
+        ("panel_null_empty_score", pa.float64()),  # of the empty description
+        # of the best of as many as candidates, chosen on the other half; of the kind of nulls that gets most
+        ("panel_best_null_score", pa.float64()),
+        # share of such choices that panel_score lies above, in %; of the kind of nulls that leaves least
+        ("panel_null_percentile", pa.float64()),
         ("n_panel_nulls", pa.int32()),
     ]
 )

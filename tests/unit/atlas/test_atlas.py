@@ -65,6 +65,7 @@ def score(neuron, sign, candidate, split, correlation, layer=1, kind="candidate"
         "layer": layer, "neuron": neuron, "sign": sign, "candidate": candidate, "kind": kind, "split": split,
         "simulator": None if kind == "token_baseline" else "a simulator", "correlation": correlation,
         "published_score": published, "n_sequences": 7, "n_tokens": 99, "chosen": False,
+        "null_kind": "other" if kind == "null" else None,
         **around, **more,
     }  # fmt: skip
 
@@ -202,6 +203,26 @@ def test_nulls_that_were_not_read_on_valid_are_none_to_choose_from():
     scored = [score(5, "positive", i, "valid", 0.6 - i, chosen=i == 0, description=f"d{i}") for i in range(2)]
     scored += [score(5, "positive", 0, "test", 0.35, chosen=True, description="d0"), *nulls(*pairs)]
     assert row_of(described, [*scored, lone]) == row_of(described, scored)
+
+
+def test_the_kind_of_nulls_that_is_hardest_to_beat_decides():
+    """Nulls that are easily beaten must not hide others: the empty description gets as much as the score."""
+    others = [(None, value / 100) for value in range(-20, 20)]
+    row = chance_row([0.6], 0.35, 0.3, *others)
+    assert (row["chance"], row["null_empty_score"], row["null_tokens_score"]) == ("beats chance", None, None)
+    described = [description(5, "positive", 0, "d0")]
+    scored = [score(5, "positive", 0, split, 0.35, chosen=True, description="d0") for split in ("valid", "test")]
+    kinds = {"tokens": (0.1, "what he names"), "empty": (0.4, "")}
+    apart = {
+        kind: score(5, "positive", -1, "test", value, kind="null", description=text, null_kind=kind)
+        for kind, (value, text) in kinds.items()
+    }
+    named = row_of(described, [*scored, *nulls(*others), apart["tokens"]])
+    assert (named["chance"], named["null_tokens_score"], named["n_nulls"]) == ("beats chance", 0.1, 41)
+    assert named["null_score"] == row["null_score"] and named["best_null_score"] == 0.1  # lists get more than others
+    empty = row_of(described, [*scored, *nulls(*others), *apart.values()])
+    assert (empty["chance"], empty["chance_failed"]) == ("at chance", "interval, rank")
+    assert (empty["best_null_score"], empty["null_empty_score"], empty["best_null_percentile"]) == (0.4, 0.4, 0)
 
 
 def test_the_best_of_n_is_compared_with_the_best_of_n_nulls():
@@ -1274,7 +1295,7 @@ def test_plot_is_an_svg_of_the_same_bytes_every_time(site, tmp_path):
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     text = (tmp_path / "a.svg").read_text()
-    assert all(label in text for label in ("token baseline", "descriptions of other neurons", "layer", "bigram"))
+    assert all(label in text for label in ("token baseline", "that are not the neuron's", "layer", "bigram"))
 
 
 def test_plot_without_scores_is_an_svg_too(tables, tmp_path):

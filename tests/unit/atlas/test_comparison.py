@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from neuron_descriptions.atlas.comparison import difference, read_run, told, write_comparison
+from neuron_descriptions.atlas.comparison import _beats_on_panel, difference, read_run, told, write_comparison
 from neuron_descriptions.atlas.tables import ATLAS
 from neuron_descriptions.common.storage import write_table
 
@@ -47,6 +47,15 @@ def test_a_row_without_nulls_is_left_out_of_their_mean(tmp_path):
     found = read_run(a_run(tmp_path, [0.1, 0.2, 0.3, 0.4], [None, 0.25, 0.1, None]))
     assert found.mean("null_score")[0] == pytest.approx(0.175)
     assert found.mean("above_null")[0] == found.mean("beats_chance")[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("low", "best", "above", "found"),
+    [(0.2, 0.1, 96.0, 1), (0.05, 0.1, 96.0, 0), (0.2, 0.1, 90.0, 0), (0.2, 0.1, None, None), (-0.1, None, 99.0, 0)],
+)
+def test_on_the_panel_the_interval_and_the_rank_decide(low, best, above, found):
+    row = {"score": 0.3, "score_low": low, "panel_best_null_score": best, "panel_null_percentile": above}
+    assert _beats_on_panel(row) == found
 
 
 def test_without_nulls_there_is_no_mean_of_them(tmp_path):

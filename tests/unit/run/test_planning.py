@@ -334,8 +334,16 @@ def test_panels_are_reckoned_from_first_principles():
     assert stage(few, "harvest_panel").memory_mb < harvest.memory_mb
     assert stage(few, "harvest_panel").kept == harvest.kept
     assert types.jobs == LAYERS
+    # The empty description and eight lists, on what all descriptions share: once for the run.
+    nulls, alone = (
+        stage(plan, "simulate_nulls"),
+        stage(planned(changed(raw, scores__panel_token_lists=0)), "simulate_nulls"),
+    )
+    assert nulls.jobs == 1 and nulls.read == pytest.approx(9 * alone.read)
+    assert nulls.read < 1e-4 * stage(plan, "score_natural").read
     assert {s.rule for s in plan.stages} - {s.rule for s in without.stages} == {
-        "build_panel", "harvest_panel", "type_neurons", "score_natural", "compare_natural"
+        "build_panel", "harvest_panel", "type_neurons", "score_natural", "simulate_nulls",
+        "compare_natural",
     }  # fmt: skip
 
 

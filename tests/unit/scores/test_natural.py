@@ -118,13 +118,13 @@ def test_the_passages_are_found_by_their_means(panels):
 
 def test_a_precision_takes_as_many_sequences_as_it_needs(panels):
     few, _ = scorer(panels, certain=5, likely=0, sequences=8).score(LAYER, 10, "positive", DESCRIPTION)
-    precise, shared = scorer(panels, certain=5, likely=0, sequences=8, precision=0.08).score(
+    precise, shared = scorer(panels, certain=5, likely=0, sequences=8, precision=0.04).score(
         LAYER, 10, "positive", DESCRIPTION
     )
     bounded, _ = scorer(panels, certain=5, likely=0, sequences=8, precision=0.001, most=20).score(
         LAYER, 10, "positive", DESCRIPTION
     )
-    assert few["score_high"] - few["score_low"] > 0.16 >= precise["score_high"] - precise["score_low"]
+    assert few["score_high"] - few["score_low"] > 0.08 >= precise["score_high"] - precise["score_low"]
     assert few["n_sequences"] < precise["n_sequences"] < SEQUENCES
     assert len(shared) < precise["n_tokens"]
     assert bounded["n_sequences"] <= 25
@@ -150,7 +150,9 @@ def test_other_descriptions_and_other_features_are_chance(panels):
     rows = {
         index: made.score(LAYER, 10 + index, "positive", f"{3 * index} {3 * index + 1}")[1] for index in range(FEATURES)
     }
-    nulls = [{"layer": LAYER, "neuron": 10 + i, "simulated": values.tolist()} for i, values in rows.items()]
+    nulls = [
+        {"layer": LAYER, "neuron": 10 + i, "kind": "other", "simulated": values.tolist()} for i, values in rows.items()
+    ]
     nulls += [{**row, "layer": 7, "neuron": 99} for row in nulls[3:4]]  # of another layer
     comparison = Comparison(panels[1], LAYER, 30, nulls, 0)
     own = comparison.row(11, "positive", rows[1].tolist(), 1)
@@ -164,6 +166,15 @@ def test_other_descriptions_and_other_features_are_chance(panels):
     true = np.maximum(panels[1].acts(LAYER, [11])[0][columns], 0)
     by_hand = [np.corrcoef(row["simulated"], true)[0, 1] for row in nulls if row["neuron"] != 11]
     assert own["panel_null_score"] == pytest.approx(np.mean(by_hand))
+    assert own["panel_null_tokens_score"] is own["panel_null_empty_score"] is None
+    # The hardest kind decides: the empty description gets what the description does, lists of tokens next to nothing.
+    empty = {"layer": None, "neuron": None, "kind": "empty", "simulated": rows[1].tolist()}
+    mine, lists = ({**nulls[i], "kind": "tokens"} for i in (1, 4))
+    more = Comparison(panels[1], LAYER, 30, [*nulls, mine, lists, empty], 0).row(11, "positive", rows[1].tolist(), 3)
+    assert more["panel_null_score"] == own["panel_null_score"]
+    assert more["panel_null_empty_score"] == pytest.approx(more["panel_score"]) == pytest.approx(own["panel_score"])
+    assert more["panel_best_null_score"] > 0.5 > more["panel_null_tokens_score"]  # a list of its own tokens is no null
+    assert (more["panel_null_percentile"], more["n_panel_nulls"]) == (50, 8)
 
 
 def test_a_description_is_told_from_other_features_on_all_that_was_simulated(panels):

@@ -46,7 +46,7 @@ class Evidence:
 
 class Nulls:
     def draw(self, layer, neuron, sign):
-        return [Null("file", "fires on 11")]
+        return [Null("other", "file", "fires on 11")]
 
 
 class Listening:

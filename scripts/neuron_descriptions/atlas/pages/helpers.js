@@ -22,8 +22,8 @@ const STATUS = !SIMULATED ? {
 } : {
   beats_chance: ["beats chance", ""],
   not_shown: ["not shown", ""],  // reasonOf() says which condition failed
-  at_chance: ["at chance", "the contrast score is not above what descriptions of other neurons get, chosen among as many in the same way."],
-  scored: ["scored", "nothing tells whether this beats chance: no descriptions of other neurons were tried on this text."],
+  at_chance: ["at chance", "the contrast score is not above what nulls get (descriptions of other neurons, lists of their tokens, the empty one), chosen among as many in the same way."],
+  scored: ["scored", "nothing tells whether this beats chance: no nulls were tried on this text."],
   no_activation: ["no activation", `The ${NOUN} has no activation of this sign on the training text, so there was nothing to describe.`],
   few_firings: ["fires too rarely", `The ${NOUN} fires in fewer tokens of the training text than the run asks for (features.min_firings), so nothing was described.`],
   no_description: ["no description", "The explainer model gave no usable description: its answers were refusals or could not be read (see the candidates)."],
@@ -72,7 +72,7 @@ function reasonOf(row) {
   const measure = contrastOf(row);
   const failed = {
     interval: `its interval ${interval(measure)} reaches down to ${measure.chance > 0 ? `chance (${number(measure.chance)})` : "0"}`,
-    rank: `it is above only ${percentile(row.best_null_percentile)} of what descriptions of other neurons get, chosen in the same way; 95 % is asked for`,
+    rank: `it is above only ${percentile(row.best_null_percentile)} of what nulls get, chosen in the same way; 95 % is asked for`,
   };
   return `the contrast score lies above chance, but ${(row.chance_failed ?? "").split(", ").map((name) => failed[name]).filter(Boolean).join("; and ")}.`;
 }

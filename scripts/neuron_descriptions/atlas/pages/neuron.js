@@ -94,7 +94,7 @@ const nullWords = (record) => isNumber(record.null_percentile) ? `The contrast s
 const madeOn = (record) => isNumber(record.n_top) ? ["top", "middle", "random"].map((kind) => `${record[`n_${kind}`]} ${kind}`).join(" + ") : "–";
 
 function verdict(record) {
-  const chance = record.chance === "beats chance" ? "Beats chance: clear of descriptions of other neurons, chosen in the same way. " : "";
+  const chance = record.chance === "beats chance" ? "Beats chance: clear of descriptions that are not its own, chosen in the same way. " : "";
   const {score, low, tokens} = naturalOf(record);
   const against = !isNumber(tokens) || !isNumber(score) ? "" : score <= tokens ? "Not above the token baseline: it is not shown to say more than “these tokens”. "
     : `Above the token baseline${low <= tokens ? ", though the interval reaches down to it" : ""}. `;
@@ -111,10 +111,12 @@ function measures(sign) {
   const passages = [["Sequence AUC", number(sign.sequence_auc)]], isContext = sign.type === "context";
   return [...bars, sign.status === "no_activation" ? null : el("dl", {class: "numbers"}, terms([
     ...!SIMULATED ? [] : [...isContext ? passages : [], [[keyMark("score"), "Score"], spread(natural.score, natural.low, natural.high)], [[keyMark("null"), "Chance on the panel"], number(natural.chance)],
+    ...kindsOfNulls("Null there", sign.panel_null_score, sign.panel_null_tokens_score, sign.panel_null_empty_score),
     [[keyMark("tokens"), "Token, bigram baseline"], `${number(natural.tokens)}, ${number(sign.bigram_baseline_score)}`],
     ["Gain beyond both", spread(sign.gain, sign.gain_low, sign.gain_high)], ...isContext ? [] : passages,
     ["Discrimination", percentile(sign.discrimination)], ["Sequences of the panel", count(sign.n_sequences)],
     ["Contrast score", spread(contrast.score, contrast.low, contrast.high)], ["Chance there", number(contrast.chance)],
+    ...kindsOfNulls("Null of the contrast", sign.null_score, sign.null_tokens_score, sign.null_empty_score),
     [`Against ${count(sign.n_nulls)} nulls`, `above ${percentile(sign.null_percentile)} of single ones, ${percentile(sign.best_null_percentile)} of chosen ones`],
     ["Token baseline there", number(contrast.tokens)], ["Sequences there", madeOn(sign)],
     ["Published (in-sample)", `${number(sign.published_score)}, on test ${number(sign.published_score_test)}`],
@@ -127,6 +129,10 @@ function measures(sign) {
     ...sign.type ? [["Type", sign.type]] : [],
     ...(sign.further ?? []).map(([heading, value]) => [heading, isNumber(value) && !Number.isInteger(value) ? number(value) : value ?? "–"])]))];
 }
+
+// What each kind of nulls gets, where there are any: descriptions of others, lists of others' tokens, none at all.
+const kindsOfNulls = (name, other, tokens, empty) => ![other, tokens, empty].some(isNumber) ? []
+  : [[`${name}: others, tokens, empty`, [other, tokens, empty].map((value) => number(value)).join(", ")]];
 
 const keyMark = (name) => el("span", {class: "bar key"}, el("span", {class: name, style: "left:50%"}));
 
