@@ -1,13 +1,5 @@
 # A page to look at while scores are made: of the first neuron, as soon as it is described.
-from types import SimpleNamespace
-
-FIRST_LAYER = next(layer for layer, neurons in SELECTED.items() if neurons)
-FIRST_PART = SimpleNamespace(layer=FIRST_LAYER, part=DESCRIBED.names(FIRST_LAYER)[0])
-
-
-def of_first_part(files):
-    """Input function: what an input function finds for the first part."""
-    return lambda wildcards: files(FIRST_PART) if callable(files) else files
+include: "common/first_page.smk"
 
 
 rule write_first_page:

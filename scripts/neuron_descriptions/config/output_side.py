@@ -59,6 +59,8 @@ def check_output_side(asked: OutputSide, features: Features, panel: bool, explai
             "output_side: a head's norm says how much it writes, not what; give features.path, directions that heads"
             " are projected on, or leave output_side out"
         )
+    if features.kind == "planted":
+        raise ValueError("output_side: features.kind planted is read off the text and writes nothing; leave it out")
     if features.kind in ("autoencoder", "directions") and getattr(features, "hook", None) == "mlp_in":
         raise ValueError(
             "output_side: features.hook is mlp_in, which the MLP reads: nothing is added to the residual stream there;"

@@ -20,6 +20,7 @@ from neuron_descriptions.config.features import (
     DirectionFeatures,
     HeadFeatures,
     MlpNeuronFeatures,
+    PlantedFeatures,
     TranscoderFeatures,
 )
 from neuron_descriptions.features.decoders import MLP_MODULE, least_changes, read_decoder
@@ -35,7 +36,7 @@ _NEURONS, _ATTENTION_MODULE = "neurons", "attention_module"
 def open_decoded(model: Any, subject: WholeModel) -> Writers:
     """See `open_writers`. Raises ValueError where nothing tells what is added to the residual stream."""
     section, stream = subject.features, Stream(model, subject)
-    assert not isinstance(section, MlpNeuronFeatures)
+    assert not isinstance(section, MlpNeuronFeatures | PlantedFeatures)  # checked with the configuration
     if isinstance(section, HeadFeatures):
         stream.taps("attention_z")
         return lambda layer, features: stream.of_heads(layer, section.count, subject.files[layer])[features]

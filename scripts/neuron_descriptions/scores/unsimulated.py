@@ -37,7 +37,7 @@ class Text:
 
     def sums(self, values_N: Array) -> Array:
         """Over each sequence (S,)."""
-        sums_S: Array = np.bincount(self.sequence_N, values_N, self.sequences)
+        sums_S: Array = np.bincount(self.sequence_N, values_N, self.sequences).astype(np.float64)
         return sums_S
 
     def moments(self, variables_VN: list[Array]) -> Array:

@@ -347,6 +347,7 @@ def test_where_exemplars_come_from_decides_which_keys_there_are(config, message)
         ({"kind": "autoencoder", "hook": "mlp_in"}, {}, "features.hook is mlp_in, which the MLP reads"),
         ({"kind": "directions", "hook": "mlp_in"}, {}, "features.hook is mlp_in, which the MLP reads"),
         ({"kind": "attention_heads"}, {}, "a head's norm says how much it writes, not what; give features.path"),
+        ({"kind": "planted"}, {}, "features.kind planted is read off the text and writes nothing"),
         (
             {"kind": "transcoder"},
             {"scaled": 3},
@@ -355,7 +356,7 @@ def test_where_exemplars_come_from_decides_which_keys_there_are(config, message)
     ],
 )
 def test_what_has_no_output_side_is_refused_before_any_work(features, said, message):
-    path = {} if features["kind"] == "attention_heads" else {"path": "x"}
+    path = {} if features["kind"] in ("attention_heads", "planted") else {"path": "x"}
     config = changed(demo_config(), features={"count": 9, **path, **features}, neurons={"layers": [3], "indices": [0]})
     assert load_config(config) is not None
     assert message in refusal(config | {"output_side": said})
