@@ -1,5 +1,5 @@
 # Who is asked about what features write, and who judges it. No rules.
-from neuron_descriptions.descriptions.output_tokens import read_output_template
+from neuron_descriptions.descriptions.output_prompts import read_output_template
 
 OUTPUT_EXPLAINER = CFG.descriptions.explainer
 OUTPUT_JUDGE = CFG.output_side.judge or OUTPUT_EXPLAINER

@@ -4,14 +4,11 @@ It is shown every second of the tokens that the weights name; the others are hel
 (scores/output_tokens.py).
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from pydantic import PositiveInt
 
-from neuron_descriptions.clients.base import Prompt
 from neuron_descriptions.clients.journalled import open_journalled
 from neuron_descriptions.clients.opening import Job
 from neuron_descriptions.common.logs import logger
@@ -20,7 +17,7 @@ from neuron_descriptions.common.vocabulary import SIGNS, Sign
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.descriptions.asking import Part, Tally, ask
 from neuron_descriptions.descriptions.candidates import Candidate
-from neuron_descriptions.descriptions.prompts import MARKER, _rendered, prompt_file, read_template
+from neuron_descriptions.descriptions.output_prompts import OutputTemplate, read_output_template
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.output_side.explained import OUTPUT_EXPLAINED, held_out, more_and_less, shown
 from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
@@ -28,52 +25,6 @@ from neuron_descriptions.output_side.tables import OUTPUT_SIDE
 
 NOTHING_WRITTEN = "nothing_written"  # its effects are the same on all tokens
 Key = tuple[int, str]
-
-
-@prompt_file
-class OutputTemplate:
-    """A prompt file about tokens that a feature writes.
-
-    `user` is a jinja2 template over `more` and `less`, tokens that it makes more and less likely, the strongest first,
-    and `measured`, those that became more likely when it was scaled on text, empty where the run does not measure that;
-    each is a text in quotation marks, so that spaces show. `answer` is how the answer begins, written for the model
-    where the client can; it ends at the first of `stop`, or after `max_tokens`.
-    """
-
-    system: str
-    user: str
-    answer: str = MARKER
-    stop: tuple[str, ...] = ("\n",)
-    max_tokens: PositiveInt = 60
-
-    def prompt(self, more: list[str], less: list[str], measured: list[str]) -> Prompt:
-        """What is asked about tokens. Raises ValueError where the template does not render."""
-        quoted = {
-            name: [json.dumps(token, ensure_ascii=False) for token in tokens]
-            for name, tokens in (("more", more), ("less", less), ("measured", measured))
-        }
-        user = _rendered(self.user, **quoted).strip()
-        messages = [{"role": "system", "content": self.system.strip()}, {"role": "user", "content": user}]
-        return Prompt(messages, self.answer, shared=1)
-
-
-def read_output_template(path: str, begins: bool, key: str = "output_side.prompt") -> OutputTemplate:
-    """Read a prompt file and try it. begins: whether the client writes `answer` for the model. Raises ValueError that
-    names the file and the key."""
-    template = read_template(path, OutputTemplate, key)
-    try:
-        prompt = template.prompt([" one", "ones"], [" two"], [])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    asked = [message["content"] for message in prompt.messages]
-    if json.dumps(" one") not in asked[1]:
-        raise ValueError(f"{path}: `user` must show the tokens of `more`")
-    if template.answer and not any(MARKER in text for text in asked + ([template.answer] if begins else [])):
-        raise ValueError(
-            f"{path} never mentions {MARKER}, which every answer must have before the description: ask for it in"
-            " `system` or `user`" + ("" if begins else "; `answer` does not reach the model of a chat endpoint")
-        )
-    return template
 
 
 def output_candidates(

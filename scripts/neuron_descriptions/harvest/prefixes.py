@@ -4,19 +4,22 @@ P tokens that are shared, T tokens of a sequence beyond them.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from neuron_descriptions.harvest.batches import Batch
 from neuron_descriptions.models.prefixes import (
     KeysAndValues,
+    empty_cache,
     goes_on_from_keys_and_values,
     gone_on_from,
     keys_and_values,
 )
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 
 def can_share(model: nn.Module) -> bool:
@@ -36,7 +39,7 @@ class Prefixes:
         self.config, self.run = model.config, run
         self.kept: dict[tuple[int, ...], KeysAndValues] = {}
 
-    def read(self, batch: Batch) -> DynamicCache:
+    def read(self, batch: Batch) -> "DynamicCache":
         """A cache in which all sequences of a batch have their shared tokens. Raises WindowError where the model keeps
         fewer."""
         prefix = tuple(batch.shared_P.tolist())
@@ -46,7 +49,7 @@ class Prefixes:
 
     def _computed(self, batch: Batch) -> KeysAndValues:
         """As in a pass over a whole sequence: a shorter one is rounded otherwise by a processor's attention."""
-        cache = DynamicCache(config=self.config)
+        cache = empty_cache(self.config)
         ids_T = torch.cat([batch.shared_P, batch.input_ids_BT[0]])
         self.run(ids_T[None], cache)
         return keys_and_values(cache, len(ids_T), len(batch.shared_P))

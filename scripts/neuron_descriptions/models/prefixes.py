@@ -4,10 +4,13 @@ P tokens of a prefix, B sequences that go on, H heads, K numbers of a head.
 """
 
 import inspect
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedConfig
+
+if TYPE_CHECKING:  # loaded with the first model: jobs without one need not wait for it
+    from transformers import DynamicCache, PreTrainedConfig
 
 # Of each layer that was run: its number, (1, H, P, K) and (1, H, P, K).
 KeysAndValues = list[tuple[int, Tensor, Tensor]]
@@ -23,7 +26,14 @@ def goes_on_from_keys_and_values(model: nn.Module) -> bool:
     return not stateful and "past_key_values" in inspect.signature(model.forward).parameters
 
 
-def keys_and_values(cache: DynamicCache, read: int, size: int) -> KeysAndValues:
+def empty_cache(config: "PreTrainedConfig") -> "DynamicCache":
+    """One for a model of this config."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=config)
+
+
+def keys_and_values(cache: "DynamicCache", read: int, size: int) -> KeysAndValues:
     """Those of the first `size` of `read` tokens, in the cache of one sequence. Raises WindowError where fewer are
     kept."""
     ran = [(number, layer) for number, layer in enumerate(cache.layers) if layer.get_seq_length()]
@@ -32,9 +42,9 @@ def keys_and_values(cache: DynamicCache, read: int, size: int) -> KeysAndValues:
     return [(number, layer.keys[:, :, :size], layer.values[:, :, :size]) for number, layer in ran]
 
 
-def gone_on_from(config: PreTrainedConfig, prefixes: list[KeysAndValues], which_B: list[int]) -> DynamicCache:
+def gone_on_from(config: "PreTrainedConfig", prefixes: list[KeysAndValues], which_B: list[int]) -> "DynamicCache":
     """A cache for B sequences that go on from prefixes of one length: sequence b from number which_B[b]."""
-    cache = DynamicCache(config=config)
+    cache = empty_cache(config)
     for of_layer in zip(*prefixes):
         numbers, keys, values = zip(*of_layer)
         cache.update(torch.cat(keys)[which_B], torch.cat(values)[which_B], numbers[0])

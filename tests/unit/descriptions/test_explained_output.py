@@ -13,7 +13,8 @@ from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.config.descriptions import Descriptions
 from neuron_descriptions.config.explainers import Limits, Prices, clients
 from neuron_descriptions.descriptions.asking import Part
-from neuron_descriptions.descriptions.output_tokens import explain_output_side, read_output_template
+from neuron_descriptions.descriptions.output_prompts import read_output_template
+from neuron_descriptions.descriptions.output_tokens import explain_output_side
 from neuron_descriptions.descriptions.tables import ACCOUNTING
 from neuron_descriptions.output_side.explained import OUTPUT_EXPLAINED, held_out, shown
 from neuron_descriptions.output_side.scaled import OUTPUT_SCALED
