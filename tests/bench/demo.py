@@ -112,7 +112,7 @@ def simulations(results: Path) -> Iterator[int]:
 
 
 def _last(line: re.Pattern, log: Path) -> tuple[str, ...]:
-    found = line.findall(log.read_text())
+    found = [match.groups() for match in line.finditer(log.read_text())]
     if not found:
         raise ValueError(f"{log} does not say what was read: it is another version's, or the job has not ended")
     return found[-1]

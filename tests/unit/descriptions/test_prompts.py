@@ -367,7 +367,10 @@ def test_single_stop_string_is_one_stop_or_an_error(tmp_path):
 # --- families ----------------------------------------------------------------------------------------
 
 # What no explainer is asked with.
-OTHERS = ("simulator.yaml", "asked-simulator.yaml", "detection.yaml", "fuzzing.yaml", "generation.yaml")
+OTHERS = (
+    "simulator.yaml", "asked-simulator.yaml", "detection.yaml", "fuzzing.yaml", "generation.yaml", "output-tokens.yaml",
+    "output-judge.yaml",
+)  # fmt: skip
 FAMILIES = sorted(p for p in (ROOT / "config/prompts").glob("*.yaml") if p.name not in OTHERS)
 NO_EXAMPLES = FewShot(place="none")
 
