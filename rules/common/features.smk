@@ -14,9 +14,10 @@ PUBLISHED_DICTIONARY = (
 DICTIONARY = "<resources>/dictionaries/{dictionary}/layer-{layer}.safetensors"
 # Of the kinds of features, each run's harvest depends on one.
 OTHER_SOURCES = {
-    "mlp_neurons": ["features/dictionaries", "features/heads"],
-    "attention_heads": [],
-}.get(CFG.features.kind, ["features/heads"])
+    "mlp_neurons": ["features/dictionaries", "features/heads", "features/planted"],
+    "attention_heads": ["features/planted"],
+    "planted": ["features/dictionaries", "features/heads"],
+}.get(CFG.features.kind, ["features/heads", "features/planted"])
 WITHOUT_GATES = [] if getattr(CFG.exemplars, "gates", False) else ["features/gates"]
 
 if PLACED and "{layer}" not in CFG.features.path and len(KEPT.neurons) > 1:

@@ -6,7 +6,8 @@ description itself, executed: so a score that does not fall here is at fault, an
 F features, S steps of corruption, K texts, T tokens of a sequence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,6 @@ import truth_scores
 from conftest import ROOT
 
 STEPS = 5  # of corruption: none of a rule's words to all of them replaced
-NUMBERS = {"top": 10, "middle": 0, "random": 10}
 CONFIDENCE = 0.95
 # Of all that a score falls by, the part that a step's rise may have for it to count as monotone.
 TOLERATED = 0.1
@@ -51,7 +51,7 @@ def corruptions(planting: Any) -> dict[int, list[list[list[str]]]]:
         number: [
             [truth_scores.replaced(feature.words, s, frequency, rarest) for rarest in (False, True)] for s in shares
         ]
-        for number, feature in enumerate(planting.features)
+        for number, feature in planting.features.items()
         if len(feature.words) >= STEPS - 1
     }
 
@@ -65,10 +65,10 @@ def told(words: list[str]) -> Any:
     return ConceptList(tuple(Part(Predicate("word", word)) for word in words))
 
 
-def corrupted(planting: Any, steps: dict[int, list[list[list[str]]]], subject: str) -> Falls:
+def corrupted(planting: Any, steps: dict[int, list[list[list[str]]]]) -> Falls:
     """Every score of the features' descriptions at each step of corruption, the mean of what the orders give; NaN
     throughout of a feature that a score is not defined for, whatever its description says."""
-    shipped = Shipped(planting, subject, {number: of_feature[0][0] for number, of_feature in steps.items()})
+    shipped = Shipped(planting, {number: of_feature[0][0] for number, of_feature in steps.items()})
     found: dict[int, list[list[dict[str, float | None]]]] = {}
     for number, of_feature in steps.items():
         # The true words are the same in either order.
@@ -179,28 +179,30 @@ def table(falls: Falls) -> list[str]:
 class ExecutedJudge:
     """Says yes as far as a list of concepts, executed, predicts something: anywhere in a passage, or at its marks."""
 
-    def __init__(self, lists: Mapping[str, Any], reader: Any):
-        self.lists, self.reader = lists, reader
-        self.shown: dict[str, tuple[list[str], NDArray[np.bool_] | None]] = {}
+    def __init__(self, lists: Mapping[str, Any]):
+        self.lists = lists
+        # Passage -> what is true of its tokens (see Reader.held), and its marks.
+        self.shown: dict[str, tuple[list[Any], NDArray[np.bool_] | None]] = {}
 
     def judge(self, questions: list[Any], group: int) -> list[list[float]]:
         """See Judge."""
         return [[self._chance(self.lists[q.description], *self.shown[p]) for p in q.passages] for q in questions]
 
-    def _chance(self, description: Any, tokens: list[str], marks_T: NDArray[np.bool_] | None) -> float:
-        predicted_T = description.predict(tokens, self.reader)
+    def _chance(self, description: Any, held: list[Any], marks_T: NDArray[np.bool_] | None) -> float:
+        predicted_T = description.predict_held(held)
         return float(predicted_T.max(initial=0.0) if marks_T is None else predicted_T[marks_T].mean())
 
 
 class ExecutedWriter:
-    """Its texts are train sequences: those in which a list of concepts fires fit, others do not."""
+    """Its texts are sequences of panels: those in which a list of concepts fires fit, others do not."""
 
-    def __init__(self, planting: Any, reader: Any, texts: int, fewest: int):
+    def __init__(self, panels: Sequence[Any], reader: Any, texts: int, fewest: int):
         from neuron_descriptions.scores.generated_tables import fingerprint
 
-        self.acts, self.texts, self.fewest = planting.acts["train"], texts, fewest
-        self.held = [reader.held(tokens) for tokens in planting.strings["train"]]
-        self.said = ["".join(tokens) for tokens in planting.strings["train"]]
+        self.panels, self.texts, self.fewest = panels, texts, fewest
+        tokens = [of_sequence for panel in panels for of_sequence in panel.strings]
+        self.held = [reader.held(of_sequence) for of_sequence in tokens]
+        self.said = ["".join(of_sequence) for of_sequence in tokens]
         self.numbers = [fingerprint(text) for text in self.said]
 
     def row(self, number: int, name: str, description: Any) -> dict[str, Any]:
@@ -220,9 +222,11 @@ class ExecutedWriter:
 
     def peaks(self, number: int) -> dict[str, Any]:
         """A row of PEAKS, on all texts there are."""
+        starts = [np.concatenate([[0], panel.lengths.cumsum()[:-1]]) for panel in self.panels]
+        acts = [panel.acts(0, [number])[0] for panel in self.panels]
         ends = {
-            "highest": [float(a.max()) for a in self.acts[number]],
-            "lowest": [float(a.min()) for a in self.acts[number]],
+            name: np.concatenate([end.reduceat(a, first) for a, first in zip(acts, starts)]).tolist()
+            for name, end in (("highest", np.maximum), ("lowest", np.minimum))
         }
         return {"layer": 0, "neuron": number, "text": self.numbers, **ends}
 
@@ -230,7 +234,7 @@ class ExecutedWriter:
 class Shipped:
     """Every score of the workflow, by its own classes, of descriptions that are executed."""
 
-    def __init__(self, planting: Any, subject: str, true: dict[int, list[str]]):
+    def __init__(self, planting: Any, true: dict[int, list[str]]):
         """true: words of the features that are described, by number."""
         from neuron_descriptions.concepts.predicates import Reader
         from neuron_descriptions.concepts.vocabulary import read_vocabulary
@@ -247,11 +251,10 @@ class Shipped:
 
         paths, self.planting = planting.paths, planting
         self.reader = Reader(read_vocabulary(truth_scores.LISTS))
-        self.held = [self.reader.held(tokens) for tokens in planting.strings["test"]]
-        self.panel = truth_scores.OnPanel(planting, self.reader, subject)
+        self.panel = truth_scores.OnPanel(planting, self.reader)
         self.panel.executed.strings |= truth_scores.strings_of(planting)
         self.lists = self.panel.executed.lists
-        self.settings = Scores(simulator=None, nulls=0, bootstrap=20, **NUMBERS)
+        self.settings = Scores(simulator=None, nulls=0, bootstrap=20, **planting.numbers)
         corpus = {split: paths[split] for split in ("train", "valid", "test")}
         self.evidence = Evidence(paths["exemplars"], paths["statistics"], corpus, list(true))
         nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 0, 0)
@@ -259,18 +262,19 @@ class Shipped:
             self.panel.executed, "executed", self.evidence, nulls, self.settings, split_sizes(corpus), 0
         )  # fmt: skip
         asked = TransformersExplainer(model="executed")
-        self.judge, self.judged = ExecutedJudge(self.lists, self.reader), {}
+        self.judge, self.judged = ExecutedJudge(self.lists), {}
+        self.held = cache(lambda seq_id: self.reader.held(planting.strings["test"][seq_id]))
         for name, kind, section in (
             ("detection", DetectionScorer, Detection(kind="detection", judge=asked)),
             ("fuzzing", FuzzingScorer, Fuzzing(kind="fuzzing", judge=asked)),
         ):
             counts = {name: getattr(section, name, 0) for name in ("positives", "random", "close", "panel")}
-            passages = Passages(self.evidence, counts | {"top": NUMBERS["top"], "middle": 0}, 0, 0)
-            tokenizer = load_tokenizer(subject)
+            passages = Passages(self.evidence, counts | {"top": planting.numbers["top"], "middle": 0}, 0, 0)
+            tokenizer = load_tokenizer(planting.subject)
             self.judged[name] = kind(self._job(name, section), self.judge, passages, nulls, tokenizer)
         section = Generated(kind="generated", writer=asked)
         self.written = self._job("generated", section)
-        self.writer = ExecutedWriter(planting, self.reader, section.texts, section.fewest)
+        self.writer = ExecutedWriter((self.panel.fit, self.panel.test), self.reader, section.texts, section.fewest)
         self.others = [self.writer.row(number, str(number), told(words)) for number, words in true.items()]
 
     def _job(self, name: str, section: Any) -> Any:
@@ -288,18 +292,10 @@ class Shipped:
         return (
             self.panel.scores(number, "it")
             | self._simulated(described)
-            | self._direct(number, description)
+            | {"direct_score": self.panel.exact(number, "it")}
             | self._judged(described)
             | self._generated(described, description)
         )
-
-    def _direct(self, number: int, description: Any) -> dict[str, float | None]:
-        from neuron_descriptions.common.signs import one_side
-        from neuron_descriptions.scores.concepts import direct_score
-
-        predicted = [description.predict_held(held) for held in self.held]
-        true_N = one_side(np.concatenate(self.planting.acts["test"][number]), POSITIVE)
-        return {"direct_score": direct_score(np.concatenate(predicted), true_N)}
 
     def _simulated(self, described: Any) -> dict[str, float | None]:
         """Scores of the simulation, and what is read from its predictions. The contrast score by predictions that are
@@ -329,7 +325,9 @@ class Shipped:
         """What a fit to predictions that do not vary gets: it says the mean of valid."""
         from neuron_descriptions.scores.formulas import abs_dev_explained, r2
 
-        sequences = (self.evidence.scored(split, number, POSITIVE, **NUMBERS) for split in ("valid", "test"))
+        sequences = (
+            self.evidence.scored(split, number, POSITIVE, **self.planting.numbers) for split in ("valid", "test")
+        )
         valid, test = (np.concatenate([q.one_side(POSITIVE) for q in found]) for found in sequences)
         mean = np.full(len(test), valid.mean())
         return {"r2": r2(mean, test), "abs_dev_explained": abs_dev_explained(mean, test)}
@@ -338,8 +336,8 @@ class Shipped:
         found: dict[str, float | None] = {}
         for name, scorer in self.judged.items():
             for passage in scorer.draw("test", described.neuron, POSITIVE):
-                tokens = self.planting.strings["test"][passage.seq_id]
-                self.judge.shown[scorer.shown(passage)] = tokens, getattr(passage, "marks_T", None)
+                marks_T = getattr(passage, "marks_T", None)
+                self.judge.shown[scorer.shown(passage)] = self.held(passage.seq_id), marks_T
             row = scorer.score(described)
             found |= {f"{name}_{figure}": row.get(figure) for figure in OF_JUDGES}
         return found

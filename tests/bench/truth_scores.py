@@ -1,5 +1,6 @@
 """Of `make truth`: whether intervals cover, and how descriptions are corrupted."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from conftest import ROOT
 
 LISTS = str(ROOT / "config/concepts/lists.yaml")
 ON_PANEL = ("score", "gain", "sequence_auc", "discrimination")
-DRAWS = 12  # samples drawn for each description, behind the coverage
+DRAWS = 8  # samples drawn for each description, behind the coverage
 
 
 def frequencies(texts: list[list[str]]) -> dict[str, int]:
@@ -69,12 +70,14 @@ class Executed:
 class OnPanel:
     """Scores on text as it comes of lists of concepts, executed, as the workflow makes them of a simulator's."""
 
-    def __init__(self, planting: Any, reader: Any, subject: str):
+    def __init__(self, planting: Any, reader: Any):
         from neuron_descriptions.config.scores import Scores
         from neuron_descriptions.panel.reading import Panel
 
         self.settings = Scores(simulator=None)
-        panels = (Panel(planting.paths[p], [planting.paths[f"{p}_acts"]], subject) for p in ("panel", "panel_test"))
+        panels = (
+            Panel(planting.paths[p], [planting.paths[f"{p}_acts"]], planting.subject) for p in ("panel", "panel_test")
+        )
         self.fit, self.test = panels
         strings = {tuple(text.evidence): tokens for text, tokens in zip(self.test.sequences, self.test.strings)}
         self.executed = Executed({}, reader, strings)
@@ -85,30 +88,38 @@ class OnPanel:
 
         return NaturalScorer(self.executed, (self.fit, self.test), self.settings, seed)
 
+    @cached_property
+    def own(self) -> Any:
+        """That of a run."""
+        return self.scorer(0)
+
     def predicted(self, description: str) -> np.ndarray:
         """Predictions at every token."""
         return np.concatenate(self.executed.simulate([_Task(description, text) for text in self.test.sequences]))
 
+    def exact(self, number: int, name: str) -> float | None:
+        """The direct score over the whole of it, for a feature, of the list of concepts of that name."""
+        from neuron_descriptions.common.signs import one_side
+        from neuron_descriptions.scores.concepts import direct_score
+
+        return direct_score(self.predicted(name), one_side(self.test.acts(0, [number])[0].astype(float), "positive"))
+
     def scores(self, number: int, name: str) -> dict[str, float | None]:
         """Scores on the panel, for a feature, of the list of concepts of that name."""
-        figures, _ = self.scorer(0).score(0, number, "positive", name)
+        figures, _ = self.own.score(0, number, "positive", name)
         return {figure: figures[figure] for figure in ON_PANEL}
 
 
-def coverage(planting: Any, said: dict[int, Any], reader: Any, subject: str, draws: int = DRAWS) -> dict[str, float]:
+def coverage(planting: Any, said: dict[int, Any], reader: Any, draws: int = DRAWS) -> dict[str, float]:
     """How often the interval of a score on text as it comes holds the exact one over the whole test split: each
     description, executed, is scored `draws` times by the workflow's own default sample. said: feature -> list of
     concepts. Left out: lists that never fire on that split, which have no score."""
-    from neuron_descriptions.common.signs import one_side
-    from neuron_descriptions.scores.concepts import direct_score
-
-    panel = OnPanel(planting, reader, subject)
+    panel = OnPanel(planting, reader)
     panel.executed.lists |= {str(number): found for number, found in said.items()}
     held, wide, errors, exact = [], [], [], {}
     for number in said:
-        true_N = one_side(panel.test.acts(0, [number])[0].astype(float), "positive")
-        if np.ptp(predicted_N := panel.predicted(str(number))) > 0:
-            exact[number] = direct_score(predicted_N, true_N)
+        if np.ptp(panel.predicted(str(number))) > 0:
+            exact[number] = panel.exact(number, str(number))
     for seed in range(draws):
         scorer = panel.scorer(seed)
         for number, true in exact.items():

@@ -144,6 +144,21 @@ class HeadFeatures(Section):
         return self.path.replace("{layer}", str(layer))
 
 
+class PlantedFeatures(Section):
+    """Artificial features that follow known rules of the text (words, families of words, lists, contexts, forms and
+    more) or none. Of the subject they read its tokens alone. A run on them shows what it finds where the truth is
+    known, as `make truth` does."""
+
+    kind: Literal["planted"]
+    """`planted`."""
+    count: PositiveInt
+    """Features in a layer: those of the rules in scripts/neuron_descriptions/features/planted_rules.py, in their order,
+    and beyond these some that follow no rule, of which nothing should be said."""
+
+    one_sided: ClassVar[bool] = False
+    noun: ClassVar[str] = "feature"
+
+
 LatentFeatures = AutoencoderFeatures | TranscoderFeatures
 MatrixFeatures = LatentFeatures | DirectionFeatures
 FeaturesOfFiles = MatrixFeatures | HeadFeatures
@@ -159,10 +174,12 @@ Features = Annotated[
     | Annotated[AutoencoderFeatures, Tag("autoencoder")]
     | Annotated[TranscoderFeatures, Tag("transcoder")]
     | Annotated[DirectionFeatures, Tag("directions")]
+    | Annotated[PlantedFeatures, Tag("planted")]
     | Annotated[HeadFeatures, Tag("attention_heads")],
     Discriminator(
         _kind,
         custom_error_type="kind",
-        custom_error_message="`kind` is neither mlp_neurons, autoencoder, transcoder, directions nor attention_heads",
+        custom_error_message="`kind` is neither mlp_neurons, autoencoder, transcoder, directions, planted nor"
+        " attention_heads",
     ),
 ]

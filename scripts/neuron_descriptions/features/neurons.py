@@ -32,7 +32,8 @@ class FeatureSource(Protocol):
 
     def features(self, layer: int, seen_BTD: Tensor) -> Tensor:
         """Features (B, T, I), signed, from what the layer's tap saw and in its dtype; a token's depend on that token
-        alone. Raises ValueError where the tap's D is not what the features are made for."""
+        alone, but for those that read tokens instead of activations. Raises ValueError where the tap's D is not what
+        the features are made for."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -4,10 +4,10 @@ A source is a class of the protocol in neurons.py, with a section of its own in 
 Its module is imported when it is opened, so that no job loads or depends on another kind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from neuron_descriptions.config.features import Features, HeadFeatures, MatrixFeatures
+from neuron_descriptions.config.features import Features, HeadFeatures, MatrixFeatures, PlantedFeatures
 from neuron_descriptions.features.neurons import FeatureSource
 
 
@@ -24,6 +24,8 @@ class SourceJob:
     """The config's `subject.module`."""
     files: dict[int, str] = field(default_factory=dict)
     """Layer -> its features, converted, where the kind has files."""
+    strings: Callable[[Sequence[int]], list[str]] | None = None
+    """What each token of a sequence adds to the text, for kinds that read text."""
 
 
 def _mlp_neurons(job: SourceJob) -> FeatureSource:
@@ -50,12 +52,20 @@ def _attention_heads(job: SourceJob) -> FeatureSource:
     return AttentionHeads(job.n_layers, job.n_neurons, job.settings.count, given, job.module)
 
 
+def _planted(job: SourceJob) -> FeatureSource:
+    from neuron_descriptions.features.planted import PlantedSource
+
+    assert isinstance(job.settings, PlantedFeatures) and job.strings is not None
+    return PlantedSource(job.n_layers, job.settings.count, job.strings)
+
+
 # The key `kind` of the section -> how it is opened.
 SOURCES: dict[str, Callable[[SourceJob], FeatureSource]] = {
     "mlp_neurons": _mlp_neurons,
     "autoencoder": _dictionary,
     "transcoder": _dictionary,
     "directions": _dictionary,
+    "planted": _planted,
     "attention_heads": _attention_heads,
 }
 

@@ -1,14 +1,15 @@
 """The model whose features are harvested, and how it is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from neuron_descriptions.config.base import restored
 from neuron_descriptions.config.features import Features, MlpNeuronFeatures
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.features.opening import SourceJob, open_source
-from neuron_descriptions.models.loading import load_model
+from neuron_descriptions.models.loading import load_model, load_tokenizer, token_strings
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,4 +45,15 @@ class Subject:
 
     def source(self) -> FeatureSource:
         """What is read. Raises ValueError as `open_source` does."""
-        return open_source(SourceJob(self.features, self.n_layers, self.n_neurons, self.module, self.dictionaries))
+        shape = self.n_layers, self.n_neurons, self.module
+        return open_source(SourceJob(self.features, *shape, self.dictionaries, strings_of(self.folder)))
+
+
+def strings_of(folder: str) -> Callable[[Sequence[int]], list[str]]:
+    """What turns a sequence into what each of its tokens adds to the text. The tokenizer is loaded when it is asked."""
+
+    @cache
+    def tokenizer() -> Any:
+        return load_tokenizer(folder)
+
+    return lambda ids: token_strings(tokenizer(), list(ids))

@@ -10,7 +10,8 @@ import transformers
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 from test_features import FAMILIES, HIDDEN, LAYERS, NEURONS
-from transformers import AutoModel
+from tokenizers import Tokenizer, models
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from neuron_descriptions.common.storage import write_table
 from neuron_descriptions.config.base import restored
@@ -18,10 +19,11 @@ from neuron_descriptions.config.features import Features, FeaturesOfFiles
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.converting import convert_dictionary
 from neuron_descriptions.features.opening import SOURCES
+from neuron_descriptions.features.planted import PlantedSource
 from neuron_descriptions.harvest.exemplars import ExemplarStore
 from neuron_descriptions.harvest.merging import merge
 from neuron_descriptions.harvest.shard import Shard, harvest
-from neuron_descriptions.harvest.subject import Subject
+from neuron_descriptions.harvest.subject import Subject, strings_of
 from neuron_descriptions.run.memory import Keep
 
 LAYER, SEQUENCES, LATENTS, K, HEADS, DIRECTIONS = 1, 40, 20, 4, 4, 3
@@ -31,6 +33,7 @@ FORMS = {
     "autoencoder": LATENTS,
     "transcoder": LATENTS,
     "directions": DIRECTIONS,
+    "planted": 90,
     "attention_heads": HEADS,
     "attention_heads on directions": HEADS * DIRECTIONS,
 }
@@ -38,18 +41,21 @@ FORMS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny model, a corpus table of random tokens, two published dictionaries, and directions."""
+    """A tiny model with a tokenizer, a corpus table of random tokens, two published dictionaries, and directions."""
     folder = tmp_path_factory.mktemp("kinds")
     name, settings, _ = FAMILIES["llama"]
     torch.manual_seed(0)
     AutoModel.from_config(getattr(transformers, name)(**settings)).save_pretrained(folder / "model")
+    known = ["of", "the", ",", "state", "government", *(f"w{i}ing" for i in range(295))]
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, unk_token=known[0]))
+    PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(folder / "model")
     rng = np.random.default_rng(0)
-    rows = [{"seq_id": i, "input_ids": rng.integers(3, 300, 8 + i % 5).tolist(), "prefix_len": i % 3,
+    rows = [{"seq_id": i, "input_ids": rng.integers(1, 300, 8 + i % 5).tolist(), "prefix_len": i % 3,
              "source": "random", "document": i} for i in range(SEQUENCES)]  # fmt: skip
     tokens = sum(len(row["input_ids"]) - row["prefix_len"] for row in rows)
     about = {"sequences": str(SEQUENCES), "tokens": str(tokens), "longest": "12", "tokenizer": "", "seed": "0"}
-    known = [{field.name: row.get(field.name) for field in CORPUS} for row in rows]
-    write_table(pa.Table.from_pylist(known, schema=CORPUS.with_metadata(about)), str(folder / "corpus.parquet"))
+    rows = [{field.name: row.get(field.name) for field in CORPUS} for row in rows]
+    write_table(pa.Table.from_pylist(rows, schema=CORPUS.with_metadata(about)), str(folder / "corpus.parquet"))
     for kind, place in (("autoencoder", f"layers.{LAYER}"), ("transcoder", f"layers.{LAYER}.mlp")):
         (folder / place).mkdir()
         transcodes = str(kind == "transcoder").lower()
@@ -67,7 +73,7 @@ def section(form: str, folder) -> Features:
     said = {"kind": form.partition(" ")[0]}
     if form != "mlp_neurons":
         said["count"] = FORMS[form]
-    if form not in ("mlp_neurons", "attention_heads"):
+    if form not in ("mlp_neurons", "attention_heads", "planted"):
         said["path"] = str(folder / places.get(form, "directions.safetensors"))
     if form == "autoencoder":
         said["hook"] = "residual_out"
@@ -76,7 +82,8 @@ def section(form: str, folder) -> Features:
 
 def computed(form: str, folder) -> list[np.ndarray]:
     """Every sequence's features by their formula, in numpy, from what transformers' own modules read and write:
-    (evidence tokens, features)."""
+    (evidence tokens, features). Planted ones by their source, each sequence for itself."""
+    planted = PlantedSource(LAYERS, FORMS["planted"], strings_of(str(folder / "model")))
     model, seen = AutoModel.from_pretrained(folder / "model").eval(), {}
     block = model.layers[LAYER]
     for name, module in (("down", block.mlp.down_proj), ("mlp", block.mlp.up_proj), ("heads", block.self_attn.o_proj)):
@@ -88,7 +95,9 @@ def computed(form: str, folder) -> list[np.ndarray]:
         with torch.inference_mode():
             states = model(torch.tensor([row["input_ids"]]), output_hidden_states=True).hidden_states
         residual = states[LAYER + 1][0].double().numpy()
-        if form == "mlp_neurons":
+        if form == "planted":
+            acts = planted.acts(LAYER, row["input_ids"])
+        elif form == "mlp_neurons":
             acts = seen["down"]
         elif form == "directions":
             acts = residual @ directions.T

@@ -1,7 +1,7 @@
-"""Artificial features whose rules are known exactly, to be planted where real ones are looked for.
+"""Rules of planted features (see planted.py): how strongly one fires on each word of a text.
 
-A rule says how strongly a feature fires on each word of a text. Rules are written over words of the plain text, apart
-from the predicates that a search for concepts knows; some cannot be said with these, and some features have none.
+They are written over words of the plain text, apart from the predicates that a search for concepts knows; some cannot
+be said with these, and some features have none.
 
 T tokens of a sequence.
 """
@@ -15,14 +15,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from neuron_descriptions.common.streams import generator
-
 Words = list[str]
 Strength = Callable[[Words], list[float]]
 _WORD = re.compile(r"[^\W\d_]+|\d+(?:[.,]\d+)*|\S")
 # Kinds whose features follow a single rule.
 ONE_RULE = ("word", "family", "category", "context", "form")
-RARE, SHARE, SPREAD, NOISE = 0.03, 0.2, 0.15, 0.05  # of features without a rule; of strengths; of the background
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,16 +43,6 @@ class Planted:
             if value:
                 found[first : last + 1] = np.maximum(found[first : last + 1], value)
         return found
-
-    def acts(self, tokens: Sequence[str], *where: object) -> NDArray[np.float64]:
-        """Its activations (T,): the rule's strengths, each varied by SPREAD, over a background that varies by NOISE
-        around 0; without a rule, as strong ones at RARE of the tokens, drawn. where: seed, feature and sequence."""
-        random = generator("planted", *where)
-        strong = self.truth(tokens)
-        if self.strength is None:
-            strong = (random.random(len(tokens)) < RARE) * (SHARE + (1 - SHARE) * random.random(len(tokens)))
-        varied = strong * np.maximum(1 + SPREAD * random.standard_normal(len(tokens)), 0.1)
-        return varied + NOISE * random.standard_normal(len(tokens))
 
 
 @lru_cache(maxsize=10_000)
@@ -160,6 +147,12 @@ _CATEGORIES = {
     "kinds of energy": "oil gas coal electricity nuclear fuel petroleum power hydroelectric",
     "quantities": "many few several most some all more less much",
 }
+# Words that nothing holds together.
+_SEVERAL = (
+    "order river ever small", "children before law island", "think north money under", "american rate long good",
+    "year house very south", "public because water new", "war live first land", "trade never old system",
+    "peace know total through", "coast time must area", "world school between gas", "during like party union",
+)  # fmt: skip
 _WORDS = (
     "government", "people", "congress", "of", "and", "that", "which", "you", "country", "population", "would", "it",
 )  # fmt: skip
@@ -176,7 +169,8 @@ def rules() -> list[Planted]:
         ("two senses", _two_senses()), ("graded", _grades()), ("outside", _outside()),
     ):  # fmt: skip
         found += [Planted(kind, said, rule) for said, rule in named.items()]
-    return found
+    return found + [Planted("several words", f"any of {names}", _one_of(names), tuple(names.split()))
+                    for names in _SEVERAL]  # fmt: skip
 
 
 def without_rule(count: int) -> list[Planted]:
