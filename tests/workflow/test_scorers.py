@@ -27,8 +27,9 @@ def write(project, path, schema, rows):
     write_table(pa.Table.from_pylist(rows, schema=schema), project.file(path))
 
 
-def finish_scoring(project, tokenizer, simulated=True):
-    """Tables as they stand after the scoring, or before it, of a neuron that fires on one word."""
+def finish_scoring(project, tokenizer, simulated=True, everywhere=()):
+    """Tables as they stand after the scoring, or before it, of a neuron that fires on one word, and of others that fire
+    everywhere."""
     words = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in TEXT]
     random, exemplars, statistics = np.random.default_rng(0), [], []
     for split in SPLITS:
@@ -39,17 +40,22 @@ def finish_scoring(project, tokenizer, simulated=True):
         write(project, f"corpus/{split}.parquet", CORPUS.with_metadata(facts), texts)
         acts = np.where(ids == RIVER, 2.0, 0.1)
         order = np.argsort(-acts.max(1), kind="stable").tolist()
-        for sign in SIGNS:
-            for kind, chosen in (("top", order[:12]), ("middle", order[12:14]), ("random", order[-4:])):
-                exemplars += [{"split": split, **WHO, "sign": sign, "kind": kind, "rank": rank, "seq_id": i,
-                               "peak": float(acts[i].max()), "activations": acts[i].tolist()}
-                              for rank, i in enumerate(chosen)]  # fmt: skip
-        statistics.append({"split": split, **WHO, "tokens": ids.size, "mean": 0.2, "std": 0.4, "min": 0.1, "max": 2.0})
+        for neuron in (WHO["neuron"], *everywhere):
+            who, fired = WHO | {"neuron": neuron}, np.full(acts.shape, 2.0) if neuron in everywhere else acts
+            for sign in SIGNS:
+                for kind, chosen in (("top", order[:12]), ("middle", order[12:14]), ("random", order[-4:])):
+                    exemplars += [{"split": split, **who, "sign": sign, "kind": kind, "rank": rank, "seq_id": i,
+                                   "peak": float(fired[i].max()), "activations": fired[i].tolist()}
+                                  for rank, i in enumerate(chosen)]  # fmt: skip
+            numbers = {"tokens": ids.size, "mean": 0.2, "std": 0.4, "min": 0.1, "max": 2.0}
+            statistics.append({"split": split, **who, **numbers})
     write(project, "exemplars/layer-1/chunk-0.parquet", EXEMPLARS, exemplars)
     write(project, "exemplars/layer-1/statistics-chunk-0.parquet", STATISTICS, statistics)
     candidate = {**WHO, "candidate": 0, "description": "rivers", "explainer": "x", "status": "ok"}
     none = {"candidate": 0, "explainer": "x", "status": "no_activation"}
-    descriptions = [candidate | {"sign": "positive"}, {**WHO, **none, "sign": "negative"}]
+    signs = {"positive": candidate, "negative": {**WHO, **none}}
+    neurons = (WHO["neuron"], *everywhere)
+    descriptions = [row | {"neuron": n, "sign": sign} for n in neurons for sign, row in signs.items()]
     write(project, "descriptions/layer-1/chunk-0.parquet", DESCRIPTIONS, descriptions)
     write(project, "descriptions/null-pool.parquet", NULL_POOL, [])
     if not simulated:
@@ -155,6 +161,34 @@ def test_without_a_simulator_a_scorer_chooses_and_nothing_of_simulation_is_there
     chosen = pq.read_table(project.file("scores/layer-1/chunk-0.parquet")).to_pylist()
     assert {r["candidate"] for r in chosen if r["chosen"]} == {scored["candidate"]}
     assert not project.file("scores/layer-1/simulations-chunk-0.parquet").exists()
+
+
+def test_what_a_judge_cannot_answer_and_passages_without_a_negative_are_statuses_in_the_atlas(tmp_path, tokenizer):
+    """The judge of `talks` says neither yes nor no; neuron 6 fires in every sequence, so that `judged` is not asked."""
+    project = Project(tmp_path / "project")
+    finish_scoring(project, tokenizer, simulated=False, everywhere=(6,))
+    passages = {"positives": 3, "random": 3, "close": 0, "nulls": 0}
+    with endpoint(lambda number, body: Reply("It depends.")) as served:
+        talks = {"client": "openai", "model": "m", "base_url": served.base_url, "key_variable": None}
+        config = changed(
+            tiny_config(),
+            neurons={"layers": [1], "indices": [5, 6], "chunk_size": 2},
+            scores__simulator=None,
+            scores__scorers={
+                "talks": {"kind": "detection", "judge": talks, **passages},
+                "judged": {"kind": "detection", "judge": {"model": "smollm2-135m-instruct"}, **passages},
+            },
+        )
+        targets = ("results/tiny/atlas/atlas.parquet", "--rerun-triggers", "mtime", "--cores", "1")
+        project.run(config, *targets)
+        asked = len(served.seen)
+    rows = pq.read_table(project.file("atlas/atlas.parquet")).to_pylist()
+    fires, everywhere = (row for row in rows if row["sign"] == "positive")
+    assert (fires["talks_status"], fires["talks_n_unanswered"], fires["judged_status"]) == ("unparsed", 6, "ok")
+    assert everywhere["talks_status"] == everywhere["judged_status"] == "no_negative" and asked >= 2
+    scored = [name for name in rows[0] if name.startswith(("talks_", "judged_")) and "average_precision" in name]
+    assert len(scored) >= 8 and all(everywhere[name] is None for name in scored)  # nothing wins by being undefined
+    assert fires["talks_average_precision"] is None and fires["judged_average_precision"] is not None
 
 
 # --- a simulator without log-probabilities -----------------------------------------------------------
