@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-APART = ("run", "common", "executed", "truth_scores")  # what sections share
+APART = ("run", "common", "executed", "truth_falls", "truth_scores")  # what sections share
 RESULTS = ROOT / "results/bench/bench.json"
 
 
