@@ -14,6 +14,7 @@ KINDS = {
     "autoencoder": ({"path": SHIPPED, "count": 2048, "hook": "residual_out"}, "latent"),
     "transcoder": ({"path": f"{SHIPPED}.mlp", "count": 2048}, "latent"),
     "attention_heads": ({"count": HEADS}, "head"),
+    "planted": ({"count": 100}, "feature"),
     "directions": ({"path": "directions.npy", "count": DIRECTIONS}, "direction"),
 }
 OF_FILES = {"autoencoder", "transcoder", "directions"}

@@ -112,6 +112,8 @@ def may_share(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids
     found: list[Tensor] = []
 
     def take(layer: int, seen_BTD: Tensor, batch: Batch) -> None:
+        if not seen_BTD.is_floating_point():
+            raise ValueError("features are read off the tokens themselves, all of them")
         found.append(source.features(layer, seen_BTD)[0, -1].float())
 
     try:

@@ -1,4 +1,4 @@
-"""How scores fall and what is reported of planted features; tests/workflow/test_truth.py has a whole run."""
+"""How scores fall and what is reported of planted features; tests/workflow/test_planted_run.py has a whole run."""
 
 import sys
 
