@@ -6,6 +6,7 @@ import torch
 from test_features import FAMILIES, LAYERS, NEURONS, random_model
 
 from neuron_descriptions.features.neurons import MlpNeurons
+from neuron_descriptions.features.planted import PlantedSource
 from neuron_descriptions.harvest.batches import make_batch
 from neuron_descriptions.harvest.forward import may_share, run_layers
 from neuron_descriptions.models.loading import load_model
@@ -63,6 +64,14 @@ def test_of_a_real_model_not_a_bit_differs(smollm2):
                 activations(model, source, batch(ids, share, template), layers=(3, 12))[0] for share in (False, True)
             )
             assert all(torch.equal(shared[layer], acts_NI) for layer, acts_NI in plain.items()), lengths
+
+
+def test_features_that_are_read_off_the_tokens_need_all_of_them(smollm2):
+    model, source = (
+        load_model(smollm2, "bfloat16", head=False, threads=1),
+        PlantedSource(30, 3, lambda ids: ["a"] * len(ids)),
+    )
+    assert not may_share(model, source, {0: source.taps(model)[0]}, sequences([30])[0])
 
 
 def test_a_template_that_differs_is_shared_as_far_as_it_is_the_same():
