@@ -1,5 +1,6 @@
 # Who is asked about what features write, and who judges it. No rules.
 from neuron_descriptions.descriptions.output_prompts import read_output_template
+from neuron_descriptions.scores.token_templates import read_token_judge_template
 
 OUTPUT_EXPLAINER = CFG.descriptions.explainer
 OUTPUT_JUDGE = CFG.output_side.judge or OUTPUT_EXPLAINER
@@ -36,7 +37,7 @@ def output_judge_prompt():
     """The judge's prompt file, tried out likewise."""
     path = project_file(CFG.output_side.judge_prompt, "output_side.judge_prompt")
     try:
-        read_judge_template(path)
+        read_token_judge_template(path)
     except ValueError as error:
-        raise WorkflowError(f"output_side.judge_prompt: {error}") from None
+        raise WorkflowError(str(error)) from None
     return path

@@ -28,14 +28,15 @@ class OutputSide(Section):
     """Prompt file of what it is asked."""
     judge: Explainer | None = None
     """The model that says which tokens fit what the explainer said, with the keys of `descriptions.explainer`; null:
-    that one. With the client `transformers` the chances of "yes" and "no" are read, and nothing is generated."""
+    that one. With the client `transformers` it is read how much more it expects them after the description than after
+    one that says nothing, and nothing is generated; any other client is asked for lists of answers."""
     judge_prompt: UserPath = "config/prompts/output-judge.yaml"
-    """Prompt file of what the judge is asked."""
+    """Prompt file of the judge."""
     others: NonNegativeInt16 = 3
     """What the explainer said of so many other features of the layer is judged on the same tokens: that is chance.
     Each costs as much as the description."""
     tokens_per_request: PositiveInt = 20
-    """Tokens that a client is asked about at once. A local model reads each for itself."""
+    """Tokens that a client is asked about at once, where it is asked."""
 
 
 def check_output_side(asked: OutputSide, features: Features, panel: bool, explainer: Explainer | None) -> None:

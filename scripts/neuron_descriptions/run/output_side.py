@@ -1,7 +1,7 @@
 """The stages of the output side: what features write, how that is judged, scaled and put into words."""
 
 from neuron_descriptions.common.vocabulary import SIGNS
-from neuron_descriptions.config.explainers import Endpoint, Explainer
+from neuron_descriptions.config.explainers import Endpoint, Explainer, TransformersExplainer
 from neuron_descriptions.run.plans import Stage
 from neuron_descriptions.run.reckoning import (
     DESCRIPTION,
@@ -42,8 +42,10 @@ def _explained_output_side(r: Reckoning) -> list[Stage]:
     read = signs * (PROMPT + TOKEN_SHOWN * asked.tokens)
     generated = signs * (d.max_tokens or 2 * DESCRIPTION) / 2
     judge = asked.judge or d.explainer
-    at_once = asked.tokens_per_request if judge.remote else 1
-    judged = signs * (1 + asked.others) * asked.tokens * (TOKEN_SHOWN + (PROMPT + DESCRIPTION) / at_once)
+    judged = signs * (1 + asked.others) * DESCRIPTION  # a local model reads one once, whatever the tokens
+    if not isinstance(judge, TransformersExplainer):
+        of_a_token = TOKEN_SHOWN + (PROMPT + DESCRIPTION) / asked.tokens_per_request
+        judged = signs * (1 + asked.others) * asked.tokens * of_a_token
     return [
         _asking(r, "explain_output_side", d.explainer, read, generated),
         Stage("account_output_side", 1, r.reading(r.chunks), r.megabytes(None, 0), kept=TABLE + ROW * r.layers),

@@ -1,6 +1,6 @@
 """Whether what an explainer says of the tokens that a feature writes fits tokens that it was not shown.
 
-A judge is asked which of some tokens fit the description: those held out, and as many drawn from the vocabulary. What
+A judge says which of some tokens fit the description: those held out, and as many drawn from the vocabulary. What
 else tells the two apart, such as that one lot are whole words, the descriptions of other features show: they are judged
 on the same tokens. No simulator reads single tokens, so there is no simulated score.
 
@@ -25,17 +25,18 @@ from neuron_descriptions.output_side.writing import vocabulary
 from neuron_descriptions.scores.classification import detected, intervals
 from neuron_descriptions.scores.formulas import share_below
 from neuron_descriptions.scores.judged import enough
-from neuron_descriptions.scores.judging import Judge, Verdict, open_judge
+from neuron_descriptions.scores.judging import Judge, Verdict
 from neuron_descriptions.scores.opening import Job
 from neuron_descriptions.scores.output_tokens_tables import NAME, OUTPUT_TOKENS
 from neuron_descriptions.scores.questions import Question
+from neuron_descriptions.scores.token_judges import open_token_judge
 
 FEW_ANSWERS = "few_answers"
 
 
 @dataclass(slots=True, frozen=True)
 class Judging:
-    """What `open_judge` asks of a section."""
+    """What `open_token_judge` asks of a section."""
 
     judge: Explainer
     passages_per_request: int
@@ -59,7 +60,7 @@ def judge_output_tokens(job: Job, output: str) -> None:
     )
     wanted, rows = set(job.neurons), []
     mine = [row for row in explained if row["neuron"] in wanted]
-    with open_judge(job) as judge:
+    with open_token_judge(job) as judge:
         scorer = TokenScorer(job, judge, texts, said)
         for row in progress(iter(mine), len(mine), "descriptions"):
             place = {name: row[name] for name in ("layer", "neuron", "sign")}

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from conftest import ROOT
 from endpoint import Reply, endpoint
@@ -15,10 +16,14 @@ from neuron_descriptions.config.explainers import Limits, clients
 from neuron_descriptions.config.scores import Scores
 from neuron_descriptions.output_side.explained import OUTPUT_EXPLAINED
 from neuron_descriptions.output_side.tables import OUTPUT_SIDE
+from neuron_descriptions.output_side.writing import vocabulary
 from neuron_descriptions.scores import output_tokens
 from neuron_descriptions.scores.opening import Job
 from neuron_descriptions.scores.output_tokens import Judging, TokenScorer, judge_output_tokens
 from neuron_descriptions.scores.output_tokens_tables import COLUMNS, NAME, OUTPUT_TOKENS
+from neuron_descriptions.scores.questions import Question
+from neuron_descriptions.scores.token_judges import NextTokenJudge
+from neuron_descriptions.scores.token_templates import read_token_judge_template
 
 LAYER, SIZE = 2, 400
 TEXTS = [f" {'month' if i < 40 else 'thing'}{i}" for i in range(SIZE)]
@@ -136,3 +141,47 @@ def test_from_tables_to_a_table_that_the_atlas_takes_by_a_client_that_is_asked(t
     added = Added([str(tmp_path / "out.parquet")])
     assert [*added.columns] == [f"{NAME}_status", *(f"{NAME}_{column.name}" for column in COLUMNS)]
     assert added.values({"layer": LAYER, "neuron": 1, "sign": "positive"})["output_tokens_words"] == "month names"
+
+
+LISTS = {
+    "names of months": [" January", " March", " April", " August", " October", " December"],
+    "colors": [" red", " blue", " green", " yellow", " white", " pink"],
+    "words about family": [" mother", " father", " sister", " brother", " uncle", " aunt"],
+}
+
+
+def test_a_small_local_model_tells_what_fits_by_what_it_expects_next(model, tokenizer):
+    """Its chances are those of Bayes' rule over two texts; true descriptions of planted tokens tell them from drawn
+    ones, and the others do not."""
+    template = read_token_judge_template(PROMPT)
+    judge, texts = NextTokenJudge(model, tokenizer, template), vocabulary(tokenizer, len(tokenizer))
+    (chances,) = judge.judge([Question("colors.", ('" red"', '" Tuesday"'), ())], 0)
+    with torch.no_grad():
+        after = [
+            model(**tokenizer(f"The following words are {said}:", return_tensors="pt")).logits[0, -1].softmax(0)
+            for said in ("colors", "words")
+        ]
+    for chance, token in zip(chances, (" red", " Tuesday")):
+        one, other = (float(chances_V[texts.index(token)]) for chances_V in after)
+        assert chance == pytest.approx(one / (one + other), rel=1e-3)
+    assert chances[0] > 0.9 and chances[0] > chances[1]
+    said = [(number, "positive", text) for number, text in enumerate(LISTS)]
+    for number, (text, tokens) in enumerate(LISTS.items()):
+        held = [texts.index(token) for token in tokens]
+        row = TokenScorer(job(others=2), judge, texts, said).score(explained(number, text, held=held), set(held))
+        assert row["auc"] > 0.9 > row["null_auc"] and row["null_percentile"] == 100, (text, row)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("system: s\nseveral: '{{ passages }}'\nnext: '{{ description }}'\nneutral: n", "`several` must show"),
+        ("system: s\nseveral: '{{ passages }}{{ description }}'\nnext: x\nneutral: n", "`next` the description"),
+        ("system: s\nseveral: '{{ most }}'\nnext: x\nneutral: n", "its templates do not render"),
+        ("system: s\none: x", "is not a prompt file"),
+    ],
+)
+def test_a_prompt_file_of_a_judge_is_tried(text, said, tmp_path):
+    (tmp_path / "prompt.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_token_judge_template(str(tmp_path / "prompt.yaml"))

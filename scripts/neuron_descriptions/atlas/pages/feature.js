@@ -44,12 +44,12 @@ function judgedWords(judged) {
   if (!judged) return null;
   const AGREEMENT = {same: "the tokens that it reads, more than almost all others do", opposite: "the opposite of what it reads", neither: "neither the tokens that it reads nor their opposite"};
   const heard = !isNumber(judged.auc) ? `It fires at too few tokens of the panel (${count(judged.n_firing)}) to tell whether the model predicts them there.`
-    : `Where it fires (${count(judged.n_firing)} tokens of ${count(judged.n_documents)} documents) the model finds the tokens above more likely than elsewhere, if the AUC is above one half${isNumber(judged.auc_null) ? "; of other neurons' tokens at the same places it says how much of that is the place" : ""}. It is no proof that the neuron causes it.`;
+    : `Where it fires (${count(judged.n_firing)} tokens of ${count(judged.n_documents)} documents) the model finds the tokens above more likely than elsewhere, if the AUC is above one half${isNumber(judged.auc_null) ? `; of other ${NOUN}s' tokens at the same places it says how much of that is the place` : ""}. It is no proof that the ${NOUN} causes it.`;
   return [el("p", {class: "small soft"}, heard), el("dl", {class: "numbers judged"}, terms([
     ...judged.description ? [["What they have in common", judged.description]] : [],
     ...isNumber(judged.description_r) ? [["These words on other tokens, r", number(judged.description_r)]] : [],
     ...isNumber(judged.auc) ? [["AUC", `${number(judged.auc)} ${interval({low: judged.auc_low, high: judged.auc_high})}`]] : [],
-    ...isNumber(judged.auc_null) ? [["Other neurons' tokens there", `${number(judged.auc_null)}; it is above ${percentile(100 * judged.auc_percentile)} of them`]] : [],
+    ...isNumber(judged.auc_null) ? [[`Other ${NOUN}s' tokens there`, `${number(judged.auc_null)}; it is above ${percentile(100 * judged.auc_percentile)} of them`]] : [],
     ...judged.agreement ? [["It writes", AGREEMENT[judged.agreement] ?? judged.agreement]] : [],
     ...isNumber(judged.gate_positive) ? [["Gate above 0 where it fires", percentile(100 * judged.gate_positive)]] : []]))];
 }
