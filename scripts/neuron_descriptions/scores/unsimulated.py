@@ -37,8 +37,7 @@ class Text:
 
     def sums(self, values_N: Array) -> Array:
         """Over each sequence (S,)."""
-        sums_S: Array = np.bincount(self.sequence_N, values_N, self.sequences)
-        return sums_S
+        return np.bincount(self.sequence_N, values_N, self.sequences).astype(float)
 
     def moments(self, variables_VN: list[Array]) -> Array:
         """Sums of products of a token's variables, a first one being 1, over each sequence; (S, V, V)."""
