@@ -7,7 +7,7 @@ from neuron_descriptions.run.plans import Stage, short
 
 # Half of a 95 % interval's width of `score`, the median, with 28 certain sequences and so many drawn of 256
 # (docs/benchmarks.md, "Scores on text as it comes": lists of concepts). It falls with the root of those drawn.
-HALF_WIDTH, MEASURED = 0.06, 48
+HALF_WIDTH, MEASURED = 0.045, 48
 
 
 def half_width(drawn: float) -> float:

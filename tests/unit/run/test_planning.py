@@ -86,7 +86,7 @@ def test_the_table_in_the_docs_is_the_plan_s():
     totals = " | ".join(f"**{plan.totals()['gpu_hours']:,.0f}**" for plan in plans)
     assert f"| all | {totals} |" in page
     assert not any("no panel" in line for line in plans[1].precision)
-    for line, half in zip(plans[1].precision, ("0.085", "0.060", "0.030")):
+    for line, half in zip(plans[1].precision, ("0.064", "0.045", "0.022")):
         assert half in line and line.split(": ")[1].split()[0] in page.partition("| all | ")[2][:900]
 
 
@@ -463,7 +463,7 @@ def test_the_plan_says_what_precision_the_money_buys():
     assert plan.precision == [
         f"a score's interval reaches about {width} to each side with {drawn} sequences drawn:"
         f" {short(dollars * (28 + drawn) / 76)} dollars{' (this run)' * (drawn == 48)}"
-        for width, drawn in (("0.085", 24), ("0.060", 48), ("0.030", 192))
+        for width, drawn in (("0.064", 24), ("0.045", 48), ("0.022", 192))
     ]
     assert all(line in plan.text() for line in plan.precision)
     assert "no panel" in planned(published()).precision[0]
