@@ -71,9 +71,9 @@ class Descriptions(Section):
     your own."""
     concept_fit: Literal["contrast", "natural"] = "contrast"
     """What those sentences are fitted on. `contrast`: mostly on exemplars, as the contrast score is made: they say
-    where the feature is strongest, and readers call them fitting. `natural`: mostly on text as it comes, for which a
-    `panel` is needed, the larger the better: they predict that text better and the strongest places worse, and are
-    longer. See docs/benchmarks.md."""
+    where the feature is strongest, and readers call them fitting. `natural`: on text as it comes, for which a `panel`
+    is needed, of 50,000 tokens or more: they predict that text much better, and are twice as long, which nobody has
+    read. See docs/benchmarks.md."""
     rivals: list[Name] = []
     """Runs of the same `neurons` and `evidence`, made before, whose candidates compete with this run's own: another
     explainer's, or another prompt's. The atlas says whose description won."""

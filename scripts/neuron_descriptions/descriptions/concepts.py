@@ -36,10 +36,12 @@ class Fit:
     settings: Settings
 
 
-# Readers look at peaks, that is, at exemplars. Text as it comes has many weak causes: smaller parts of more kinds.
+# Readers look at peaks, that is, at exemplars. Text as it comes has many weak causes: smaller parts of more kinds; and
+# what a large panel shows is less in doubt where few sequences of valid show it weakly.
+_NATURAL = replace(DEFAULTS, gain=0.0005, new_gain=0.001, groups=8, most=20, survivors=200, ahead=True, sure=0.2)
 FITS = {
     "contrast": Fit(0.25, DEFAULTS),
-    "natural": Fit(1.0, replace(DEFAULTS, gain=0.0005, new_gain=0.001, groups=8, most=20, survivors=200, ahead=True)),
+    "natural": Fit(1.0, _NATURAL),
 }
 
 
