@@ -1,6 +1,14 @@
 # Descriptions made of concepts: found by search, without a model; and how well their own predictions match.
 
 
+# What lists are fitted on, where that is not the default.
+FITTED = {
+    key.removeprefix("concept_"): value
+    for key, value in tracked(CFG.descriptions, include=["concept_fit"]).items()
+    if key != "version"
+}
+
+
 rule find_concepts:
     input:
         **{split: CORPUS[split] for split in ("train", "valid")},
@@ -21,6 +29,7 @@ rule find_concepts:
         mem_mb=memory("find_concepts"),
         runtime=minutes("find_concepts"),
     params:
+        **FITTED,
         code=digest("find_concepts.py"),
         neurons=neurons_of_part(DESCRIBED),
         read=held(concept_rules()),

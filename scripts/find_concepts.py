@@ -11,4 +11,5 @@ with job_log(snakemake.log[0], snakemake.rule):
         models={name: given[name] for name in ("subject", "rules")},
         panel={"corpus": given.panel, "acts": given.panel_acts} if given.get("panel") else {},
         output=snakemake.output.concepts,
+        fit=snakemake.params.get("fit", "contrast"),
     )

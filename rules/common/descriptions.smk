@@ -82,7 +82,7 @@ def in_panel(wildcards):
 # What candidates and their prompts depend on.
 DESCRIBING = tracked(
     CFG.descriptions,
-    exclude=["explainer", "prompt", "draws", "rivals", "concept_rules"],
+    exclude=["explainer", "prompt", "draws", "rivals", "concept_rules", "concept_fit"],
 )
 # What no description depends on: keys of the explainer's section, and where what was asked is kept.
 ACCESS = EXPLAINER.model_dump(include=set(ACCESS_KEYS)) if EXPLAINER else {}

@@ -39,8 +39,8 @@ def fetched() -> tuple[str, dict[str, str]]:
     return str(ROOT / folder), {source: str(ROOT / path) for source, path in documents.items()}
 
 
-def build(scratch: Path, seq_len: int, train: int) -> tuple[str, dict[str, str]]:
-    """(folder of the model, split -> corpus table) of the demo's texts, cut to `seq_len`."""
+def build(scratch: Path, seq_len: int, train: int, test: int = 64) -> tuple[str, dict[str, str]]:
+    """(folder of the model, split -> corpus table) of the demo's texts, cut to `seq_len`; train, test: sequences."""
     from neuron_descriptions.config.sections import load_config
     from neuron_descriptions.corpus.building import Cut, Mixture, build_corpus
 
@@ -49,5 +49,5 @@ def build(scratch: Path, seq_len: int, train: int) -> tuple[str, dict[str, str]]
     outputs = {split: str(scratch / f"{split}.parquet") for split in SPLITS}
     ratios = {name: spec.ratio for name, spec in config.corpus.sources.items()}
     mixture = Mixture(documents, ratios, folder, Cut(seq_len), seed=0)
-    build_corpus(mixture, {"train": train, "valid": 64, "test": 64}, outputs)
+    build_corpus(mixture, {"train": train, "valid": 64, "test": test}, outputs)
     return folder, outputs

@@ -10,31 +10,37 @@ import numpy as np
 
 from common import build
 from conftest import ROOT
+from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.concepts.evidence import TextTable, exemplars_of
+from neuron_descriptions.concepts.execution import ConceptList
+from neuron_descriptions.concepts.predicates import Reader
+from neuron_descriptions.concepts.search import find_list
+from neuron_descriptions.concepts.vocabulary import read_vocabulary
+from neuron_descriptions.concepts.wording import readable
+from neuron_descriptions.corpus.tables import CORPUS
+from neuron_descriptions.descriptions.concepts import FITS
+from neuron_descriptions.models.loading import load_tokenizer, token_strings
+from neuron_descriptions.scores.concepts import direct_score
 
-LAYERS, NEURONS, TRAIN, TOP, PANEL = (5, 15, 25), 34, 1280, 40, 400
+LAYERS, NEURONS, TRAIN, TEST, TOP, PANEL = (5, 15, 25), 34, 1280, 320, 40, 400
 OFFSET = {"train": 0, "valid": TRAIN, "test": 2 * TRAIN}  # of a split's sequences among all
 
 
 class Found(NamedTuple):
-    """A list that was found for one side of a neuron, and what it predicts of each sequence of test."""
+    """The lists that were found for one side of a neuron, by what they are fitted on, and what it does on each sequence
+    of test."""
 
-    parts: list
-    seconds: float
-    predicted: list[np.ndarray]
+    layer: int
+    lists: dict[str, ConceptList]
+    seconds: dict[str, float]
+    predicted: dict[str, list[np.ndarray]]
     true: list[np.ndarray]
 
 
 def found_lists(scratch: Path) -> tuple[float, Iterator[Found]]:
     """(seconds that the table of predicates takes, lists of both signs of NEURONS neurons of LAYERS), on the demo's
-    texts: fitted on the TOP train sequences and PANEL others, cut on valid."""
-    from neuron_descriptions.common.storage import read_table
-    from neuron_descriptions.concepts.evidence import TextTable
-    from neuron_descriptions.concepts.predicates import Reader
-    from neuron_descriptions.concepts.vocabulary import read_vocabulary
-    from neuron_descriptions.corpus.tables import CORPUS
-    from neuron_descriptions.models.loading import load_tokenizer, token_strings
-
-    folder, corpus = build(scratch, seq_len=64, train=TRAIN)
+    texts: `contrast`, fitted on the TOP train sequences and PANEL others; `natural`, on all train text."""
+    folder, corpus = build(scratch, seq_len=64, train=TRAIN, test=TEST)
     tokenizer = load_tokenizer(folder)
     texts = {}
     for split, path in corpus.items():
@@ -49,9 +55,9 @@ def found_lists(scratch: Path) -> tuple[float, Iterator[Found]]:
 
     def lists() -> Iterator[Found]:
         for layer in LAYERS:
-            for neuron in np.random.default_rng(layer).permutation(1536)[:NEURONS].tolist():
+            for neuron in np.random.default_rng(layer).permutation(1536)[-NEURONS:].tolist():
                 for direction in (1, -1):
-                    yield _found(table, held, {
+                    yield _found(layer, table, held, {
                         split: {
                             OFFSET[split] + i: np.maximum(direction * a[:, neuron], 0)
                             for i, a in enumerate(activations[split][layer])
@@ -62,49 +68,53 @@ def found_lists(scratch: Path) -> tuple[float, Iterator[Found]]:
     return table_seconds, lists()
 
 
-def _found(table, held: dict[int, list], acts: dict[str, dict[int, np.ndarray]]) -> Found:
-    from neuron_descriptions.concepts.evidence import exemplars_of
-    from neuron_descriptions.concepts.search import find_list
-
+def _found(layer: int, table: TextTable, held: dict[int, list], acts: dict[str, dict[int, np.ndarray]]) -> Found:
     top = {split: sorted(a, key=lambda i, a=a: -a[i].max()) for split, a in acts.items()}
-    chosen = {*top["train"][:TOP], *sorted(acts["train"])[:PANEL]}
-    train = exemplars_of(table, {i: acts["train"][i] for i in chosen})
+    some = {*top["train"][:TOP], *sorted(acts["train"])[:PANEL]}
     chosen = {*top["valid"][:10], *sorted(acts["valid"])[:10]}
     valid = exemplars_of(table, {i: acts["valid"][i] for i in chosen})
-    start = time.process_time()
-    found = find_list(table, train, valid)
-    seconds = time.process_time() - start
+    lists, seconds = {}, {}
+    for fit, ids in (("contrast", some), ("natural", acts["train"])):
+        train = exemplars_of(table, {i: acts["train"][i] for i in ids})
+        start = time.process_time()
+        lists[fit] = find_list(table, train, valid, FITS[fit].settings)
+        seconds[fit] = time.process_time() - start
     test = sorted(acts["test"])
-    return Found(
-        list(found.parts), seconds, [found.predict_held(held[i]) for i in test], [acts["test"][i] for i in test]
-    )
+    predicted = {fit: [found.predict_held(held[i]) for i in test] for fit, found in lists.items()}
+    return Found(layer, lists, seconds, predicted, [acts["test"][i] for i in test])
 
 
 def measure(scratch: Path) -> dict[str, float]:
     """Figures of those lists, scored on test: all of it, and a contrast of its 5 top and 4 other sequences."""
-    from neuron_descriptions.concepts.wording import readable
-    from neuron_descriptions.scores.concepts import direct_score
-
     table_seconds, lists = found_lists(scratch)
-    found_seconds, rows = 0.0, []
-    for found in lists:
-        found_seconds += found.seconds
-        top = sorted(range(len(found.true)), key=lambda i: -found.true[i].max())[:5]
-        contrast = [*top, *[i for i in range(len(found.true)) if i not in top][:4]]
-        scores = [
-            direct_score(*(np.concatenate([side[i] for i in ids]) for side in (found.predicted, found.true))) or 0.0
-            for ids in (range(len(found.true)), contrast)
-        ]
-        rows.append((*scores, readable(found.parts)))
-    natural, contrast, share = np.array(rows, float).mean(0)
-    return {
-        "neuron_signs": len(rows),
-        "seconds_of_the_table": table_seconds,
-        "seconds_per_1000_neurons": 2000 * found_seconds / len(rows),
-        "direct_score_natural": natural,
-        "direct_score_contrast": contrast,
-        "readable_share": share,
-    }
+    rows = [(found, *(_scores(found, fit) for fit in FITS)) for found in lists]
+    figures = {"neuron_signs": len(rows), "seconds_of_the_table": table_seconds}
+    for number, fit in enumerate(FITS, start=1):
+        ending = "" if fit == "contrast" else f"_fitted_on_{fit}"
+        of_fit = [found.lists[fit] for found, *_ in rows]
+        natural, contrast = np.array([row[number] for row in rows], float).T
+        figures |= {
+            f"seconds_per_1000_neurons{ending}": 2000 * sum(found.seconds[fit] for found, *_ in rows) / len(rows),
+            f"direct_score_natural{ending}": natural.mean(),
+            f"direct_score_contrast{ending}": contrast.mean(),
+            f"readable_share{ending}": np.mean([readable(list(of.parts)) for of in of_fit]),
+            f"words{ending}": np.mean([len(of.sentence.split()) for of in of_fit]),
+        }
+        for layer in LAYERS:
+            of_layer = [found.layer == layer for found, *_ in rows]
+            figures[f"direct_score_natural{ending}_layer_{layer}"] = natural[of_layer].mean()
+    return figures
+
+
+def _scores(found: Found, fit: str) -> tuple[float, float]:
+    """(on all test text, on the contrast)"""
+    top = sorted(range(len(found.true)), key=lambda i: -found.true[i].max())[:5]
+    contrast = [*top, *[i for i in range(len(found.true)) if i not in top][:4]]
+    natural, contrasted = (
+        direct_score(*(np.concatenate([side[i] for i in ids]) for side in (found.predicted[fit], found.true))) or 0.0
+        for ids in (range(len(found.true)), contrast)
+    )
+    return natural, contrasted
 
 
 def _dense(folder: str, corpus: str) -> dict[int, list[np.ndarray]]:

@@ -12,26 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from neuron_descriptions.concepts.deciding import Deciding
 from neuron_descriptions.concepts.evidence import Exemplars, Floats, TextTable, joined
 from neuron_descriptions.concepts.execution import ConceptList
-from neuron_descriptions.concepts.predicates import CONTEXTS, KINDS, SUBJECT, Predicate
+from neuron_descriptions.concepts.predicates import SUBJECT, Predicate
+from neuron_descriptions.concepts.survivors import Survivors, find_survivors, gains_of, rounded
 from neuron_descriptions.concepts.vocabulary import stem_of
 from neuron_descriptions.concepts.wording import Part
-
-# How gladly a kind is taken, as a part or to narrow one down: what its gain is multiplied by. Plain and general kinds
-# come before scraps of words.
-FAVOUR = {
-    "word": 1.1, "family": 0.95, "list": 1.0, "place": 1.0, "mark": 1.05, "digits": 0.95, "ending": 0.9,
-    "beginning": 0.85, "piece": 0.9, "after": 0.95, "following": 0.95, "in": 0.95, "about": 0.9,
-}  # fmt: skip
-# Tokens that a part must be true of; other kinds 3.
-LEAST = {
-    "word": 2, "piece": 2, "after": 3, "following": 4, "list": 3, "place": 4, "ending": 5, "beginning": 5, "in": 12,
-    "about": 12,
-}  # fmt: skip
-_LEAST = np.array([LEAST.get(kind, 3) for kind in KINDS])
-_FAVOUR = np.array([FAVOUR[kind] for kind in KINDS])
-_CONTEXT = np.array([kind in CONTEXTS for kind in KINDS])
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,6 +35,7 @@ class Settings:
     survivors: int = 160  # predicates that are worth a look
     contexts: int = 60  # of them that narrow others down
     tried: int = 4  # parts that are tried narrowed down
+    ahead: bool = False  # whether a part may be put before those found so far, and decide on their tokens
     distinct: int = 3  # words that an ending or a beginning must be seen with; a list or a family: 2
     per_group: float = 0.012  # cost of a part of a new kind
     per_part: float = 0.005  # cost of a part said together with others
@@ -59,26 +47,6 @@ class Settings:
 DEFAULTS = Settings()
 EXAMPLES = 3  # words that a list about a subject is said with
 STRONGEST = 20  # sequences
-
-
-@dataclass(slots=True)
-class _Survivors:
-    """The predicates that are worth a look, where they are true among a feature's tokens, and their sums over the open
-    tokens, which no part took yet."""
-
-    known: list[Predicate]
-    holds_NM: NDArray[np.bool_]
-    favour_M: Floats
-    least_M: Floats
-    context_M: NDArray[np.bool_]
-    rank_M: NDArray[np.int64]  # the simpler kind first, then as TextTable.known
-    sums_XM: Floats  # tokens, weights, weighted activations
-
-    def sums(self, train: Exemplars, rows: NDArray[np.int64], some: NDArray[np.int64] | None = None) -> Floats:
-        """Tokens, weights and weighted activations over some of the tokens, of each survivor (3, M) or of some."""
-        weight_X = train.weight_N[rows]
-        holds = self.holds_NM[rows] if some is None else self.holds_NM[rows[:, None], some]
-        return np.stack([np.ones(len(rows)), weight_X, weight_X * train.acts_N[rows]]) @ holds
 
 
 def find_list(
@@ -111,7 +79,8 @@ def find_parts(table: TextTable, train: Exemplars, settings: Settings = DEFAULTS
     whole = float(weight_N @ (acts_N - mean) ** 2)
     chance = settings.chance * float(weight_N @ weight_N) / float(weight_N.sum()) ** 2
     least, least_new = (max(chance, gain) * whole for gain in (settings.gain, settings.new_gain))
-    found = _survivors(table, train, settings)
+    found = find_survivors(table, train, settings.shrink, settings.survivors - settings.contexts, settings.contexts)
+    deciding = Deciding(found, train, settings.shrink) if settings.ahead else None
     open_N = np.ones(len(acts_N), dtype=bool)
     parts: list[Part] = []
     while len(parts) < settings.most:
@@ -121,14 +90,21 @@ def find_parts(table: TextTable, train: Exemplars, settings: Settings = DEFAULTS
             best = _best(table, found, train, open_N, None, settings)
         if best is None or (best.group not in groups and best.gain < (least_new if parts else least)):
             best = _best(table, found, train, open_N, groups, settings) if parts else None
-        if best is None or best.gain < least:
+        first = _first(table, found, train, deciding, groups, settings) if deciding and parts else None
+        ahead = first is not None and first.gain > (best.gain if best else 0.0)
+        best = first if ahead else best
+        if best is None or best.gain < (least_new if ahead and best.group not in groups else least):
             break
         mean = _mean(train, open_N)
         weight = _shrunk(train, best.rows, mean, settings.shrink)
-        parts.append(Part(best.head, best.narrowed, weight, _name(table, train, best)))
-        open_N[best.rows] = False
-        found.sums_XM -= found.sums(train, best.rows)
-    return ConceptList(tuple(parts), _mean(train, open_N) if open_N.any() else 0.0)
+        part = Part(best.head, best.narrowed, weight, _name(table, train, best))
+        if deciding:
+            deciding.add(part, best.rows, ahead)
+        parts.append(part)
+        taken = best.rows[open_N[best.rows]]
+        open_N[taken] = False
+        found.sums_XM -= found.sums(train, taken)
+    return ConceptList(tuple(deciding.parts() if deciding else parts), _mean(train, open_N) if open_N.any() else 0.0)
 
 
 def _matched(table: TextTable, found: ConceptList, exemplars: Exemplars) -> float:
@@ -175,54 +151,6 @@ def weighted_correlation(predicted_N: Floats, true_N: Floats, weight_N: Floats) 
     return float(weight_N @ (p * t) / np.sqrt(spread)) if spread > 1e-24 else 0.0
 
 
-def _survivors(table: TextTable, train: Exemplars, settings: Settings) -> _Survivors:
-    """By what each predicate explains on its own, contexts by what they explain among strong tokens."""
-    part = table.holds_AP[train.rows_N]
-    size = len(table.known)
-    token = np.repeat(np.arange(len(train.rows_N)), np.diff(part.indptr))
-    tokens_P = np.bincount(part.indices, minlength=size).astype(float)
-    count_P = np.bincount(part.indices, weights=train.weight_N[token], minlength=size).astype(float)
-    summed_P = np.bincount(part.indices, weights=(train.weight_N * train.acts_N)[token], minlength=size).astype(float)
-    gain_P = _gains(
-        count_P, summed_P, float(train.weight_N.sum()), float(train.weight_N @ train.acts_N), settings.shrink
-    )
-    kind_P = table.kind_P
-    least_P, favour_P, context_P = _LEAST[kind_P], _FAVOUR[kind_P], _CONTEXT[kind_P]
-    gain_P = np.where(tokens_P >= np.minimum(least_P, 3), gain_P * favour_P, 0.0)
-    rounded_P = _round(gain_P)
-    chosen: list[int] = []
-    for wanted_P, count in ((~context_P, settings.survivors - settings.contexts), (context_P, settings.contexts)):
-        order = np.flatnonzero(wanted_P & (rounded_P > 0))
-        # Equal gains: as TextTable.known sorts them; so other texts of the chunk change nothing.
-        best = order[np.lexsort((order, -rounded_P[order]))][:count]
-        chosen += best.tolist()
-    chosen.sort()
-    known = [table.known[i] for i in chosen]
-    column_P = np.full(size, -1)
-    column_P[chosen] = np.arange(len(chosen))
-    holds_NM = np.zeros((len(train.rows_N), len(chosen)), dtype=bool)
-    column = column_P[part.indices]
-    holds_NM[token[column >= 0], column[column >= 0]] = True
-    sums_XM = np.stack([tokens_P[chosen], count_P[chosen], summed_P[chosen]])
-    rank_M = kind_P[chosen] * size + np.array(chosen, np.int64)
-    least_M = least_P[chosen].astype(float)
-    return _Survivors(known, holds_NM, favour_P[chosen], least_M, context_P[chosen], rank_M, sums_XM)
-
-
-def _round(gains: Floats) -> Floats:
-    """Gains to nine digits of the largest: sums differ in the last bits by how they are added up."""
-    largest = gains.max(initial=0.0)
-    return np.round(gains / largest, 9) if largest > 0 else np.zeros_like(gains)
-
-
-def _gains(count: Floats, summed: Floats, total: float, total_sum: float, shrink: float) -> Floats:
-    """What a part of these counts and sums explains; 0 where it is not stronger than the rest."""
-    mean = total_sum / total
-    shrunk = (summed + shrink * mean) / (count + shrink)
-    gains = count * (shrunk - mean) ** 2 * total / np.maximum(total - count, 1e-9)
-    return np.where((shrunk > mean) & (count > 0) & (count < total), gains, 0.0)
-
-
 @dataclass(slots=True, frozen=True)
 class _Found:
     """A part that could come next: what it explains, and the open tokens that it is true of."""
@@ -240,7 +168,7 @@ class _Found:
 
 def _best(
     table: TextTable,
-    found: _Survivors,
+    found: Survivors,
     train: Exemplars,
     open_N: NDArray[np.bool_],
     groups: set[tuple[str, ...]] | None,
@@ -254,12 +182,12 @@ def _best(
 
     def gains(sums_XM: Floats, least_M: Floats) -> Floats:
         tokens_M, count_M, summed_M = sums_XM
-        gains_M = _gains(count_M, summed_M, weight, summed, settings.shrink)
+        gains_M = gains_of(count_M, summed_M, weight, summed, settings.shrink)
         return np.where(tokens_M > least_M - 0.5, gains_M, 0.0)
 
     gains_M = gains(found.sums_XM, found.least_M) * found.favour_M
-    order = np.flatnonzero(_round(gains_M))
-    order = order[np.lexsort((found.rank_M[order], -_round(gains_M)[order]))]
+    order = np.flatnonzero(rounded(gains_M))
+    order = order[np.lexsort((found.rank_M[order], -rounded(gains_M)[order]))]
     best: _Found | None = None
     tried = 0
     for head in order.tolist():
@@ -280,8 +208,29 @@ def _best(
     return best
 
 
+def _first(
+    table: TextTable,
+    found: Survivors,
+    train: Exemplars,
+    deciding: Deciding,
+    groups: set[tuple[str, ...]],
+    settings: Settings,
+) -> _Found | None:
+    """The best predicate that decides before all parts so far."""
+    gains_M = deciding.gains()
+    order = np.flatnonzero(rounded(gains_M))
+    for head in order[np.lexsort((found.rank_M[order], -rounded(gains_M)[order]))].tolist():
+        rows = np.flatnonzero(found.holds_NM[:, head])
+        candidate = _Found(float(gains_M[head]), found.known[head], None, rows)
+        if candidate.group not in groups and len(groups) >= settings.groups:
+            continue
+        if _stands_alone(table, candidate.head, train, rows, settings):
+            return candidate
+    return None
+
+
 def _narrowed(
-    found: _Survivors,
+    found: Survivors,
     train: Exemplars,
     part: _Found,
     head: int,
@@ -295,7 +244,7 @@ def _narrowed(
     sums_XC = found.sums(train, part.rows, contexts)
     gains_C = gains(sums_XC, np.minimum(found.least_M[contexts], 3.0))
     gains_C *= found.favour_M[head] * found.favour_M[contexts]
-    best = int(_round(gains_C).argmax())
+    best = int(rounded(gains_C).argmax())
     if gains_C[best] <= settings.narrower * part.gain or (other := int(contexts[best])) == head:
         return part
     inside = part.rows[found.holds_NM[part.rows, other]]

@@ -69,6 +69,11 @@ class Descriptions(Section):
     concept_rules: UserPath = "config/concepts/lists.yaml"
     """File of words that belong together, with a phrase for them, for `concept_candidates`: this one, or a copy with
     your own."""
+    concept_fit: Literal["contrast", "natural"] = "contrast"
+    """What those sentences are fitted on. `contrast`: mostly on exemplars, as the contrast score is made: they say
+    where the feature is strongest, and readers call them fitting. `natural`: on text as it comes, for which a `panel`
+    is needed, of 50,000 tokens or more: they predict that text much better, and are twice as long, which nobody has
+    read. See docs/benchmarks.md."""
     rivals: list[Name] = []
     """Runs of the same `neurons` and `evidence`, made before, whose candidates compete with this run's own: another
     explainer's, or another prompt's. The atlas says whose description won."""

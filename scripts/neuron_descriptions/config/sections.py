@@ -120,6 +120,8 @@ class Config(Section):
         _check_what_exemplars_need(self)
         _check_counts(self)
         _check_prompts_by_type(self)
+        if self.descriptions.concept_fit == "natural" and self.panel is None:
+            raise ValueError("descriptions.concept_fit: natural text is that of a panel; add `panel`, or take contrast")
         _check_passages(self)
         if self.scores.simulator is None:
             _check_without_simulator(self)

@@ -22,6 +22,7 @@ from neuron_descriptions.run.reckoning import (
     LOOKUP_ARRAYS,
     LOOKUP_BLOCK,
     LOOKUP_SECONDS,
+    NATURAL_SECONDS,
     NEIGHBOUR_ARRAYS,
     NEIGHBOUR_ROW,
     NEIGHBOUR_SECONDS,
@@ -137,8 +138,9 @@ def concept_stages(r: Reckoning) -> list[Stage]:
     texts = 2 * (r.kept * r.text * r.signs / r.chunks + panel)  # of train and valid
     read = r.p.start_seconds + texts * VOCABULARY_SECONDS
     kept = r.signs * r.config.descriptions.concept_candidates * 2 * ROW
+    search = SEARCH_SECONDS + NATURAL_SECONDS * panel * (r.config.descriptions.concept_fit == "natural")
     return [
-        Stage("find_concepts", r.chunks, read + SEARCH_SECONDS * r.signs / r.chunks,
+        Stage("find_concepts", r.chunks, read + search * r.signs / r.chunks,
               r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
         Stage("score_concepts", r.chunks, read, r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
     ]  # fmt: skip

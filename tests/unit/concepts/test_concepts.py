@@ -10,7 +10,8 @@ from conftest import ROOT
 from neuron_descriptions.concepts.evidence import TextTable, exemplars_of
 from neuron_descriptions.concepts.execution import ConceptList, read_list
 from neuron_descriptions.concepts.predicates import KINDS, Predicate, Reader, stem_of, words_of
-from neuron_descriptions.concepts.search import DEFAULTS, FAVOUR, find_list, find_parts
+from neuron_descriptions.concepts.search import DEFAULTS, find_list, find_parts
+from neuron_descriptions.concepts.survivors import FAVOUR
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.concepts.wording import INSIDE, NO_PATTERN, PLACES, SERIES, Part, readable, sayable, sentence
 

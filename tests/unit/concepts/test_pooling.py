@@ -11,6 +11,7 @@ from neuron_descriptions.concepts.predicates import Predicate, Reader
 from neuron_descriptions.concepts.search import DEFAULTS, find_list, find_parts
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 from neuron_descriptions.concepts.wording import NO_PATTERN, Part, sentence
+from neuron_descriptions.descriptions.concepts import FITS
 
 READER = Reader(read_vocabulary(str(ROOT / "config/concepts/lists.yaml")))
 WORDS = [
@@ -88,3 +89,16 @@ def test_a_scrap_is_shown_in_the_longer_word_that_adds_most():
         (Predicate("word", "sup"), ""),
         (Predicate("piece", "sup"), "supply"),
     ]
+
+
+def test_what_lists_are_fitted_on_decides_what_they_say_first(texts):
+    """Exemplars show a rare strong word, the panel a frequent weak one."""
+    table = TextTable(texts, READER)
+    exemplars, panel = range(20), range(20, 60)
+    fired = acts(texts, lambda word: 1.0 if word == " bank" else 0.0, exemplars)
+    fired |= {i: 0.8 * a for i, a in acts(texts, lambda word: word == " red", panel).items()}
+    said = {}
+    for name, fit in FITS.items():
+        train = exemplars_of(table, fired, dict.fromkeys(panel, fit.panel_weight))
+        said[name] = find_list(table, train, None, fit.settings).parts[0].head
+    assert said == {"contrast": Predicate("word", "bank"), "natural": Predicate("word", "red")}

@@ -263,6 +263,12 @@ def test_somebody_describes():
     load_config(changed(demo_config(), descriptions__candidates=0))
 
 
+def test_lists_are_fitted_on_natural_text_only_where_there_is_some():
+    raw = changed(demo_config(), descriptions__concept_candidates=1, descriptions__concept_fit="natural", panel=None)
+    assert "descriptions.concept_fit: natural text is that of a panel; add `panel`, or take contrast" in refusal(raw)
+    assert load_config(raw | {"panel": {"tokens": 2_000}}).descriptions.concept_fit == "natural"
+
+
 def test_the_demo_asks_no_model():
     """Without an explainer no candidate is asked for, and one that is named may be asked for none."""
     raw = changed(demo_config(), descriptions__explainer=None)
