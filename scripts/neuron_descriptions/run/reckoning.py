@@ -41,8 +41,8 @@ NEIGHBOUR_SECONDS, NEIGHBOUR_ARRAYS, NEIGHBOUR_ROW = 9e-11, 3, 10
 # Two panels side by side: seconds for a feature and token, features at a time, arrays of float64 in memory, a row.
 COMPARED_SECONDS, COMPARED_BLOCK, COMPARED_ARRAYS, COMPARED_ROW = 5e-8, 1024, 8, 60
 # Concepts: seconds for a token that the vocabulary reads, and for the search of a neuron and sign; what a token of the
-# panel adds to that where lists are fitted on text as it comes.
-VOCABULARY_SECONDS, SEARCH_SECONDS, NATURAL_SECONDS = 2e-4, 0.024, 3.2e-6
+# panel adds to that where lists are fitted on text as it comes; bytes that a feature takes for it, of two signs.
+VOCABULARY_SECONDS, SEARCH_SECONDS, NATURAL_SECONDS, PANEL_MEMORY = 2e-4, 0.024, 3.2e-6, 16
 # Of an output side: the search for words, and the places where a neuron and sign fires.
 NAMED_SECONDS = 0.05
 # Sequences that scaling a neuron takes at most: two signs, 40 each, without and with it.

@@ -27,6 +27,7 @@ from neuron_descriptions.run.reckoning import (
     NEIGHBOUR_ROW,
     NEIGHBOUR_SECONDS,
     PACKAGE,
+    PANEL_MEMORY,
     PANELS,
     PROBED,
     PROMPT,
@@ -141,7 +142,7 @@ def concept_stages(r: Reckoning) -> list[Stage]:
     search = SEARCH_SECONDS + NATURAL_SECONDS * panel * (r.config.descriptions.concept_fit == "natural")
     return [
         Stage("find_concepts", r.chunks, read + search * r.signs / r.chunks,
-              r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
+              r.megabytes(None, r.chunk_data + 2_000 * texts + PANEL_MEMORY * panel * r.chunk), kept=kept),
         Stage("score_concepts", r.chunks, read, r.megabytes(None, r.chunk_data + 2_000 * texts), kept=kept),
     ]  # fmt: skip
 
