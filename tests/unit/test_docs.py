@@ -107,7 +107,7 @@ def test_the_reading_of_the_demo_is_counted_as_it_is():
     assert {row["type"] for row in rows} == set(TYPES)
     counts = Counter(row["reading"] for row in rows)
     told = f"{counts['fits']} of the {len(rows)} descriptions fit, {counts['partly']} fit partly,"
-    told += f" {counts['wrong']} are wrong"
+    told += f" {counts['wrong']} {'is' if counts['wrong'] == 1 else 'are'} wrong"
     assert told in " ".join((ROOT / "README.md").read_text().split())
     said = [row["description"] for row in rows if row["reading"] != "no pattern"]
     assert not [text for text in said if is_debris(text)]

@@ -57,10 +57,14 @@ class Nulls:
         self.file, self.n, self.seed = read_null_descriptions(file, n), n, seed
 
     def draw(self, layer: int, neuron: int, sign: str) -> list[Null]:
-        """n nulls, no description twice, by kind. Of each four, in an order of the neuron's own, one is a list of
-        tokens and one empty, the latter once; where the pool has no list, others take its place."""
+        """n nulls, no description twice, by kind. The first is another neuron's; of each four, in an order of the
+        neuron's own, one is a list of tokens and one empty, the latter once; where the pool has no list, others take
+        its place."""
         shuffled = generator(self.seed, "null kinds", layer, neuron, sign)
-        kinds = [_MIX[i] for _ in range(ceil(self.n / len(_MIX))) for i in shuffled.permutation(len(_MIX))][: self.n]
+        kinds = [_MIX[i] for _ in range(ceil(self.n / len(_MIX))) for i in shuffled.permutation(len(_MIX))]
+        if kinds:
+            kinds.insert(0, kinds.pop(kinds.index(OTHER)))
+        kinds = kinds[: self.n]
         lists = _distinct(_as_null(row) for row in self._of_pool(TOKENS, layer, neuron, sign))
         apart = [*lists[: kinds.count(TOKENS)], *([Null(EMPTY, None, "")] if EMPTY in kinds else [])]
         said = {null.description for null in apart}
