@@ -141,6 +141,22 @@ class Part:
     """Of the config's `features`: one that fires in fewer train tokens is not described."""
 
 
+def ask_explainer(
+    part: Part, candidates: list[Candidate], job: Job, begun: str, attempts: int, code: str
+) -> tuple[Tally, JournalledClient]:
+    """Ask a job's client about a part's candidates, which get its answers. Returns what that took, and the client,
+    which may forget the answers once the tables are written.
+
+    begun: how an answer begins, where the client writes it for the model; code: stands for the code that makes the
+    answers. Raises ValueError as `ask` does.
+    """
+    tally = Tally(getattr(job.explainer, "prices", None))
+    with open_journalled(job, set(part.neurons), code) as client:
+        ask(candidates, client.answer, begun if client.begins else "", part.seed, attempts, tally)
+    logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
+    return tally, client
+
+
 def describe(
     part: Part,
     inputs: Mapping[str, Any],
@@ -170,7 +186,7 @@ def describe(
     by_type = read_templates_of_types(paths, settings.few_shot, begins, template)
     tokenizer = load_tokenizer(inputs["subject"])
     candidates = prepare(part.neurons, part.layer, files, Prompting(tokenizer, template, by_type), settings, part.seed)
-    tally, written_by = Tally(getattr(explainer, "prices", None)), NOBODY
+    tally, written_by = Tally(), NOBODY
     client: JournalledClient | None = None
     if explainer is not None:
         written_by, where = explainer.model, f"layer-{part.layer}/{part.name}"
@@ -178,10 +194,7 @@ def describe(
             explainer, inputs.get("explainer"), template.stop, settings.temperature, max_tokens, requests, where,
             part.threads,
         )  # fmt: skip
-        with open_journalled(job, set(part.neurons), code) as client:
-            begun = template.answer if client.begins else ""
-            ask(candidates, client.answer, begun, part.seed, settings.attempts, tally)
-        logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
+        tally, client = ask_explainer(part, candidates, job, template.answer, settings.attempts, code)
     accounts = [tally.row(part.layer, written_by, candidates)]
     write_table(pa.Table.from_pylist(accounts, schema=ACCOUNTING), outputs["accounting"])
     write_table(descriptions_table(candidates, written_by), outputs["descriptions"])

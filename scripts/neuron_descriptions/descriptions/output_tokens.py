@@ -9,13 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from neuron_descriptions.clients.journalled import open_journalled
 from neuron_descriptions.clients.opening import Job
-from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.storage import Row, read_table, read_tables, write_table
 from neuron_descriptions.common.vocabulary import SIGNS, Sign
 from neuron_descriptions.config.descriptions import Descriptions
-from neuron_descriptions.descriptions.asking import Part, Tally, ask
+from neuron_descriptions.descriptions.asking import Part, ask_explainer
 from neuron_descriptions.descriptions.candidates import Candidate
 from neuron_descriptions.descriptions.output_prompts import OutputTemplate, read_output_template
 from neuron_descriptions.descriptions.tables import ACCOUNTING
@@ -77,16 +75,12 @@ def explain_output_side(
     signs = SIGNS[:1] if one_sided else SIGNS
     found = output_candidates(part.layer, sides, signs, template, measured)
     candidates = [candidate for candidate, _ in found.values()]
-    tally = Tally(getattr(explainer, "prices", None))
     job = Job(
         explainer, inputs.get("explainer"), template.stop, settings.temperature,
         settings.max_tokens or template.max_tokens, requests, f"output_side/layer-{part.layer}/{part.name}",
         part.threads,
     )  # fmt: skip
-    with open_journalled(job, set(part.neurons), code) as client:
-        begun = template.answer if client.begins else ""
-        ask(candidates, client.answer, begun, part.seed, settings.attempts, tally)
-    logger.info("%d answers, %s, %.0f s", tally.answers, tally, tally.seconds)
+    tally, client = ask_explainer(part, candidates, job, template.answer, settings.attempts, code)
     accounts = [tally.row(part.layer, explainer.model, candidates)]
     write_table(pa.Table.from_pylist(accounts, schema=ACCOUNTING), outputs["accounting"])
     rows = [_row(candidate, kept, explainer.model) for candidate, kept in found.values()]
