@@ -50,9 +50,9 @@ def run_layers(
     current: Batch | None = None  # None while a prefix is read
     tokens = 0
 
-    def run(ids_BT: Tensor, cache: Any = None) -> None:
-        nonlocal tokens
-        tokens += ids_BT.numel()
+    def run(ids_BT: Tensor, cache: Any, batch: Batch | None = None) -> None:
+        nonlocal tokens, current
+        tokens, current = tokens + ids_BT.numel(), batch
         past = {} if cache is None else {"past_key_values": cache}  # which some models have no name for
         with suppress(_Stop):
             model(input_ids=ids_BT, use_cache=cache is not None, **past)
@@ -89,11 +89,8 @@ def run_layers(
     prefixes = Prefixes(model, run)
     try:
         for batch in batches:
-            current = None
-            on_device = batch.to(device)  # once, not for every layer
-            cache = prefixes.read(on_device) if len(batch.shared_P) else None
-            current = on_device
-            run(current.input_ids_BT, cache)
+            here = batch.to(device)  # once, not for every layer
+            run(here.input_ids_BT, prefixes.read(here) if len(here.shared_P) else None, here)
     finally:
         for handle in handles:
             handle.remove()
