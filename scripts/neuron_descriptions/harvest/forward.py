@@ -123,8 +123,9 @@ def may_share(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids
     return all((a_I - b_I).abs().max() <= SAME * a_I.abs().max() for a_I, b_I in zip(whole, parts))
 
 
-def try_out(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids: list[int], dtype: str) -> None:
-    """Run the model over two sequences of two tokens, which differ in the second, before it works for hours.
+def try_out(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids: list[int], dtype: str) -> bool:
+    """Run the model over two sequences of two tokens, which differ in the second, before it works for hours; whether it
+    may share a prefix, as `may_share` says.
 
     ids: at least two tokens. Raises ValueError where a tap sees anything but one row for each token, its features are
     not finite, or a token's depend on later ones.
@@ -152,6 +153,7 @@ def try_out(model: nn.Module, source: FeatureSource, taps: dict[int, Tap], ids: 
             f"layer {odd[0]}: the module that is read runs {calls[odd[0]]} times in a forward pass, not once; name"
             " another one as subject.module"
         )
+    return may_share(model, source, taps, ids)
 
 
 def not_finite(layer: int, dtype: str) -> str:

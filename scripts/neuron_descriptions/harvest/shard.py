@@ -18,7 +18,7 @@ from neuron_descriptions.corpus.reading import corpus_facts
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches, shard_range
-from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.state import LayerState, Split
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_model
@@ -119,8 +119,7 @@ def harvest(
     logger.info("%s, sequences %d to %d, layers %s", shard.split, first, last - 1, ", ".join(map(str, neurons)))
     wanted = {layer: taps[layer] for layer in neurons}
     example = read_table(corpus, CORPUS, [("seq_id", "=", 0)])["input_ids"][0].as_py()  # the same for all shards
-    try_out(model, source, wanted, example, dtype)
-    share = may_share(model, source, wanted, example)
+    share = try_out(model, source, wanted, example, dtype)
     batches = read_batches(corpus, first, last, shard.batch_size, facts.longest, share)
     total = facts.longest * (last - first)
     with gates or nullcontext():

@@ -23,7 +23,7 @@ from neuron_descriptions.corpus.reading import corpus_facts, evidence_lengths
 from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
-from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.run.fingerprints import model_fingerprint
@@ -91,8 +91,7 @@ def harvest_panel(
     taps = source.taps(model)
     example = read_table(corpus, CORPUS, [("seq_id", "=", 0)])["input_ids"][0].as_py()
     wanted = {layer: taps[layer] for layer in neurons}
-    try_out(model, source, wanted, example, subject.dtype)
-    share = may_share(model, source, wanted, example)
+    share = try_out(model, source, wanted, example, subject.dtype)
     start_B = np.concatenate([[0], evidence_lengths(corpus).cumsum()])
     metadata = {"corpus": file_digest(corpus), "subject": model_fingerprint(subject.folder), "seed": str(seed)}
     tokens = 0

@@ -21,7 +21,7 @@ from neuron_descriptions.corpus.tables import CORPUS
 from neuron_descriptions.corpus.templates import Template
 from neuron_descriptions.features.neurons import FeatureSource
 from neuron_descriptions.harvest.batches import Batch, read_batches
-from neuron_descriptions.harvest.forward import check_architecture, may_share, not_finite, run_layers, try_out
+from neuron_descriptions.harvest.forward import check_architecture, not_finite, run_layers, try_out
 from neuron_descriptions.harvest.passes import Passes
 from neuron_descriptions.harvest.subject import Subject
 from neuron_descriptions.models.loading import load_tokenizer
@@ -150,8 +150,7 @@ def run_texts(
         taps = source.taps(model)
         example = max(table["input_ids"].to_pylist(), key=len)
         wanted = {layer: taps[layer] for layer in neurons}
-        try_out(model, source, wanted, example, subject.dtype)
-        share = may_share(model, source, wanted, example)
+        share = try_out(model, source, wanted, example, subject.dtype)
     for some in passes.over(neurons):
         if facts.sequences:
             batches = progress(
