@@ -253,7 +253,7 @@ def _scaled(row: dict[str, Any]) -> dict[str, Any]:
 
 def _said(text: str, found: ConceptList, sign: str) -> dict[str, Any]:
     """A list of concepts as a page shows it: its parts in words, each with the activation that it predicts, signed."""
-    parts = [{"words": sentence([part]), "weight": rounded(turned(part.weight, sign))} for part in found.parts]
+    parts = [{"words": sentence([part]), "weight": rounded(turned(part.weight, sign))} for part in found.said]
     return {"sentence": text, "parts": parts, "base": rounded(turned(found.base, sign))}
 
 

@@ -3,6 +3,7 @@
 A tokens of all texts, N tokens of a feature's exemplars, P predicates, M of them that are worth a look.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from neuron_descriptions.concepts.predicates import KINDS, Predicate, Reader
+from neuron_descriptions.concepts.predicates import KINDS, Predicate, Reader, words_of
 from neuron_descriptions.concepts.wording import sayable
 
 Floats = NDArray[np.float64]
@@ -40,6 +41,10 @@ class TextTable:
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         self.rows = {seq_id: (int(starts[i]), int(starts[i + 1])) for i, seq_id in enumerate(sorted(texts))}
         self.word = [next((p.value for p in predicates if p.kind == "word"), "") for predicates in held]
+        self.spelled = [word for seq_id in sorted(texts) for word in _spelled(texts[seq_id])]
+        self._number: dict[str, int] = {}
+        numbers = (self._number.setdefault(word, len(self._number)) for word in self.word)
+        self._word_A = np.fromiter(numbers, np.int32, len(held))
 
     def places(self, seq_ids: Iterable[int]) -> NDArray[np.int64]:
         """Rows of the sequences' tokens, one sequence after the other."""
@@ -52,6 +57,33 @@ class TextTable:
             return np.zeros(0, np.int32)
         rows: NDArray[np.int32] = self._columns.indices[self._columns.indptr[number] : self._columns.indptr[number + 1]]
         return rows
+
+    def spellings(self, words: Iterable[str], rows_N: NDArray[np.int64]) -> dict[str, str]:
+        """How names and the like, known in lower case, are mostly spelled at these rows: words that never stand there in
+        lower case. The beginnings of sentences, where every word has a capital, tell nothing."""
+        wanted = [self._number[word] for word in words if word in self._number]
+        counts: dict[str, Counter[str]] = {}
+        for row in rows_N[np.isin(self._word_A[rows_N], wanted)].tolist():
+            if spelled := self.spelled[row]:
+                counts.setdefault(self.word[row], Counter())[spelled] += 1
+        return {w: max(found, key=lambda s: (found[s], s)) for w, found in counts.items() if w not in found}
+
+
+_BEGIN = frozenset({".", "!", "?", ":", '"', "“"})
+
+
+def _spelled(tokens: list[str]) -> list[str]:
+    """Of each token its word as it is spelled; "" at the beginning of a sentence or line, or of what is quoted."""
+    found: list[str] = []
+    beginning = True
+    for i, j in words_of(tokens):
+        word = "".join(tokens[i:j]).strip()
+        found += ["" if beginning else word] * (j - i)
+        if word[:1].isalnum():
+            beginning = False
+        elif not word or word[-1] in _BEGIN or "\n" in tokens[j - 1]:
+            beginning = True
+    return found
 
 
 def _order(predicate: Predicate) -> tuple[str, int, str]:

@@ -4,7 +4,7 @@ T tokens of a sequence.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,17 @@ class ConceptList:
     base: float = 0.0
     peak: float = 0.0  # activation where the feature is strongest, beside which parts are said as strong or weak
     doubt: bool = False  # whether the list matches its feature but weakly
+    spellings: dict[str, str] = field(default_factory=dict)  # of names and the like
 
     @property
     def sentence(self) -> str:
         """It in plain words."""
-        return sentence(list(self.parts), self.peak, self.doubt)
+        return sentence(self.said, self.peak, self.doubt)
+
+    @property
+    def said(self) -> list[Part]:
+        """Its parts, their words spelled as the texts spell them."""
+        return [part.spelled(self.spellings) for part in self.parts]
 
     def first(self, count: int) -> "ConceptList":
         """The list of its first parts. Their weights stand; all else is that of the whole list."""
@@ -63,8 +69,8 @@ class ConceptList:
             }
             for part in self.parts
         ]
-        about = {"peak": self.peak} if self.peak else {}
-        about |= {"doubt": True} if self.doubt else {}
+        further = {"peak": self.peak, "doubt": self.doubt, "spellings": self.spellings}
+        about = {name: value for name, value in further.items() if value}
         return json.dumps({"parts": parts, "base": self.base, **about}, ensure_ascii=False)
 
 
@@ -81,7 +87,8 @@ def read_list(text: str) -> ConceptList:
             )
             for part in found["parts"]
         )
-        return ConceptList(parts, float(found["base"]), float(found.get("peak", 0.0)), bool(found.get("doubt", False)))
+        peak, doubt, spellings = found.get("peak", 0.0), found.get("doubt", False), found.get("spellings", {})
+        return ConceptList(parts, float(found["base"]), float(peak), bool(doubt), dict(spellings))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no list of concepts ({error}): {text[:200]}") from None
 

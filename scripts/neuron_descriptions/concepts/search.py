@@ -56,14 +56,13 @@ def find_list(
     match them well, and what train alone suggests does not hold on valid; in doubt where it matches them but weakly.
     valid: None: train alone."""
     if valid is None or not len(valid.acts_N):
-        found = find_parts(table, train, settings)
-        return replace(found, peak=_peak(train)) if found.parts else found
+        return _told(table, find_parts(table, train, settings), train)
     both = joined(train, valid)
-    found = find_parts(table, both, settings)
+    found = _told(table, find_parts(table, both, settings), both)
     if not found.parts:
         return found
     matched = _matched(table, found, valid)
-    found = replace(found, peak=_peak(both), doubt=matched < settings.clear)
+    found = replace(found, doubt=matched < settings.clear)
     if matched >= settings.sure:
         return found
     alone = find_parts(table, train, settings)
@@ -266,6 +265,14 @@ def _stands_alone(
     if predicate.kind == "list":
         words = {stem_of(word) for word in words}
     return len(words) >= (2 if predicate.kind in ("list", "family") else settings.distinct)
+
+
+def _told(table: TextTable, found: ConceptList, exemplars: Exemplars) -> ConceptList:
+    """The list with what its sentence needs to know of the exemplars."""
+    if not found.parts:
+        return found
+    words = set().union(*(part.words for part in found.parts))
+    return replace(found, peak=_peak(exemplars), spellings=table.spellings(words, exemplars.rows_N))
 
 
 def _peak(train: Exemplars) -> float:

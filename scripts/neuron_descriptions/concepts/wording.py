@@ -6,7 +6,7 @@ like them next, scraps of words last.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from neuron_descriptions.concepts.predicates import MARKS, SUBJECT, Predicate
 from neuron_descriptions.concepts.vocabulary import is_debris
@@ -122,6 +122,22 @@ class Part:
     def scrap(self) -> bool:
         """Whether it is a part of words that no reader knows as such."""
         return self.head.kind in AFFIXES and self.head.value not in AFFIXES[self.head.kind]
+
+    def spelled(self, spellings: dict[str, str]) -> "Part":
+        """It with names and the like spelled as the texts spell them. spellings: by word."""
+
+        def of(predicate: Predicate) -> Predicate:
+            known = predicate.kind in ("word", "after") and predicate.value in spellings
+            return predicate._replace(value=spellings[predicate.value]) if known else predicate
+
+        words = " ".join(spellings.get(word, word) for word in self.word.split())
+        return replace(self, head=of(self.head), narrowed=self.narrowed and of(self.narrowed), word=words)
+
+    @property
+    def words(self) -> set[str]:
+        """The words that it is said with."""
+        predicates = [self.head, self.narrowed] if self.narrowed else [self.head]
+        return {p.value for p in predicates if p.kind in ("word", "after")} | set(self.word.split())
 
     @property
     def alike(self) -> str:
