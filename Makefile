@@ -8,9 +8,9 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 
 RUN := $(or $(shell sed -n 's/^run: *//p' $(CONFIG)),demo)
 CORES := $(or $(shell nproc 2>/dev/null || sysctl -n hw.ncpu),2)
-# Two jobs side by side: one job's start hides behind another's work.
+# Two jobs side by side: one job's start hides behind another's work. Not build_corpus, which all others wait for.
 THREADS := $(shell echo $$(( $(CORES) > 1 ? $(CORES) / 2 : 1 )))
-SIDE_BY_SIDE := $(patsubst %,%=$(THREADS),fetch_model build_corpus merge_adapter build_panel harvest harvest_panel describe probe score score_natural)
+SIDE_BY_SIDE := $(patsubst %,%=$(THREADS),fetch_model merge_adapter build_panel harvest harvest_panel describe probe score score_natural simulate_nulls)
 WORKERS := $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 BIN := .venv/bin
 

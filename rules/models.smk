@@ -42,6 +42,7 @@ rule merge_adapter:
         "<logs>/merge_adapter/{adapter}.log",
     benchmark:
         "<benchmarks>/merge_adapter/{adapter}.tsv"
+    priority: 1  # others wait for its model
     conda:
         "../envs/models.yaml"
     threads: 2

@@ -23,6 +23,7 @@ rule score_natural:
         "<logs>/score_natural/layer-{layer}/{part}.log",
     benchmark:
         "<benchmarks>/score_natural/layer-{layer}/{part}.tsv"
+    priority: 1  # long: what is short fills the gaps behind it
     conda:
         simulator_environment()
     threads: 4
@@ -60,6 +61,7 @@ rule simulate_nulls:
         "<logs>/simulate_nulls.log",
     benchmark:
         "<benchmarks>/simulate_nulls.tsv"
+    priority: 1  # one job for all layers: last, it would run alone
     conda:
         simulator_environment()
     threads: 4

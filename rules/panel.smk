@@ -57,6 +57,7 @@ rule harvest_panel:
         "<logs>/harvest_panel/{panel}.log",
     benchmark:
         "<benchmarks>/harvest_panel/{panel}.tsv"
+    priority: 1  # long: scores on text as it comes wait for it
     conda:
         "../envs/models.yaml"
     threads: 4

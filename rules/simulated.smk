@@ -28,6 +28,7 @@ rule probe:
         "<logs>/probe.log",
     benchmark:
         "<benchmarks>/probe.tsv"
+    priority: 1  # scores wait for it
     conda:
         simulator_environment()
     threads: 4
@@ -71,6 +72,7 @@ rule score:
         "<logs>/score/layer-{layer}/{part}.log",
     benchmark:
         "<benchmarks>/score/layer-{layer}/{part}.tsv"
+    priority: 1  # long: what is short fills the gaps behind it
     conda:
         simulator_environment()
     threads: 4

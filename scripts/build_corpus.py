@@ -12,4 +12,4 @@ with job_log(snakemake.log[0], snakemake.rule):
         cut=Cut(corpus.seq_len, corpus.chat_prefix, corpus.windows_per_document),
         seed=snakemake.params.seed,
     )
-    build_corpus(mixture, corpus.sequences.model_dump(), dict(snakemake.output.items()))
+    build_corpus(mixture, corpus.sequences.model_dump(), dict(snakemake.output.items()), snakemake.threads)

@@ -12,4 +12,4 @@ with job_log(snakemake.log[0], snakemake.rule):
         seed=snakemake.params.seed,
     )
     corpora = [snakemake.input[split] for split in SPLITS]
-    build_panel(mixture, corpora, snakemake.params.tokens, dict(snakemake.output.items()))
+    build_panel(mixture, corpora, snakemake.params.tokens, dict(snakemake.output.items()), snakemake.threads)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from neuron_descriptions.common.garbage import seldom_collected
 from neuron_descriptions.common.parents import end_with_snakemake
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def job_log(path: str, name: str) -> Iterator[None]:
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.INFO)
         start = time.monotonic()
-        with redirect_stdout(log), redirect_stderr(log):
+        with redirect_stdout(log), redirect_stderr(log), seldom_collected():
             try:
                 yield
                 # In the log alone: no log is empty, and the terminal has Snakemake's word for it.

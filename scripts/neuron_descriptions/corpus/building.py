@@ -1,9 +1,10 @@
 """The corpus: documents divided among the splits, cut in windows, tokenized."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import groupby, islice, pairwise
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +12,10 @@ import pyarrow as pa
 from neuron_descriptions.common.logs import logger, progress
 from neuron_descriptions.common.storage import read_table, write_table
 from neuron_descriptions.common.streams import generator, key
+from neuron_descriptions.common.threads import ahead
 from neuron_descriptions.common.vocabulary import Document
 from neuron_descriptions.corpus.tables import CORPUS, DOCUMENTS
-from neuron_descriptions.corpus.templates import Template
+from neuron_descriptions.corpus.templates import Rendered, Template, Tokens
 from neuron_descriptions.models.loading import TODAY, load_tokenizer, prints_the_date, tokenizer_fingerprint
 from neuron_descriptions.models.subjects import check_subject
 
@@ -65,24 +67,22 @@ class Window:
 def windows(document: Document, template: Template, cut: Cut, seed: int) -> list[Window]:
     """Windows of at most seq_len tokens over a whole document: cut without overlap from a random offset on;
     of more than are taken of one document, those with the lowest random order."""
-    seq_len = cut.seq_len
-    fingerprint = document_fingerprint(document)
-    if not isinstance(document, str) and not template.has_chat:
-        document = "\n\n".join(message["content"] for message in document)
-    if isinstance(document, str):
-        ids = template.prose(document)
-        roles: list[str | None] = []
-        room = seq_len - len(template.prose_prefix)
-    else:
-        ids, roles = template.chat(document)
-        room = seq_len - max(map(len, template.turn_prefix.values()))
+    rendered = template.rendered(document)
+    return _windows(document_fingerprint(document), rendered, template.tokens(rendered), template, cut, seed)
+
+
+def _windows(
+    fingerprint: int, rendered: Rendered, tokens: Tokens, template: Template, cut: Cut, seed: int
+) -> list[Window]:
+    ids, roles = tokens
+    is_prose = rendered.pieces is None
+    prefixes = [template.prose_prefix] if is_prose else list(template.turn_prefix.values())
+    room = cut.seq_len - max(map(len, prefixes))
     if room < 4:
-        instead = (
-            " or set corpus.chat_prefix: false" if isinstance(document, str) and len(template.prose_prefix) > 1 else ""
-        )
+        instead = " or set corpus.chat_prefix: false" if is_prose and len(template.prose_prefix) > 1 else ""
         raise ValueError(
-            f"corpus.seq_len {seq_len} leaves {max(room, 0)} tokens after the template's prefix of {seq_len - room};"
-            f" raise it{instead}"
+            f"corpus.seq_len {cut.seq_len} leaves {max(room, 0)} tokens after the template's prefix of"
+            f" {cut.seq_len - room}; raise it{instead}"
         )
     first = next((i for i, role in enumerate(roles) if role), 0)
     length = len(ids) - first
@@ -103,6 +103,21 @@ def windows(document: Document, template: Template, cut: Cut, seed: int) -> list
     return sorted(found, key=lambda w: w.order)[: cut.windows_per_document]
 
 
+def cut_documents(
+    mixture: Mixture, template: Template, threads: int = 1, without: Container[int] = ()
+) -> Iterator[tuple[str, int, list[Window]]]:
+    """Source, fingerprint and windows of every document that `read_documents` gives, in its order. threads: how many
+    tokenize, beside this one, which renders and cuts; 1: this one does all. without: fingerprints of documents that are
+    left out."""
+    documents = (read for read in read_documents(mixture, template) if read[1] not in without)
+    # Source by source: what is prose and what is not must not be tokenized at once.
+    for name, of_source in groupby(documents, key=itemgetter(0)):
+        rendered = ((fingerprint, template.rendered(document)) for _, fingerprint, document in of_source)
+        tokenized = ahead(lambda pair: template.tokens(pair[1]), rendered, threads)
+        for (fingerprint, text), tokens in tokenized:
+            yield name, fingerprint, _windows(fingerprint, text, tokens, template, mixture.cut, mixture.seed)
+
+
 def document_fingerprint(document: Document) -> int:
     """63 bits of a hash of the content: equal for exact duplicates."""
     return key(document if isinstance(document, str) else json.dumps(document)) >> 1
@@ -118,18 +133,17 @@ def shares(n: int, ratios: dict[str, float]) -> dict[str, int]:
     return counts
 
 
-def build_corpus(mixture: Mixture, sequences: dict[str, int], outputs: dict[str, str]) -> None:
+def build_corpus(mixture: Mixture, sequences: dict[str, int], outputs: dict[str, str], threads: int = 1) -> None:
     """Write one corpus table per split.
 
-    sequences, outputs: by split. A document belongs to one split, by its hash; exact
-    duplicates, of documents and of sequences, are dropped wherever they are. Raises ValueError that names a source that
-    cannot give its share, or where the subject cannot read sequences of this length.
+    sequences, outputs: by split. threads: as `cut_documents` takes it. A document belongs to one split, by its hash;
+    exact duplicates, of documents and of sequences, are dropped wherever they are. Raises ValueError that names a
+    source that cannot give its share, or where the subject cannot read sequences of this length.
     """
     template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed
     pools: Pools = {(s, n): [] for s in sequences for n in ratios}
-    for name, fingerprint, document in read_documents(mixture, template):
-        split = _split_of(fingerprint, sequences, seed)
-        pools[split, name] += windows(document, template, mixture.cut, seed)
+    for name, fingerprint, found in cut_documents(mixture, template, threads):
+        pools[_split_of(fingerprint, sequences, seed), name] += found
     template.left_out.log("corpus")
     chosen = _choose(pools, ratios, sequences)
     metadata = about_tokens(template.tokenizer) | template.left_out.metadata()

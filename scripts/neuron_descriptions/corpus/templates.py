@@ -1,11 +1,22 @@
 """The subject's chat template: what it puts around contents, as token ids."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from neuron_descriptions.common.vocabulary import Message
+from neuron_descriptions.common.vocabulary import Document, Message
 from neuron_descriptions.corpus.left_out import LeftOut
 from neuron_descriptions.models.loading import render, special_tokens
+
+
+class Rendered(NamedTuple):
+    """A document as it is tokenized."""
+
+    text: str
+    pieces: "list[tuple[str, str | None]] | None"
+    """Of a conversation: the text in pieces, each with the role whose content it is, or None. None: of prose."""
+
+
+Tokens = tuple[list[int], list[str | None]]  # ids, and of a conversation the role that each token is of
 
 
 class Template:
@@ -63,26 +74,44 @@ class Template:
 
     def prose(self, text: str) -> list[int]:
         """Ids of a document's text: what looks like a special token in it is just text."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return ids
+        return self.tokens(Rendered(text, None))[0]
 
-    def chat(self, messages: list[Message]) -> tuple[list[int], list[str | None]]:
+    def chat(self, messages: list[Message]) -> Tokens:
         """Ids of the templated conversation, exactly as the template gives them, and per token the role whose
         content it belongs to (None: the template's own). Contents lose what looks like a special token. Both are
         empty where the template refuses the conversation, or changes it so that nobody can tell whose words are
         whose; `left_out` counts that."""
-        cleaned = [{**m, "content": self._clean(m["content"])} for m in messages]
-        try:
-            text = self._render(cleaned)
-            pieces = self._pieces(cleaned, text)
-        except Exception as error:
-            self._note(f"conversation that the chat template does not take ({error})", messages)
-            return [], []
+        return self.tokens(self._conversation(messages))
+
+    def rendered(self, document: Document) -> Rendered:
+        """A document as `tokens` takes it; a conversation as prose where there is no chat template. Not to be called
+        by two threads: `left_out` notes what comes first."""
+        if isinstance(document, str):
+            return Rendered(document, None)
+        if not self.has_chat:
+            return Rendered("\n\n".join(message["content"] for message in document), None)
+        return self._conversation(document)
+
+    def tokens(self, rendered: Rendered) -> Tokens:
+        """Ids of a rendered document, as `prose` and `chat` say; of prose no roles. Several threads may call it at
+        once, all with prose or all with conversations: the tokenizer is told whether text can hold special tokens."""
+        text, pieces = rendered
+        if pieces is None:
+            return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"], []
         role_of_char = [role for piece, role in pieces for _ in piece] + [None]
         encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         return encoded["input_ids"], [
             role_of_char[start] if end > start else None for start, end in encoded["offset_mapping"]
         ]
+
+    def _conversation(self, messages: list[Message]) -> Rendered:
+        cleaned = [{**m, "content": self._clean(m["content"])} for m in messages]
+        try:
+            text = self._render(cleaned)
+            return Rendered(text, self._pieces(cleaned, text))
+        except Exception as error:
+            self._note(f"conversation that the chat template does not take ({error})", messages)
+            return Rendered("", [])
 
     def _note(self, reason: str, messages: list[Message]) -> None:
         self.left_out.note(reason, f"one that begins {messages[0]['content'][:40]!r}")

@@ -11,10 +11,9 @@ from neuron_descriptions.corpus.building import (
     Mixture,
     Window,
     about_tokens,
+    cut_documents,
     distinct,
-    read_documents,
     shares,
-    windows,
     write_sequences,
 )
 from neuron_descriptions.corpus.tables import CORPUS
@@ -22,19 +21,18 @@ from neuron_descriptions.corpus.tables import CORPUS
 Pool = dict[tuple[str, str], list[Window]]  # by panel and source
 
 
-def build_panel(mixture: Mixture, corpora: list[str], tokens: int, outputs: dict[str, str]) -> None:
+def build_panel(mixture: Mixture, corpora: list[str], tokens: int, outputs: dict[str, str], threads: int = 1) -> None:
     """Write one corpus table per panel, of documents that none of `corpora` has a sequence of, and no other panel.
 
     A source gives its share of the tokens. tokens: evidence tokens of each panel; at most one sequence of each source
-    more. outputs: by panel. Raises ValueError that says how much text there is, where that is less than a panel takes,
-    or where the subject cannot read sequences of this length.
+    more. outputs: by panel. threads: as `cut_documents` takes it. Raises ValueError that says how much text there is,
+    where that is less than a panel takes, or where the subject cannot read sequences of this length.
     """
     template, ratios, seed = mixture.template(), mixture.ratios, mixture.seed
     used = {i for path in corpora for i in pc.unique(read_table(path, CORPUS)["document"]).to_pylist()}
     found: dict[str, dict[int, list[Window]]] = {name: {} for name in ratios}
-    for name, fingerprint, document in read_documents(mixture, template):
-        if fingerprint not in used:
-            found[name][fingerprint] = windows(document, template, mixture.cut, seed)
+    for name, fingerprint, cut in cut_documents(mixture, template, threads, without=used):
+        found[name][fingerprint] = cut
     template.left_out.log("panel")
     chosen = _choose({name: _deal(found[name], list(outputs), seed) for name in ratios}, ratios, tokens)
     metadata = about_tokens(template.tokenizer) | {"seed": str(seed)} | template.left_out.metadata()

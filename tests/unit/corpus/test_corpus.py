@@ -709,10 +709,10 @@ def read_bytes(outputs: dict[str, Path]) -> list[bytes]:
     return [outputs[split].read_bytes() for split in SPLITS]
 
 
-def test_rebuilding_gives_the_same_bytes_in_any_order_of_documents(build, documents):
+def test_rebuilding_gives_the_same_bytes_in_any_order_of_documents_and_threads(build, documents):
     shuffled = {name: random.Random(0).sample(docs, len(docs)) for name, docs in documents.items()}
     first = read_bytes(build(documents))
-    assert read_bytes(build(documents)) == first
+    assert read_bytes(build(documents, threads=3)) == first
     assert read_bytes(build(shuffled)) == first
 
 
