@@ -43,14 +43,15 @@ class WheelText(Text, Wheel):
     """Text files in a wheel."""
 
     files: str
-    """Glob of the files inside the wheel: .txt, .json, .jsonl, .csv (each perhaps .gz or .zst) or .parquet."""
+    """Glob of the files inside the wheel: .txt, .md, .py, .json, .jsonl, .csv (each perhaps .gz or .zst) or
+    .parquet."""
     sha256: Sha256
     """Checksum of the wheel."""
 
 
 class LocalText(Text, Local):
-    """Text files on disk; `path` may be a glob of .txt, .json, .jsonl, .csv (each perhaps .gz or .zst) or .parquet
-    files. A row that cannot be used is left out, counted and named in the log."""
+    """Text files on disk; `path` may be a glob of .txt, .md, .py, .json, .jsonl, .csv (each perhaps .gz or .zst) or
+    .parquet files. A row that cannot be used is left out, counted and named in the log."""
 
 
 TextSource = Annotated[HubText | WheelText | LocalText, Field(discriminator="source")]

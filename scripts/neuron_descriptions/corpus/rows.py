@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from neuron_descriptions.common.storage import read_parquet
 
-SUFFIXES = (".txt", ".jsonl", ".json", ".csv", ".parquet")
+PLAIN = (".txt", ".md", ".py")  # a file is a document
+SUFFIXES = (*PLAIN, ".jsonl", ".json", ".csv", ".parquet")
 PACKED = (".gz", ".zst")  # of all but Parquet, which packs by itself
 
 Row = tuple[str, Any]  # where it stands; what it holds, or the error that says why it cannot be read
@@ -28,7 +29,9 @@ def kind_of(file: Path) -> str:
     packed = file.suffix.lower() in PACKED
     suffix = (file.with_suffix("") if packed else file).suffix.lower()
     if suffix not in SUFFIXES or (suffix == ".parquet" and packed):
-        raise ValueError(f"{file.name} is neither .txt, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet")
+        raise ValueError(
+            f"{file.name} is neither .txt, .md, .py, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet"
+        )
     return suffix
 
 
@@ -37,7 +40,7 @@ def read_rows(file: Path, records: bool) -> Iterator[Row]:
 
     Raises ValueError that names the file where it, and not just a row of it, cannot be read.
     """
-    readers = {".parquet": _parquet, ".csv": _csv, ".txt": _txt, ".jsonl": _jsonl}
+    readers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl} | dict.fromkeys(PLAIN, _txt)
     kind = kind_of(file)
     try:
         yield from _json(file, records) if kind == ".json" else readers[kind](file)

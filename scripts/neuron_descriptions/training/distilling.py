@@ -39,7 +39,7 @@ from neuron_descriptions.training.fine_tuning import (
     with_low_rank,
 )
 from neuron_descriptions.training.halves import Halves
-from neuron_descriptions.training.likeness import HeldOut, card, unheard_rules
+from neuron_descriptions.training.likeness import HeldOut, card, heard_rules
 from neuron_descriptions.training.teaching import Lesson, read_lessons
 
 NOT_LEARNT = {"base", "teacher", "rules"}  # keys of the section that are files, or say where
@@ -194,7 +194,7 @@ def distil_simulator(
     ).finish()
     model.eval()
     heard = {lesson.seq_id: lesson.text for lesson in lessons["valid"]}
-    found = held_out.compare(simulator()), unheard_rules(simulator(), taught["rules"], heard, subject, seed)
+    found = held_out.compare(simulator()), heard_rules(simulator(), taught["rules"], heard, subject, seed)
     facts = {**about, "seed": seed, **settings.model_dump(exclude=NOT_LEARNT)}
     with whole(output) as part:
         part.mkdir()

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.concepts.rules_of_text import read_rules, table
+from neuron_descriptions.concepts.rules_of_symbols import held_out, rules_by_group
+from neuron_descriptions.concepts.rules_of_text import table
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.harvest.exemplars import ExemplarStore
 from neuron_descriptions.models.loading import token_strings
@@ -22,7 +23,7 @@ from neuron_descriptions.training.fine_tuning import is_held_out
 from neuron_descriptions.training.teaching import Lesson
 
 DEAF = 0.3  # correlation below which a rule counts as not heard
-RULES, TEXTS = 48, 2  # rules that it is told, and texts of each, which it holds in
+RULES, TEXTS = 16, 3  # rules of a group that it is told at most, and texts of each, which it holds in
 # Words that have a grammatical role rather than a meaning: articles, pronouns, prepositions, conjunctions, auxiliaries.
 FUNCTION_WORDS = {
     "a", "an", "the", "this", "that", "these", "those", "i", "me", "my", "we", "us", "our", "you", "your", "he",
@@ -171,34 +172,45 @@ def kind_of(tokens: list[str], at: int) -> str:
     return "a function word" if word.lower() in FUNCTION_WORDS else "a word"
 
 
-def unheard_rules(
+@dataclass(slots=True, frozen=True)
+class Heard:
+    """A rule that was not learnt, and how well it is heard."""
+
+    group: str
+    rule: str
+    value: float
+    """Correlation of what a student predicts from it with where it holds."""
+
+
+def heard_rules(
     simulator: LogitSimulator, rules: str, texts: Mapping[int, Text], tokenizer: Any, seed: int
-) -> tuple[list[tuple[str, float]], int]:
-    """(rules whose correlation with what a student predicts from them is below DEAF, the least heard first; rules that
-    it was told: some of those that hold in these texts, drawn at random). rules: their file; tokenizer: the
-    subject's."""
+) -> list[Heard]:
+    """Of each group some of the held-out rules that hold in these texts, drawn at random. rules: their file; tokenizer:
+    the subject's."""
     seq_ids = sorted(texts)
     tokens = {i: token_strings(tokenizer, texts[i].evidence) for i in seq_ids}
-    known = read_rules(rules)
-    holds = table(known, [tokens[i] for i in seq_ids])
     found = []
-    told = [which for which, where in enumerate(holds) if where.any()]
-    for which in sorted(told, key=lambda which: key(seed, "told", known[which].say[0]))[:RULES]:
-        rule, where = known[which], np.flatnonzero(holds[which])
-        chosen = [seq_ids[i] for i in sorted(where, key=lambda i: key(seed, "heard", rule.say[0], int(i)))[:TEXTS]]
-        said = simulator.simulate([Task(rule.say[0], texts[i]) for i in chosen])
-        truth = np.concatenate([np.array(rule.holds(tokens[i]), float) for i in chosen])
-        found.append((rule.say[0], float(np.nan_to_num(correlation(np.concatenate(said), truth)))))
-    return sorted((one for one in found if one[1] < DEAF), key=lambda one: one[1]), len(found)
+    for group, all_rules in rules_by_group(rules).items():
+        known = held_out(all_rules)
+        holds = table(known, [tokens[i] for i in seq_ids])
+        told = [which for which, where in enumerate(holds) if where.any()]
+        for which in sorted(told, key=lambda which: key(seed, "told", known[which].say[0]))[:RULES]:
+            rule, where = known[which], np.flatnonzero(holds[which])
+            chosen = [seq_ids[i] for i in sorted(where, key=lambda i: key(seed, "heard", rule.say[0], int(i)))[:TEXTS]]
+            said = simulator.simulate([Task(rule.say[0], texts[i]) for i in chosen])
+            truth = np.concatenate([np.array(rule.holds(tokens[i]), float) for i in chosen])
+            value = float(np.nan_to_num(correlation(np.concatenate(said), truth)))
+            found.append(Heard(group, rule.say[0], value))
+    return found
 
 
-def card(comparison: Comparison, unheard: tuple[list[tuple[str, float]], int], facts: dict[str, Any]) -> str:
+def card(comparison: Comparison, heard: list[Heard], facts: dict[str, Any]) -> str:
     """What a student's README.md says."""
     rows, (same, several) = comparison.rows, comparison.choices
     own, teachers = (float(np.mean(np.nan_to_num(scores))) for scores in (comparison.own, rows.teachers))
     features = len({row.lessons[0].place for row in rows.rows})
-    deaf, told = unheard
-    said = ", ".join(f"{rule} ({value:.2f})" for rule, value in deaf) or "none"
+    deaf = sorted((one for one in heard if one.value < DEAF), key=lambda one: one.value)
+    said = ", ".join(f"{one.rule} ({one.value:.2f})" for one in deaf) or "none"
     return "\n".join(
         [
             f"# Simulator for the neurons of {facts['subject']}, an imitation of {facts['teacher']}",
@@ -223,8 +235,22 @@ def card(comparison: Comparison, unheard: tuple[list[tuple[str, float]], int], f
             "| --- | --- | --- | --- |",
             *(f"| {kind} | {n} | {theirs:.2f} | {this:.2f} |" for kind, n, theirs, this in comparison.by_peak()),
             "",
-            f"Where it is deaf: of {told} rules of text, told in plain words, it does not hear {len(deaf)} (correlation"
-            f" with where they hold below {DEAF}, on {TEXTS} texts of the valid split each): {said}.",
+            "Where it is deaf: rules of text that it was not taught, told in plain words (correlation with where they"
+            f" hold, on {TEXTS} texts of the valid split each; its base may have learnt those of words and forms):",
+            "",
+            f"| rules of | told | mean | below {DEAF} |",
+            "| --- | --- | --- | --- |",
+            *(f"| {group} | {n} | {mean:.2f} | {few} |" for group, n, mean, few in by_group(heard)),
+            "",
+            f"Least heard: {said}.",
             "",
         ]
     )
+
+
+def by_group(heard: list[Heard]) -> list[tuple[str, int, float, int]]:
+    """(group, rules, mean of their values, how many are below DEAF)."""
+    groups: dict[str, list[float]] = {}
+    for one in heard:
+        groups.setdefault(one.group, []).append(one.value)
+    return [(group, len(v), float(np.mean(v)), sum(x < DEAF for x in v)) for group, v in groups.items()]

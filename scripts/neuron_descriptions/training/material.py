@@ -34,7 +34,7 @@ class Taught:
     corpus: dict[str, str]
     """Tables of the splits `train` and `valid`."""
     rules: str
-    """See rules_of_text."""
+    """See rules_of_symbols."""
     descriptions: list[str] = field(default_factory=list)
     """Tables of the run's candidates, or none."""
 
@@ -140,9 +140,12 @@ class Examples:
     def __init__(self, material: Material, rules: list[Rule], settings: Training, seed: int):
         """settings: its shares count here."""
         self.features = [f for f in material.features if not f.held_out]
-        self.material, self.rules, self.settings, self.seed = material, rules, settings, seed
+        self.material, self.settings, self.seed = material, settings, seed
         self.seq_ids = sorted(material.texts)
-        self.holds = table(rules, [material.tokens[i] for i in self.seq_ids])
+        holds = table(rules, [material.tokens[i] for i in self.seq_ids])
+        # Of rules of code there is nothing to learn in text that has none.
+        somewhere = np.flatnonzero(holds.any(1)) if holds.any() else np.arange(len(rules))
+        self.rules, self.holds = [rules[i] for i in somewhere], holds[somewhere]
 
     def __getitem__(self, number: int) -> Example:
         draw = generator(self.seed, "training example", number)

@@ -21,7 +21,7 @@ from torch import Tensor
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.concepts.rules_of_text import read_rules
+from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
 from neuron_descriptions.config import training as config
 from neuron_descriptions.config.training import Training
 from neuron_descriptions.descriptions.tokens import describe_tokens
@@ -190,7 +190,7 @@ def train_simulator(
     tokenizer = load_tokenizer(folder)
     train = read_material(lessons.exemplars, lessons.corpus["train"], "train", tokenizer, False, lessons.descriptions)
     valid = read_material(lessons.exemplars, lessons.corpus["valid"], "valid", tokenizer, True)
-    examples = Examples(train, read_rules(lessons.rules), settings, seed)
+    examples = Examples(train, learnt_rules(lessons.rules), settings, seed)
     validation = Validation.of(train, valid, settings.validation_neurons, seed)
     if not (examples.features and validation.tasks):
         raise ValueError(

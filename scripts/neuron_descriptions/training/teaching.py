@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import read_table, read_tables, write_table
 from neuron_descriptions.common.streams import generator, key
-from neuron_descriptions.concepts.rules_of_text import Rule, read_rules
+from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
+from neuron_descriptions.concepts.rules_of_text import Rule
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.config.training import Distillation, Training
 from neuron_descriptions.corpus.reading import Text, read_texts
@@ -120,7 +121,7 @@ def teach(
     tokenizer = load_tokenizer(teacher.subject_folder)  # the subject's: rules hold of its tokens
     train = read_material(taught.exemplars, taught.corpus["train"], "train", tokenizer, False, taught.descriptions)
     valid = read_material(taught.exemplars, taught.corpus["valid"], "valid", tokenizer, True)
-    drawn = Drawn(train, read_rules(taught.rules), settings, seed)
+    drawn = Drawn(train, learnt_rules(taught.rules), settings, seed)
     rows = judged(train, valid, settings, seed)
     if not (drawn.features and rows):
         raise ValueError(

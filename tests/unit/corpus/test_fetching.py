@@ -161,9 +161,9 @@ def write_texts(folder: Path, form: str, speeches: list[str]) -> tuple[Path, dic
     folder.mkdir()
     file = folder / f"speeches.{form.split('-')[0]}"
     rows = [{"id": i, "body": speech} for i, speech in enumerate(speeches)]
-    if form == "txt":
+    if form in ("txt", "py", "md"):
         for i, speech in enumerate(speeches):
-            (folder / f"{i}.txt").write_text(f"\n {speech}\n")
+            (folder / f"{i}.{form}").write_text(f"\n {speech}\n")
         return folder, {}
     if form == "json-list":
         file.write_text(json.dumps(rows))
@@ -178,7 +178,7 @@ def write_texts(folder: Path, form: str, speeches: list[str]) -> tuple[Path, dic
     return file, {"field": "body"}
 
 
-@pytest.mark.parametrize("form", ["txt", "json-list", "json-dict", "jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["txt", "py", "md", "json-list", "json-dict", "jsonl", "parquet"])
 def test_formats_give_the_same_documents(tmp_path, form, speeches):
     path, spec = write_texts(tmp_path / "in", form, speeches)
     assert read(tmp_path, path, **spec) == speeches
@@ -279,7 +279,7 @@ def test_missing_field_is_named(tmp_path, form, field, speeches):
 
 def test_unknown_suffix_is_named(tmp_path):
     (tmp_path / "in.docx").write_text("x")
-    said = "in.docx is neither .txt, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet"
+    said = "in.docx is neither .txt, .md, .py, .json, .jsonl, .csv (perhaps .gz or .zst) nor .parquet"
     assert refusal(tmp_path, tmp_path / "in.docx") == said
 
 

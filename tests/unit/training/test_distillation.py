@@ -10,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from conftest import ROOT
 from neuron_descriptions.common.storage import read_table
+from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
 from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import Distillation
 from neuron_descriptions.corpus.reading import read_texts
@@ -93,6 +94,8 @@ def test_lessons_are_what_the_teacher_says_and_what_rules_are(base, data, lesson
     assert 0 < len(of_rules) < len(train)
     for lesson in of_rules:
         assert set(np.unique(lesson.shares)) == {0.0, 1.0} and (lesson.shares.sum(1) == 1).all()
+    ways = {way for rule in learnt_rules(RULES) for way in rule.say}
+    assert {lesson.description for lesson in of_rules} <= ways
     others = [lesson for lesson in train if lesson.place[0] is not None]
     assert not any(is_held_out(*lesson.place[:2]) for lesson in others)
     for lesson in (others[0], others[-1]):
@@ -178,7 +181,10 @@ def test_card_says_how_like_the_teacher_it_is_and_where_deaf(student, base):
         "held-out",
         "both choose the same description",
         "| a word |",
-        "does not hear",
+        "it was not taught",
+        "| rules of | told | mean | below 0.3 |",
+        "| words and forms | ",
+        "Least heard: ",
     ):
         assert part in card, part
     assert base not in card
