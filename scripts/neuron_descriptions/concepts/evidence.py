@@ -59,8 +59,8 @@ class TextTable:
         return rows
 
     def spellings(self, words: Iterable[str], rows_N: NDArray[np.int64]) -> dict[str, str]:
-        """How names and the like, known in lower case, are mostly spelled at these rows: words that never stand there in
-        lower case. The beginnings of sentences, where every word has a capital, tell nothing."""
+        """How names and the like, known in lower case, are mostly spelled at these rows: words that never stand there
+        in lower case. The beginnings of sentences, where every word has a capital, tell nothing."""
         wanted = [self._number[word] for word in words if word in self._number]
         counts: dict[str, Counter[str]] = {}
         for row in rows_N[np.isin(self._word_A[rows_N], wanted)].tolist():

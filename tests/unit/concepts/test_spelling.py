@@ -11,17 +11,17 @@ from neuron_descriptions.concepts.search import find_list
 from neuron_descriptions.concepts.vocabulary import read_vocabulary
 
 TEXTS = [
-    "What the NGO s of Colum bia want is not what Federal law wants .",
-    "In Colum bia the NGO s say that federal law is late . Congress says so .",
-    "COLUM BIA\n What does Columbia say ? Congress was there , and columbian s were not .",
-    "He asked : Where is the NGO s \u2019 law ? We know that Colum bia and the law are far .",
+    "What the NGO s of Colu mbia want is not what Federal law wants .",
+    "In Colu mbia the NGO s say that federal law is late . Congress says so .",
+    "COLU MBIA\n What does Columbia say ? Congress was there , and columbian s were not .",
+    "He asked : Where is the NGO s \u2019 law ? We know that Colu mbia and the law are far .",
 ]
 
 
 @pytest.fixture(scope="module")
 def texts() -> dict[int, list[str]]:
     """Tokens: pieces of words are separated by a space here, words by one too, unless a piece goes on with a word."""
-    pieces = {"bia", "s", "BIA\n"}
+    pieces = {"mbia", "s", "MBIA\n"}
     return {
         i: [token if token in pieces or not n else f" {token}" for n, token in enumerate(text.split(" "))]
         for i, text in enumerate(TEXTS)
