@@ -13,6 +13,7 @@ from itertools import accumulate
 from neuron_descriptions.common.streams import key
 from neuron_descriptions.concepts.predicates import MARKS
 from neuron_descriptions.concepts.rules_of_text import FORMS, Holds, Rule, read_rules
+from neuron_descriptions.concepts.wording import plural
 
 HELD_OUT = 4  # one rule in so many is never learnt
 PLAIN = "words and forms"  # the group of the rules of rules_of_text and of the file
@@ -82,13 +83,6 @@ def _begins_word() -> Holds:
     return _passing_by(found)
 
 
-def _plural(name: str) -> str:
-    for end, many in (("sis", "ses"), ("sh", "shes")):
-        if name.endswith(end):
-            return name.removesuffix(end) + many
-    return f"{name}s"
-
-
 def _found(*rules: tuple[str, *tuple[str, ...]]) -> tuple[Rule, ...]:
     """Of (regular expression, ways to say it)."""
     return tuple(Rule(tuple(say), _matched(pattern)) for pattern, *say in rules)
@@ -108,7 +102,7 @@ def _marks() -> tuple[Rule, ...]:
             marks.setdefault(name, []).append(re.escape(mark))
     found, known = [], {way for rule in FORMS for way in rule.say}
     for name, patterns in marks.items():
-        a, many, pattern = "an" if name[0] in "aeiou" else "a", _plural(name), "|".join(patterns)
+        a, many, pattern = "an" if name[0] in "aeiou" else "a", plural(name), "|".join(patterns)
         alone = f"tokens that contain {a} {name}", f"{many}, alone or beside other marks"
         plain = () if many in known else (many, f"the {name}", f"all {many}")
         found.append(Rule((*plain, *alone), _matched(pattern)))

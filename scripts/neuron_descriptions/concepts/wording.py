@@ -95,6 +95,7 @@ _ALIKE = {
     "ending": "form", "beginning": "form", "after": "context", "following": "context",
 }  # fmt: skip
 _SCRAP = "scrap"
+_OF_WORDS = ("word", "after")  # kinds whose value is a word as it stands in a text
 # Places that are said together: what they are places of, and the name of each.
 SERIES = {
     "first piece": ("of uncommon words", "beginnings"),
@@ -127,7 +128,7 @@ class Part:
         """It with names and the like spelled as the texts spell them. spellings: by word."""
 
         def of(predicate: Predicate) -> Predicate:
-            known = predicate.kind in ("word", "after") and predicate.value in spellings
+            known = predicate.kind in _OF_WORDS and predicate.value in spellings
             return predicate._replace(value=spellings[predicate.value]) if known else predicate
 
         words = " ".join(spellings.get(word, word) for word in self.word.split())
@@ -137,7 +138,7 @@ class Part:
     def words(self) -> set[str]:
         """The words that it is said with."""
         predicates = [self.head, self.narrowed] if self.narrowed else [self.head]
-        return {p.value for p in predicates if p.kind in ("word", "after")} | set(self.word.split())
+        return {p.value for p in predicates if p.kind in _OF_WORDS} | set(self.word.split())
 
     @property
     def alike(self) -> str:
@@ -249,9 +250,12 @@ def _name(part: Part) -> str:
 
 
 def _marks(value: str) -> str:
+    return plural(MARKS[value])
+
+
+def plural(name: str) -> str:
     """The plural of a mark's name."""
-    name = MARKS[value]
-    for end, many in (("sis", "ses"), ("dash", "dashes"), ("slash", "slashes")):
+    for end, many in (("sis", "ses"), ("sh", "shes")):
         if name.endswith(end):
             return name.removesuffix(end) + many
     return f"{name}s"
