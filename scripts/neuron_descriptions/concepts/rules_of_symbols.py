@@ -10,16 +10,12 @@ from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate
 
-from neuron_descriptions.common.streams import key
 from neuron_descriptions.concepts.predicates import MARKS
-from neuron_descriptions.concepts.rules_of_text import FORMS, Holds, Rule, read_rules
+from neuron_descriptions.concepts.rules_of_text import FORMS, Holds, Rule
 from neuron_descriptions.concepts.wording import plural
 
-HELD_OUT = 4  # one rule in so many is never learnt
-PLAIN = "words and forms"  # the group of the rules of rules_of_text and of the file
 
-
-def _matched(pattern: str) -> Holds:
+def matched(pattern: str) -> Holds:
     """True of tokens that share characters with a match, or with the first of its groups that matched; of a token that
     has more than whitespace, the characters that are none count."""
     compiled = re.compile(pattern, re.MULTILINE)
@@ -40,10 +36,10 @@ def _matched(pattern: str) -> Holds:
     return holds
 
 
-def _passing_by(holds: Holds) -> Holds:
+def passing_by(holds: Holds) -> Holds:
     """The same of tokens that have a text: of a character that is split over tokens, only the last one has."""
 
-    def found(tokens: list[str]) -> list[bool]:
+    def found(tokens: list[str]) -> list[float]:
         said = iter(holds([token for token in tokens if token]))
         return [bool(token) and next(said) for token in tokens]
 
@@ -61,7 +57,7 @@ def _piece(holds: Callable[[str, bool], bool]) -> Holds:
             for token, a, b in zip(tokens, after, before)
         ]
 
-    return _passing_by(found)
+    return passing_by(found)
 
 
 def _piece_is(text: str) -> Holds:
@@ -76,16 +72,16 @@ def _begins_word() -> Holds:
     """True of the first of several tokens of a word of letters."""
     goes_on = _piece(lambda token, last: True)
 
-    def found(tokens: list[str]) -> list[bool]:
+    def found(tokens: list[str]) -> list[float]:
         further = goes_on(tokens)
         return [not here and there for here, there in zip(further, [*further[1:], False])]
 
-    return _passing_by(found)
+    return passing_by(found)
 
 
 def _found(*rules: tuple[str, *tuple[str, ...]]) -> tuple[Rule, ...]:
     """Of (regular expression, ways to say it)."""
-    return tuple(Rule(tuple(say), _matched(pattern)) for pattern, *say in rules)
+    return tuple(Rule(tuple(say), matched(pattern)) for pattern, *say in rules)
 
 
 def _words(words: str) -> str:
@@ -105,9 +101,9 @@ def _marks() -> tuple[Rule, ...]:
         a, many, pattern = "an" if name[0] in "aeiou" else "a", plural(name), "|".join(patterns)
         alone = f"tokens that contain {a} {name}", f"{many}, alone or beside other marks"
         plain = () if many in known else (many, f"the {name}", f"all {many}")
-        found.append(Rule((*plain, *alone), _matched(pattern)))
+        found.append(Rule((*plain, *alone), matched(pattern)))
         after = f"the token after {a} {name}", f"what stands right behind {many}", f"what follows {many}"
-        found.append(Rule(after, _matched(rf"(?:{pattern})[ \t]*(\S)")))
+        found.append(Rule(after, matched(rf"(?:{pattern})[ \t]*(\S)")))
     return tuple(found)
 
 
@@ -210,7 +206,7 @@ _GRAMMAR = (
         (r"\bto ([a-z]+)", "the word after \"to\", often a verb", "infinitives"),
         (r"\b(?:the|a|an) (\w+)", "words after an article", "nouns and adjectives after the, a or an"),
     ),
-    *(Rule((f'the word "{w}"', f'"{w}"', f'each "{w}" in a text'), _matched(_words(w))) for w in _SINGLE.split()),
+    *(Rule((f'the word "{w}"', f'"{w}"', f'each "{w}" in a text'), matched(_words(w))) for w in _SINGLE.split()),
 )  # fmt: skip
 _CODE = _found(
     (r"\"\"\"|'''", "triple quotation marks", "docstring quotes", "three quotation marks in a row"),
@@ -301,7 +297,7 @@ _NUMBERS = _found(
     (r"\b[01]\b", "the numbers 0 and 1", "zeros and ones"),
     (r"\[(-?\d+)\]", "numbers in square brackets", "indices in square brackets"),
 )
-GROUPS = {
+SYMBOLS = {
     "symbols": _SYMBOLS,
     "whitespace and places in lines": _WHITESPACE,
     "pieces of words": _PIECES,
@@ -309,20 +305,3 @@ GROUPS = {
     "code and mark-up": _CODE,
     "kinds of numbers": _NUMBERS,
 }
-
-
-def rules_by_group(path: str) -> dict[str, list[Rule]]:
-    """All rules that a simulator learns from or is judged on, by group. path: a file of words. Raises ValueError that
-    names the file where it is none."""
-    return {PLAIN: read_rules(path)} | {group: list(rules) for group, rules in GROUPS.items()}
-
-
-def held_out(rules: list[Rule]) -> list[Rule]:
-    """Of a group, those that are never learnt, so that a card can say what is heard of such: one in HELD_OUT."""
-    return sorted(rules, key=lambda rule: key("held out rule", rule.say[0]))[: len(rules) // HELD_OUT]
-
-
-def learnt_rules(path: str) -> list[Rule]:
-    """All that are not held out. path: as above."""
-    groups = [(rules, {rule.say for rule in held_out(rules)}) for rules in rules_by_group(path).values()]
-    return [rule for rules, left_out in groups for rule in rules if rule.say not in left_out]

@@ -3,32 +3,45 @@
 What a simulator learns language from, next to real neurons. T tokens of a sequence.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from pydantic import ConfigDict, TypeAdapter
+from numpy.typing import NDArray
+from pydantic import ConfigDict, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass as checked
 
 from neuron_descriptions.common.user_files import read_yaml
 
-Holds = Callable[[list[str]], list[bool]]
+Holds = Callable[[list[str]], Sequence[float]]
 
 
 @dataclass(slots=True, frozen=True)
 class Rule:
-    """Ways to say it, and for each token of a sequence whether it holds."""
+    """Ways to say it, and for each token of a sequence whether it holds, or how much, 0..1."""
 
     say: tuple[str, ...]
     holds: Holds
 
+    def strengths(self, tokens: list[str]) -> NDArray[np.int64]:
+        """(T), 0..10."""
+        strengths: NDArray[np.int64] = np.rint(10 * np.array(self.holds(tokens), float)).astype(np.int64)
+        return strengths
+
 
 @checked(config=ConfigDict(extra="forbid"), frozen=True)
 class _Words:
-    """An entry of the file: ways to say it, and words, separated by spaces."""
+    """An entry of the file: words, separated by spaces; ways to say them, and what passages with them are about."""
 
-    say: list[str]
     words: str
+    say: list[str] = field(default_factory=list)
+    subject: str | None = None
+
+    @model_validator(mode="after")
+    def _said(self) -> "_Words":
+        if not (self.say or self.subject):
+            raise ValueError("it has neither `say` nor `subject`")
+        return self
 
 
 def _each(holds: Callable[[str], bool]) -> Holds:
@@ -88,11 +101,23 @@ FORMS = (
 
 def read_rules(path: str) -> list[Rule]:
     """The rules of form and those of a file of words. Raises ValueError that names the file where it is none."""
+    said = (entry for entry in _read(path) if entry.say)
+    return [*FORMS, *(Rule(tuple(entry.say), _one_of(frozenset(entry.words.split()))) for entry in said)]
+
+
+def read_subjects(path: str) -> dict[str, list[str]]:
+    """What passages can be about, and words for it, of a file of words. Raises ValueError as above."""
+    return {entry.subject: entry.words.split() for entry in _read(path) if entry.subject}
+
+
+def _read(path: str) -> list[_Words]:
     try:
-        found = TypeAdapter(list[_Words]).validate_python(read_yaml(path))
+        return TypeAdapter(list[_Words]).validate_python(read_yaml(path))
     except ValueError as error:
-        raise ValueError(f"{path} is not a list of rules (say: ways to say it, words: the words): {error}") from None
-    return [*FORMS, *(Rule(tuple(entry.say), _one_of(frozenset(entry.words.split()))) for entry in found)]
+        raise ValueError(
+            f"{path} is not a list of rules (words: the words; say: ways to say them; subject: what a passage with them"
+            f" is about): {error}"
+        ) from None
 
 
 def _one_of(words: frozenset[str]) -> Holds:

@@ -57,8 +57,8 @@ class Training(Section):
     bins_learning_rate: PositiveFloat = 2e-3
     """Of the 11 outputs."""
     rules: UserPath = "config/training/rules.yaml"
-    """File of features that are known exactly, said in plain language; others stand in rules_of_text.py and
-    rules_of_symbols.py. A quarter of all is never learnt."""
+    """File of features that are known exactly, said in plain language; others stand in rules_of_text.py,
+    rules_of_symbols.py and rules_of_passages.py. A quarter of all is never learnt."""
     rules_share: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the examples that are of rules, not of neurons."""
     candidates_share: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.concepts.rules_of_symbols import held_out, rules_by_group
+from neuron_descriptions.concepts.rules import held_out, rules_by_group
 from neuron_descriptions.concepts.rules_of_text import table
 from neuron_descriptions.corpus.reading import Text
 from neuron_descriptions.harvest.exemplars import ExemplarStore

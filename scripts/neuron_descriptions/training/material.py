@@ -34,7 +34,7 @@ class Taught:
     corpus: dict[str, str]
     """Tables of the splits `train` and `valid`."""
     rules: str
-    """See rules_of_symbols."""
+    """See rules_of_text."""
     descriptions: list[str] = field(default_factory=list)
     """Tables of the run's candidates, or none."""
 
@@ -162,7 +162,7 @@ class Examples:
         if len(where) == 0 or draw.random() < 0.3:
             where = np.arange(len(self.seq_ids))
         seq_id, rule = self.seq_ids[int(draw.choice(where))], self.rules[which]
-        strengths = 10 * np.array(rule.holds(self.material.tokens[seq_id]), int)
+        strengths = rule.strengths(self.material.tokens[seq_id])
         return Example(rule.say[int(draw.integers(len(rule.say)))], self.material.texts[seq_id], strengths)
 
     def _right(self, feature: Feature, draw: np.random.Generator) -> Example | None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import whole
 from neuron_descriptions.common.streams import key
-from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
+from neuron_descriptions.concepts.rules import learnt_rules
 from neuron_descriptions.config import training as config
 from neuron_descriptions.config.training import Training
 from neuron_descriptions.descriptions.tokens import describe_tokens

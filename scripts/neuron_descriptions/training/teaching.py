@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from neuron_descriptions.common.logs import Progress, logger
 from neuron_descriptions.common.storage import read_table, read_tables, write_table
 from neuron_descriptions.common.streams import generator, key
-from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
+from neuron_descriptions.concepts.rules import learnt_rules
 from neuron_descriptions.concepts.rules_of_text import Rule
 from neuron_descriptions.concepts.wording import NO_PATTERN
 from neuron_descriptions.config.training import Distillation, Training
@@ -85,7 +85,7 @@ class Drawn(Examples):
         for _ in range(self.sequences):
             anywhere = len(where) == 0 or draw.random() < 0.3
             seq_ids.append(self.seq_ids[int(draw.integers(len(self.seq_ids)) if anywhere else draw.choice(where))])
-        truth = [10 * np.array(rule.holds(self.material.tokens[seq_id]), int) for seq_id in seq_ids]
+        truth = [rule.strengths(self.material.tokens[seq_id]) for seq_id in seq_ids]
         said = rule.say[int(draw.integers(len(rule.say)))]
         return Asked((None, None, None), None, said, "train", seq_ids, truth)
 

@@ -3,11 +3,12 @@
 import pytest
 
 from conftest import ROOT
-from neuron_descriptions.concepts.rules_of_symbols import GROUPS, PLAIN, held_out, learnt_rules, rules_by_group
+from neuron_descriptions.concepts.rules import PLAIN, held_out, learnt_rules, rules_by_group
+from neuron_descriptions.concepts.rules_of_symbols import SYMBOLS
 from neuron_descriptions.models.loading import token_strings
 
 FILE = str(ROOT / "config/training/rules.yaml")
-RULES = {rule.say[0]: rule for rules in GROUPS.values() for rule in rules}
+RULES = {rule.say[0]: rule for rules in SYMBOLS.values() for rule in rules}
 CODE = [
     "def", " scale", "_", "by", "(", "x", ":", " int", " =", " ", "3", ")", " ->", " float", ":", "\n   ", ' """',
     "Scale", " it", '."""', "\n   ", " return", " self", ".", "fact", "or", "(", "x", ")", "  ", " #", " see", "\n",

@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from conftest import ROOT
 from neuron_descriptions.common.storage import read_table
-from neuron_descriptions.concepts.rules_of_symbols import learnt_rules
+from neuron_descriptions.concepts.rules import learnt_rules
 from neuron_descriptions.config.scores import Simulator
 from neuron_descriptions.config.training import Distillation
 from neuron_descriptions.corpus.reading import read_texts
