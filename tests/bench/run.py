@@ -6,6 +6,7 @@ Speeds are ratios of processor time measured side by side in one run, so that a 
 
 import importlib
 import json
+import math
 import os
 import platform
 import sys
@@ -13,6 +14,7 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 APART = ("run", "common", "executed", "truth_falls", "truth_scores", "choosing_figures")  # what sections share
@@ -42,11 +44,24 @@ def main(wanted: list[str]) -> None:
         figures["seconds"] = time.monotonic() - start
         for name, value in figures.items():
             print(f"  {name:45s} {shown(value)}", flush=True)
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
         kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         kept |= {section: figures, "machine": machine()}
-        RESULTS.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
+        write(kept, RESULTS)
     print(f"\nWritten to {RESULTS.relative_to(ROOT)}")
+
+
+def write(figures: dict[str, Any], path: Path) -> None:
+    """Write figures as JSON, which knows no NaN and no infinity: what is undefined is null there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_defined(figures), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def _defined(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _defined(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shown(value: object) -> str:
