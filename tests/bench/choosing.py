@@ -65,7 +65,9 @@ DESIGNS = {
     "50": Descriptions(draws=50, samples=1, **ASKED),
     "8": Descriptions(draws=2, samples=4, **ASKED),
 }
-KEEPS = (4, 8, 12, 16, 24)  # descriptions that the large simulator chooses from
+# Thought of later: no part of what the folder is named by, so that what stood in it stayed valid.
+LATER_DESIGNS = {"16": Descriptions(draws=4, samples=4, **ASKED)}
+KEEPS, LATER_KEEPS = (4, 8, 12, 16, 24), (6, 7)  # descriptions that the large simulator chooses from
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,23 @@ ARMS = {
     **{f"screened_{keep}": Arm("50", keep=keep) for keep in KEEPS},
     **{f"screened_{keep}_raced": Arm("50", keep=keep, race_from=2) for keep in KEEPS},
 }
+LATER_ARMS = {
+    "of_16": Arm("16"),
+    "of_5_draws": Arm("50", first=5),
+    **{f"screened_{keep}": Arm("50", keep=keep) for keep in LATER_KEEPS},
+}
+SETS = (ARMS, LATER_ARMS)  # each has rows of its own
 
 
-def arms(n_valid: int) -> dict[str, Arm]:
+def arms(n_valid: int, those: dict[str, Arm] = ARMS) -> dict[str, Arm]:
     """Those that choose on so many sequences."""
-    return {name: arm for name, arm in ARMS.items() if arm.race_from is None or n_valid > FIRST}
+    return {name: arm for name, arm in those.items() if arm.race_from is None or n_valid > FIRST}
+
+
+def made_from(n_valid: int, those: dict[str, Arm]) -> int:
+    """Stands for what a set of arms chooses from, beyond what the folder is named by."""
+    later = [LATER_DESIGNS[arm.design] for arm in those.values() if arm.design in LATER_DESIGNS]
+    return key(arms(n_valid, those), TEST, *later)
 
 
 class Uneven(Evidence):
@@ -194,14 +208,16 @@ class Layer:
             simulator = FinetunedSimulator(loaded, load_tokenizer(models[name]), BATCH)
             self.read[name] = Read(folder / f"{name}-{layer}.predictions", simulator)
         self.nulls = Nulls(None, str(ROOT / "config/null-descriptions.yaml"), 0, SEED)
-        self.clocks = {name: Clock() for name in ("50", "8", LARGE, SMALL, "arms")}
+        self.clocks = {name: Clock() for name in (*DESIGNS, *LATER_DESIGNS, LARGE, SMALL, "arms")}
 
     def described(self, neuron: int, design: str) -> list[Row]:
         """Rows of DESCRIPTIONS of both signs, by the workflow's own asking."""
-        path = self.folder / f"descriptions/layer-{self.layer}/{neuron}-{design}.parquet"
+        settings, name = (DESIGNS | LATER_DESIGNS)[design], design
+        if design in LATER_DESIGNS:
+            name += f"-{key(settings):016x}"
+        path = self.folder / f"descriptions/layer-{self.layer}/{neuron}-{name}.parquet"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            settings = DESIGNS[design]
             with self.clocks[design]:
                 found = prepare([neuron], self.layer, self.files, self.prompting, settings, SEED)
                 ask(
@@ -229,15 +245,16 @@ class Layer:
         said = best["valid"]["description"] if best else None
         return {"description": said, "large": large.tokens, "small": small.tokens} | found, scores
 
-    def row(self, neuron: int, sign: str) -> dict[str, Any]:
-        """What all arms choose for a neuron and sign, and what was asked for it."""
-        asked = {name: [r for r in self.described(neuron, name) if r["sign"] == sign] for name in DESIGNS}
+    def row(self, neuron: int, sign: str, those: dict[str, Arm]) -> dict[str, Any]:
+        """What the arms of a set choose for a neuron and sign, and what was asked for it."""
+        designs = dict.fromkeys(arm.design for arm in those.values())
+        asked = {name: [r for r in self.described(neuron, name) if r["sign"] == sign] for name in designs}
         found: dict[str, Any] = {"layer": self.layer, "neuron": neuron, "sign": sign, "arms": {}}
         found["said"] = {name: [r["description"] for r in rows] for name, rows in asked.items()}
         found["explained"] = {
             n: [r["prompt_tokens"] + r["completion_tokens"] for r in rows] for n, rows in asked.items()
         }
-        for name, arm in arms(self.evidence.n_valid).items():
+        for name, arm in arms(self.evidence.n_valid, those).items():
             with self.clocks["arms" if name != "of_50" else LARGE]:
                 choice, scores = self.chosen(neuron, sign, arm, asked[arm.design][: arm.first])
             found["arms"][name] = choice
@@ -246,21 +263,24 @@ class Layer:
                 found["valid"] = [valid.get(number) for number in range(len(asked["50"]))]
         return found
 
-    def path(self, neuron: int, n_valid: int) -> Path:
-        """File of both signs' rows."""
-        decides = key(arms(n_valid), TEST)
-        return self.folder / f"rows-{n_valid}-{decides:016x}/layer-{self.layer}/{neuron}.json"
+    def paths(self, neuron: int, n_valid: int) -> list[Path]:
+        """Files of both signs' rows, one for each set of arms."""
+        return [self.folder / f"rows-{n_valid}-{made_from(n_valid, those):016x}/layer-{self.layer}/{neuron}.json"
+                for those in SETS]  # fmt: skip
 
     def rows(self, neuron: int, n_valid: int) -> list[dict[str, Any]]:
-        """Both signs, made once."""
+        """Both signs with all arms, each set made once."""
         self.evidence.n_valid = n_valid
-        path = self.path(neuron, n_valid)
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            found = [self.row(neuron, sign) for sign in SIGNS]
-            with whole(path) as part:
-                Path(part).write_text(json.dumps(found))
-        return json.loads(path.read_text())
+        merged: list[dict[str, Any]] = [{} for _ in SIGNS]
+        for those, path in zip(SETS, self.paths(neuron, n_valid)):
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                found = [self.row(neuron, sign, those) for sign in SIGNS]
+                with whole(path) as part:
+                    Path(part).write_text(json.dumps(found))
+            for row, read in zip(merged, json.loads(path.read_text())):
+                row |= {n: row.get(n, {}) | value if isinstance(value, dict) else value for n, value in read.items()}
+        return merged
 
 
 def run_layer(
@@ -271,7 +291,7 @@ def run_layer(
     for n_valid in VALID:
         found[n_valid], start, before = [], time.time(), time.process_time()
         for done, neuron in enumerate(neurons, 1):
-            if time.time() > until and not made.path(neuron, n_valid).exists():
+            if time.time() > until and not all(path.exists() for path in made.paths(neuron, n_valid)):
                 continue
             found[n_valid] += made.rows(neuron, n_valid)
             seconds, cpu = (time.time() - start) / done, (time.process_time() - before) / done
@@ -298,12 +318,13 @@ def measure(scratch: Path) -> dict[str, Any]:
         layers = [pool.submit(run_layer, layer, folder, models, neurons, threads, until) for layer in LAYERS]
         made = [future.result() for future in layers]
     figures: dict[str, Any] = {}
+    keeps = sorted((*KEEPS, *LATER_KEEPS))
     for n_valid in VALID:
         rows = [row for layer in made for row in layer[n_valid]]
         prefix = "" if n_valid == VALID[0] else f"of_{n_valid}_sequences_"
-        found = choosing_figures.figures(rows, KEEPS) if rows else {"rows": 0}
+        found = choosing_figures.figures(rows, keeps) if rows else {"rows": 0}
         figures |= {prefix + name: value for name, value in found.items()}
         if rows:
-            lines = choosing_figures.table(figures, KEEPS, prefix)
+            lines = choosing_figures.table(figures, keeps, prefix)
             (folder / f"of-{n_valid}-sequences.md").write_text("\n".join([*lines, ""]))
     return figures

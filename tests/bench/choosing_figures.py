@@ -5,6 +5,7 @@ still open. When it is open is fixed on the neurons of even number, and judged o
 """
 
 from collections.abc import Callable, Sequence
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -12,37 +13,35 @@ import numpy as np
 from neuron_descriptions.atlas.comparison import Interval, mean_over_neurons
 
 Rows = list[dict[str, Any]]
+Count = Callable[[dict[str, Any]], float]
 FIRST, KEEPS_GAIN = 8, 0.9  # candidates of the first round; share of what more candidates gain that a rule must keep
+# Arms with fewer candidates: the design that these are of, how many they are, and in words.
+FEWER = {
+    "of_5_draws": ("50", 5, "5 of 5 draws"),
+    "of_8": ("8", FIRST, "8 of 2 draws"),
+    "of_8_draws": ("50", FIRST, "8 of 8 draws"),
+    "of_16": ("16", 16, "16 of 4 draws"),
+}
+FEWEST = "of_5_draws"
+TOKENS = ("explained_", "simulated_", "")  # shares of them: the explainer's, the large simulator's, both
 
 
 def figures(rows: Rows, keeps: Sequence[int]) -> dict[str, float | str]:
-    """Of rows with a choice: those that have two distinct candidates of fifty, or more, and one chosen by each arm.
+    """Of rows with a choice: those that have two distinct candidates of fifty, or more. One where an arm with fewer has
+    none counts for the other arms.
 
     Scores are contrast correlations; `lost` and `difference` are what an arm has less than the best of 50 by the full
     search of the large simulator; ends of intervals (95 %, over neurons) stand under `_low` and `_high`.
     """
-    rows = [row for row in rows if distinct(row) > 1 and all(arm["description"] for arm in row["arms"].values())]
+    rows = [row for row in rows if distinct(row) > 1 and row["arms"]["of_50"]["description"]]
     found: dict[str, float | str] = {
         "rows": len(rows),
         "neurons": len({(row["layer"], row["neuron"]) for row in rows}),
         "distinct_of_50": float(np.mean([distinct(row) for row in rows])),
         "distinct_of_8": float(np.mean([distinct(row, "8") for row in rows])),
     }
-    for arm, design in (("of_8", "8"), ("of_8_draws", "50")):
-        found[f"best_{arm}_score"] = mean(rows, lambda row, arm=arm: row["arms"][arm]["test"])[0]
-        found |= ends(f"best_{arm}_difference", mean(rows, lambda row, arm=arm: lost(row, arm, "test")))
-        found |= ends(f"best_{arm}_difference_valid", mean(rows, lambda row, arm=arm: lost(row, arm, "valid")))
-        found[f"best_{arm}_explained_tokens_share"] = share(
-            rows, lambda row, design=design: explained(row, design, FIRST), lambda row: explained(row, "50")
-        )
-        found[f"best_{arm}_simulated_tokens_share"] = share(
-            rows, lambda row, arm=arm: row["arms"][arm]["large"], lambda row: row["arms"]["of_50"]["large"]
-        )
-        found[f"best_{arm}_tokens_share"] = share(
-            rows,
-            lambda row, arm=arm, design=design: explained(row, design, FIRST) + row["arms"][arm]["large"],
-            everything,
-        )
+    for arm in _fewer(rows):
+        found |= fewer(rows, arm)
     found["best_of_50_score"] = mean(rows, lambda row: row["arms"]["of_50"]["test"])[0]
     named = [(1, "raced"), *((keep, f"screened_{keep}{raced}") for keep in keeps for raced in ("", "_raced"))]
     for keep, arm in named:
@@ -51,14 +50,38 @@ def figures(rows: Rows, keeps: Sequence[int]) -> dict[str, float | str]:
     return found | rounds(rows)
 
 
+def _fewer(rows: Rows) -> list[str]:
+    """Arms with fewer candidates that all rows have."""
+    return [arm for arm in FEWER if all(arm in row["arms"] for row in rows)]
+
+
+def fewer(rows: Rows, arm: str) -> dict[str, float]:
+    """What an arm with fewer candidates takes and loses, and what it gains on the one with the fewest."""
+    design, first, _ = FEWER[arm]
+    name = f"best_{arm}"
+    found: dict[str, float] = {f"{name}_rows": sum(row["arms"][arm].get("test") is not None for row in rows)}
+    found[f"{name}_score"] = mean(rows, lambda row: row["arms"][arm].get("test"))[0]
+    found |= ends(f"{name}_difference", mean(rows, lambda row: lost(row, arm, "test")))
+    found |= ends(f"{name}_difference_valid", mean(rows, lambda row: lost(row, arm, "valid")))
+    parts: dict[str, tuple[Count, Count]] = {
+        "explained_": (lambda row: explained(row, design, first), lambda row: explained(row, "50")),
+        "simulated_": (lambda row: row["arms"][arm]["large"], lambda row: row["arms"]["of_50"]["large"]),
+        "": (lambda row: explained(row, design, first) + row["arms"][arm]["large"], everything),
+    }
+    found |= {f"{name}_{kind}tokens_share": share(rows, *counts) for kind, counts in parts.items()}
+    if arm != FEWEST and FEWEST in _fewer(rows):
+        found |= ends(f"{name}_gain", mean(rows, lambda row: lost(row, FEWEST, "test", arm)))
+    return found
+
+
 def distinct(row: dict[str, Any], design: str = "50") -> int:
     """Different descriptions of a row's candidates."""
     return len({said for said in row["said"][design] if said})
 
 
-def lost(row: dict[str, Any], arm: str, split: str) -> float | None:
-    """What an arm's choice has less than that of the full search; None where either has no number on test."""
-    ours, theirs = row["arms"][arm][split], row["arms"]["of_50"][split]
+def lost(row: dict[str, Any], arm: str, split: str, other: str = "of_50") -> float | None:
+    """What an arm's choice has less than another's, the full search's; None where either has no number on a split."""
+    ours, theirs = row["arms"][arm].get(split), row["arms"][other].get(split)
     return None if ours is None or theirs is None else theirs - ours
 
 
@@ -77,7 +100,7 @@ def mean(rows: Rows, value: Callable[[dict[str, Any]], float | None]) -> Interva
     return mean_over_neurons([value(row) for row in rows], [(row["layer"], row["neuron"]) for row in rows])
 
 
-def share(rows: Rows, part: Callable[[dict[str, Any]], float], whole: Callable[[dict[str, Any]], float]) -> float:
+def share(rows: Rows, part: Count, whole: Count) -> float:
     """Sum of one over that of the other; NaN without rows."""
     return sum(map(part, rows)) / sum(map(whole, rows)) if rows else float("nan")
 
@@ -111,21 +134,33 @@ def table(found: dict[str, Any], keeps: Sequence[int], prefix: str = "") -> list
     """Lines of Markdown: what each way to choose takes and loses. found: figures, whose names begin with `prefix`."""
 
     def interval(name: str) -> str:
+        if prefix + name not in found:
+            return ""
         mean, low, high = (found[f"{prefix}{name}{end}"] for end in ("", "_low", "_high"))
         return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+    def where_other(one: dict[str, Any]) -> str:
+        mean = one["lost_where_other"]
+        return "none other" if isnan(mean) else f"{mean:.3f}, {one['most_lost']:.3f}"
 
     lines = [
         f"{found[prefix + 'rows']} rows of {found[prefix + 'neurons']} neurons; best of 50, on test:"
         f" {found[prefix + 'best_of_50_score']:.3f}",
         "",
-        "| candidates | score on test | less than the best of 50 | tokens, of 50's: explained, simulated, both |",
-        "| --- | --- | --- | --- |",
+        "| candidates | rows | score on test | less than the best of 50 | more than the best of 5 |"
+        " tokens, of 50's: explained, simulated, both |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, arm in (("8 of 2 draws", "best_of_8"), ("8 of 8 draws", "best_of_8_draws")):
-        tokens = ", ".join(
-            f"{found[f'{prefix}{arm}_{kind}tokens_share']:.2f}" for kind in ("explained_", "simulated_", "")
+    for arm, (_, _, name) in FEWER.items():
+        best = f"best_{arm}"
+        if f"{prefix}{best}_score" not in found:
+            continue
+        tokens = ", ".join(f"{found[f'{prefix}{best}_{kind}tokens_share']:.2f}" for kind in TOKENS)
+        lines.append(
+            f"| {name} | {found[f'{prefix}{best}_rows']} | {found[f'{prefix}{best}_score']:.3f}"
+            f" | {interval(f'{best}_difference')} |"
+            f" {interval(f'{best}_gain')} | {tokens} |"
         )
-        lines.append(f"| {name} | {found[f'{prefix}{arm}_score']:.3f} | {interval(arm + '_difference')} | {tokens} |")
     lines += [
         "",
         "| choosing of 50 | rows | same choice | tokens of the large one; of the small one"
@@ -138,7 +173,7 @@ def table(found: dict[str, Any], keeps: Sequence[int], prefix: str = "") -> list
             lines.append(
                 f"| {arm.replace('_', ' ')} | {one['rows']} | {interval(arm + '_same_choice')}"
                 f" | {one['large_tokens_share']:.3f}; {one['small_tokens_share']:.2f}"
-                f" | {one['lost_where_other']:.3f}, {one['most_lost']:.3f} | {interval(arm + '_lost_on_test')} |"
+                f" | {where_other(one)} | {interval(arm + '_lost_on_test')} |"
             )
     rounds = {name: value for name, value in found.items() if name.startswith(f"{prefix}rounds_")}
     return [

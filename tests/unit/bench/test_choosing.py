@@ -1,5 +1,6 @@
 """`make bench SECTIONS=choosing`: what its figures say of hand-made rows, and what an arm reads."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -13,9 +14,9 @@ import choosing
 import choosing_figures
 
 
-def row(neuron, valid, test, *, screened, of_8=0, sign="positive"):
-    """Ten candidates of fifty, each scored `valid` and `test`; screened, of_8: which one those arms chose. An answer is
-    110 tokens, to simulate a candidate 50 by the large simulator; the small one reads as much."""
+def row(neuron, valid, test, *, screened, of_8=0, sign="positive", **later):
+    """Ten candidates of fifty, each scored `valid` and `test`; screened, of_8, later: which one those arms chose. An
+    answer is 110 tokens, to simulate a candidate 50 by the large simulator; the small one reads as much."""
     said = [f"description {i}" for i in range(len(valid))]
     arms = {
         name: {"description": said[i], "valid": valid[i], "test": test[i], "large": large, "small": small}
@@ -26,6 +27,7 @@ def row(neuron, valid, test, *, screened, of_8=0, sign="positive"):
             ("raced", valid.index(max(valid)), 300, 0),
             ("screened_4", screened, 200, 50 * len(said)),
             ("screened_4_raced", screened, 150, 50 * len(said)),
+            *((name, i, 250, 0) for name, i in later.items()),
         )
     }
     return {
@@ -62,6 +64,30 @@ def test_what_an_arm_loses_and_takes():
     assert found["raced_same_choice"] == 1
 
 
+def test_what_more_candidates_gain_on_the_fewest():
+    chosen = [(0, 8, 1), (0, 0, 0), (1, 8, 8)]  # of five draws, of sixteen, of eight
+    rows = [row(n, LOW, LOW, screened=8, of_5_draws=five, of_16=sixteen, of_8=eight)
+            for n, (five, sixteen, eight) in enumerate(chosen)]  # fmt: skip
+    for one in rows:
+        one["explained"]["16"] = [30] * 16
+    found = choosing_figures.figures(rows, ())
+    assert found["best_of_16_gain"] == pytest.approx((0.5 + 0 + 0.5) / 3)
+    assert found["best_of_8_gain"] == pytest.approx(0.5 / 3)
+    assert found["best_of_16_difference"] == pytest.approx(0.5 / 3)
+    assert found["best_of_5_draws_explained_tokens_share"] == pytest.approx(550 / 1100)
+    assert found["best_of_16_explained_tokens_share"] == pytest.approx(480 / 1100)
+    lines = choosing_figures.table(found, ())
+    assert next(line for line in lines if line.startswith("| 16 of 4 draws |")).endswith("| 0.44, 0.50, 0.46 |")
+    assert any(line.startswith("| 5 of 5 draws | 3 | 0.100 |") and "|  |" in line for line in lines)
+    rows[0]["arms"]["of_5_draws"] = {"description": None, "large": 0, "small": 0}
+    found = choosing_figures.figures(rows, ())
+    assert (found["rows"], found["best_of_5_draws_rows"], found["best_of_16_rows"]) == (3, 2, 3)
+    assert found["best_of_16_gain"] == pytest.approx(0.5 / 2)
+    for one in rows[:1]:  # where not all rows have an arm, it has no figures
+        del one["arms"]["of_16"]
+    assert "best_of_16_score" not in choosing_figures.figures(rows, ())
+
+
 def test_a_table_says_what_the_figures_say():
     rows = [row(n, LOW if n % 4 < 2 else HIGH, LOW if n % 4 < 2 else HIGH, screened=n % 2 * 8) for n in range(16)]
     found = choosing_figures.figures(rows, (4,))
@@ -71,6 +97,9 @@ def test_a_table_says_what_the_figures_say():
     assert screened.startswith(f"| screened 4 | 16 | {found['screened_4_same_choice']:.3f} (")
     assert "| 0.400; 1.00 |" in screened
     assert "* of_8_rounds_rule: best_is_low" in lines
+    rows = [row(n, HIGH, HIGH, screened=0) for n in range(2)]  # the same choice everywhere
+    lines = choosing_figures.table(choosing_figures.figures(rows, (4,)), (4,))
+    assert "none other" in next(line for line in lines if line.startswith("| screened 4 |"))
 
 
 def test_rows_without_a_choice_do_not_count_and_nothing_is_sorted_out_of_few():
@@ -134,3 +163,25 @@ def test_each_arm_reads_a_description_once_and_what_was_simulated_is_kept(tmp_pa
         read.simulate(words, tasks("ab"), (0, "positive", "candidate", "test"))
         assert read.tokens == 2 + 3 + 4
         assert words.given == 4 + 2
+
+
+def test_arms_that_were_thought_of_later_leave_finished_rows_as_they_are(tmp_path):
+    made, asked = object.__new__(choosing.Layer), []
+
+    def row(neuron, sign, those):
+        asked.append((sign, list(those)))
+        designs = {arm.design for arm in those.values()}
+        return {"neuron": neuron, "sign": sign, "arms": dict.fromkeys(those, 1), "said": {it: [] for it in designs}}
+
+    made.layer, made.folder, made.row, made.evidence = 5, tmp_path, row, SimpleNamespace()
+    first, later = made.paths(3, 4)
+    first.parent.mkdir(parents=True)
+    first.write_text(json.dumps([row(3, sign, choosing.ARMS) for sign in choosing.SIGNS]))
+    asked.clear()
+    for _ in range(2):
+        rows = made.rows(3, 4)
+        assert asked == [(sign, list(choosing.LATER_ARMS)) for sign in choosing.SIGNS] and later.exists()
+    for found, sign in zip(rows, choosing.SIGNS):
+        assert found["sign"] == sign
+        assert found["arms"].keys() == choosing.ARMS.keys() | choosing.LATER_ARMS.keys()
+        assert found["said"].keys() == {"8", "16", "50"}
