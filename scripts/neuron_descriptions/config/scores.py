@@ -60,7 +60,8 @@ class Screen(Section):
     """The smaller one; it may have a tokenizer of its own."""
     keep: PositiveInt = 8
     """Descriptions of a neuron and sign that the large simulator chooses from: those that match valid best by the
-    smaller one. Where there are no more, none is screened."""
+    smaller one. Where there are no more, none is screened. Of 50, 4 to 7 did for at most a sixth of the large one's
+    tokens (docs/benchmarks.md)."""
 
     @field_validator("simulator")
     @classmethod
@@ -110,7 +111,8 @@ class Scores(Section):
     save less and miss the best one more often (docs/benchmarks.md). null: the full search always."""
     screen: Screen | None = None
     """A smaller simulator that sorts out candidates first, on the valid sequences; null: none does. Candidates that it
-    sorts out count as tried, in chance too, and have no scores. What it loses was not measured."""
+    sorts out count as tried, in chance too, and have no scores. With the demo's student the choice stayed the same in
+    96 to 98 % (docs/benchmarks.md)."""
     descriptions: UserPath | None = None
     """CSV of descriptions from elsewhere, with columns layer, neuron, sign (positive or negative) and description:
     `snakemake results/<run>/given/scores.csv` scores each of them, `results/<run>/given/index.html` is their page. Not
