@@ -70,8 +70,9 @@ def test_the_recommended_run_takes_at_most_250_h100_hours_and_what_first_princip
     assert load_config(raw).plan.teraflops <= 0.4 * 989.4
     assert sum(len(n) for n in described_and_kept(load_config(raw))[0].neurons.values()) == LAYERS * NEURONS
     signs, per_hour = 2 * LAYERS * NEURONS, 0.4 * 989e12 * 3600
-    prompts = signs * 5 * (15 * (95 - PREFIX + 8) + 100 + 25 * 4)
-    simulated = signs * ((5 + 1 + 3 + 1 + 3) * 9 + 20 + 8 + 48) * 95
+    # Two prompts of four answers each, and a list of concepts that no model writes.
+    prompts = signs * (2 * (15 * (95 - PREFIX + 8) + 100) + 8 * 25 * 4)
+    simulated = signs * ((8 + 1 + 3 + 1 + 3) * 9 + 20 + 8 + 48) * 95
     assert within(1.5, plan.totals()["gpu_hours"], 2 * IN_LAYERS * (prompts + simulated + 3e6 * 95) / per_hour)
 
 
@@ -88,6 +89,22 @@ def test_the_table_in_the_docs_is_the_plan_s():
     assert not any("no panel" in line for line in plans[1].precision)
     for line, half in zip(plans[1].precision, ("0.064", "0.045", "0.022")):
         assert half in line and line.split(": ")[1].split()[0] in page.partition("| all | ")[2][:900]
+
+
+def test_what_the_docs_say_of_sixteen_candidates_is_the_plan_s():
+    """Of Llama-3.1-8B in the recommended way, with a student of 1.24 billion parameters, or without a screen."""
+    raw = yaml.safe_load((ROOT / "config/llama-3.1-8b-recommended.yaml").read_text())
+    raw["models"]["llama-1b"] = {"source": "hub", "repo": "meta-llama/Llama-3.2-1B-Instruct", "revision": "main"}
+    raw["models"]["student"] = {"source": "adapter", "base": "llama-1b", "path": "student", "sha256": "0" * 64}
+    raw["plan"]["parameters"]["llama-1b"] = 1.24
+    alone = changed(raw, descriptions__draws=4)
+    screen = {"simulator": {"kind": "finetuned", "model": "student"}, "keep": 4}
+    hours = [planned(r).totals()["gpu_hours"] for r in (changed(alone, scores__screen=screen), alone)]
+    assert hours[0] <= 250 < hours[1]
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    assert "16 candidates of 4 draws take {:.0f} hours if a student of 1B screens them to 4, {:.0f} without".format(
+        *hours
+    ) in " ".join(page.split())
 
 
 def test_training_at_the_published_sizes_is_reckoned_within_a_factor_of_two_of_first_principles():
