@@ -96,7 +96,8 @@ LATER_ARMS = {
     "of_5_draws": Arm("50", first=5),
     **{f"screened_{keep}": Arm("50", keep=keep) for keep in LATER_KEEPS},
 }
-SETS = (ARMS, LATER_ARMS)  # each has rows of its own
+LAST_ARMS = {"of_16_screened_4": Arm("16", keep=4)}
+SETS = (ARMS, LATER_ARMS, LAST_ARMS)  # each has rows of its own
 
 
 def arms(n_valid: int, those: dict[str, Arm] = ARMS) -> dict[str, Arm]:

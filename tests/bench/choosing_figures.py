@@ -21,6 +21,7 @@ FEWER = {
     "of_8": ("8", FIRST, "8 of 2 draws"),
     "of_8_draws": ("50", FIRST, "8 of 8 draws"),
     "of_16": ("16", 16, "16 of 4 draws"),
+    "of_16_screened_4": ("16", 16, "16 of 4 draws, screened to 4"),
 }
 FEWEST = "of_5_draws"
 TOKENS = ("explained_", "simulated_", "")  # shares of them: the explainer's, the large simulator's, both

@@ -174,14 +174,16 @@ def test_arms_that_were_thought_of_later_leave_finished_rows_as_they_are(tmp_pat
         return {"neuron": neuron, "sign": sign, "arms": dict.fromkeys(those, 1), "said": {it: [] for it in designs}}
 
     made.layer, made.folder, made.row, made.evidence = 5, tmp_path, row, SimpleNamespace()
-    first, later = made.paths(3, 4)
+    first, *later = made.paths(3, 4)
+    sets = choosing.LATER_ARMS, choosing.LAST_ARMS
     first.parent.mkdir(parents=True)
     first.write_text(json.dumps([row(3, sign, choosing.ARMS) for sign in choosing.SIGNS]))
     asked.clear()
     for _ in range(2):
         rows = made.rows(3, 4)
-        assert asked == [(sign, list(choosing.LATER_ARMS)) for sign in choosing.SIGNS] and later.exists()
+        assert asked == [(sign, list(those)) for those in sets for sign in choosing.SIGNS]
+        assert all(path.exists() for path in later)
     for found, sign in zip(rows, choosing.SIGNS):
         assert found["sign"] == sign
-        assert found["arms"].keys() == choosing.ARMS.keys() | choosing.LATER_ARMS.keys()
+        assert found["arms"].keys() == choosing.ARMS.keys() | choosing.LATER_ARMS.keys() | choosing.LAST_ARMS.keys()
         assert found["said"].keys() == {"8", "16", "50"}
