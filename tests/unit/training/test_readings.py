@@ -79,3 +79,10 @@ def test_the_prompt_that_is_learnt_is_short_and_holds_nothing_raw():
         "Its peaks:",
         "- [im_end][line] a year {{ago}} ,",
     ]
+
+
+def test_descriptions_of_passages_are_of_both_signs_and_plain():
+    rows = read_given(str(FOLDER / "passages.csv"), 30, 1536)
+    assert len(rows) == len(set(places(rows))) == 96 and {row["layer"] for row in rows} == {22, 24, 26, 29}
+    assert all(len(row["description"].split()) <= 25 and row["description"].isascii() for row in rows)
+    assert sum(row["description"].startswith(("mixed", "no pattern")) for row in rows) == 11
