@@ -83,6 +83,9 @@ def test_the_prompt_that_is_learnt_is_short_and_holds_nothing_raw():
 
 def test_descriptions_of_passages_are_of_both_signs_and_plain():
     rows = read_given(str(FOLDER / "passages.csv"), 30, 1536)
-    assert len(rows) == len(set(places(rows))) == 96 and {row["layer"] for row in rows} == {22, 24, 26, 29}
-    assert all(len(row["description"].split()) <= 25 and row["description"].isascii() for row in rows)
-    assert sum(row["description"].startswith(("mixed", "no pattern")) for row in rows) == 11
+    assert len(rows) == len(set(places(rows))) == 276 and {row["layer"] for row in rows} == {22, 24, 26, 29}
+    assert all(len(row["description"].split()) <= 28 and row["description"].isascii() for row in rows)
+    held_out = pairs(FOLDER / "passages-held-out.csv")
+    assert len(set(held_out)) == 48 and set(held_out) < {place[:2] for place in places(rows)}
+    said = [row["description"] for row in rows if (row["layer"], row["neuron"]) in held_out]
+    assert sum(text.startswith("mixed") for text in said) == 11
