@@ -7,7 +7,7 @@ count cues, regular expressions whose matches fade: of each half is left after s
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate
 
@@ -26,11 +26,16 @@ def _words(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+def _ending(pattern: re.Pattern[str], tokens: Sequence[str]) -> list[tuple[str, int]]:
+    """Matches of a sequence's text, each with the token that it ends in."""
+    ends = list(accumulate(map(len, tokens)))
+    return [(match[0], bisect_left(ends, match.end())) for match in pattern.finditer("".join(tokens))]
+
+
 @lru_cache(maxsize=4096)
 def _words_of(tokens: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Words of a sequence, in lower case, each with the token that it ends in."""
-    ends = list(accumulate(map(len, tokens)))
-    return [(m[0].lower(), bisect_left(ends, m.end())) for m in re.finditer(r"\w+", "".join(tokens))]
+    """Words of a sequence, in lower case: read once for all lists of words."""
+    return [(word.lower(), place) for word, place in _ending(re.compile(r"\w+"), tokens)]
 
 
 def _counts(cues: Cues) -> Callable[[list[str]], list[int]]:
@@ -38,12 +43,11 @@ def _counts(cues: Cues) -> Callable[[list[str]], list[int]]:
     compiled = re.compile(cues, re.MULTILINE) if isinstance(cues, str) else None
 
     def found(tokens: list[str]) -> list[int]:
-        counts = [0] * len(tokens)
         if compiled:
-            ends = list(accumulate(map(len, tokens)))
-            places = [bisect_left(ends, match.end()) for match in compiled.finditer("".join(tokens))]
+            places = [place for _, place in _ending(compiled, tokens)]
         else:
             places = [place for word, place in _words_of(tuple(tokens)) if word in cues]
+        counts = [0] * len(tokens)
         for place in places:
             counts[place] += 1
         return counts
