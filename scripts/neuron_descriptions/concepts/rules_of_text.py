@@ -3,6 +3,7 @@
 What a simulator learns language from, next to real neurons. T tokens of a sequence.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -112,12 +113,18 @@ def read_subjects(path: str) -> dict[str, list[str]]:
 
 def _read(path: str) -> list[_Words]:
     try:
-        return TypeAdapter(list[_Words]).validate_python(read_yaml(path))
+        entries = TypeAdapter(list[_Words]).validate_python(read_yaml(path))
     except ValueError as error:
         raise ValueError(
             f"{path} is not a list of rules (words: the words; say: ways to say them; subject: what a passage with them"
             f" is about): {error}"
         ) from None
+    # The same words may say what an entry's words are, and what a passage is about.
+    said = Counter(way for entry in entries for way in entry.say)
+    subjects = Counter(entry.subject for entry in entries if entry.subject)
+    if doubled := [way for ways in (said, subjects) for way, times in ways.items() if times > 1]:
+        raise ValueError(f"{path} says {doubled[0]!r} twice: its words would be one entry's or the other's; rename one")
+    return entries
 
 
 def _one_of(words: frozenset[str]) -> Holds:

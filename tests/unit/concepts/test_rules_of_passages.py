@@ -120,6 +120,15 @@ def test_subjects_are_no_rules_of_words_where_nothing_is_said_of_them(tmp_path):
         read_rules(str(path))
 
 
+@pytest.mark.parametrize("again", ["subject: pets", "say: [colours]", "say: [hues, hues]"])
+def test_what_a_file_says_twice_is_refused(tmp_path, again):
+    """One entry's words would silently stand for the other's."""
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"- subject: pets\n  words: dog cat\n- say: [colours]\n  words: red\n- {again}\n  words: a b\n")
+    with pytest.raises(ValueError, match=r"rules\.yaml says '(pets|colours|hues)' twice"):
+        read_subjects(str(path))
+
+
 def test_a_quarter_of_each_kind_of_passages_is_never_learnt():
     learnt = {r.say for r in learnt_rules(FILE)}
     for group in (*PASSAGES, SUBJECTS):
