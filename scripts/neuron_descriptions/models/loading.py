@@ -12,6 +12,7 @@ from neuron_descriptions.common.logs import logger
 from neuron_descriptions.common.vocabulary import Message
 from neuron_descriptions.models.processor import (
     compute_in_float32,
+    kind_of_processor,
     round_the_same_in_any_batch,
 )
 from neuron_descriptions.models.subjects import model_config
@@ -107,11 +108,11 @@ def load_model(
         if not train and not torch.cuda.is_available():
             compute_in_float32(model)
         placed = getattr(model, "hf_device_map", model.device)  # none where one device takes it all
-        logger.info("loaded %s as %s on %s", folder, dtype, placed)
+        logger.info("loaded %s as %s on %s: %s", folder, dtype, kind_of_processor(), placed)
         return model
     model = _loaded(kind, folder, settings)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    logger.info("loaded %s as %s on %s", folder, dtype, device)
+    logger.info("loaded %s as %s on %s", folder, dtype, kind_of_processor())
     if not train and device == "cpu":
         compute_in_float32(model)
     return model.to(device).eval()

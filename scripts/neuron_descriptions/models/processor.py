@@ -24,6 +24,16 @@ def is_slower_than_float32() -> bool:
     return not reduced_precision_is_fast() or (known.is_file() and "GenuineIntel" in known.read_text())
 
 
+def kind_of_processor() -> str:
+    """The GPU's name, or the instructions that torch uses of this processor: what is of another kind rounds otherwise,
+    so a run that is to be repeated, or whose jobs share results, stays on one."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def round_the_same_in_any_batch() -> None:
     """Keep this process from Intel's matrix tiles (AMX), whose kernels add up in an order that depends on the number of
     rows: then shards, chunks and batches would change the last digits of results.

@@ -1,5 +1,6 @@
 """Reduced precision on processors: the same rounding without instructions for it, and in any batch."""
 
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 from conftest import ROOT
 from neuron_descriptions.models import processor
 from neuron_descriptions.models.processor import compute_in_float32
+from word_neurons import tiny_base
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +24,22 @@ def test_half_precision_is_left_to_instructions_that_are_faster(monkeypatch):
     model = torch.nn.Sequential(torch.nn.Linear(4, 4).bfloat16(), torch.nn.Linear(4, 4))
     compute_in_float32(model)
     assert [type(layer) is torch.nn.Linear for layer in model] == [True, False]
+
+
+@pytest.mark.parametrize("allowed", ["default", "avx2"])
+def test_logs_say_what_kind_of_processor_a_model_runs_on(allowed, tokenizer, tmp_path):
+    """That which torch takes it for, since another kind rounds otherwise."""
+    folder = tiny_base(tmp_path, tokenizer)
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO, format='%(message)s')\n"
+        "from neuron_descriptions.models.loading import load_model\n"
+        f"load_model({folder!r}, 'float32', head=True, threads=1)"
+    )
+    kinds = {"ATEN_CPU_CAPABILITY": allowed, "PYTHONPATH": str(ROOT / "scripts"), "CUDA_VISIBLE_DEVICES": ""}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=os.environ | kinds
+    )
+    assert f" as float32 on cpu ({allowed.upper()})" in found.stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
