@@ -37,6 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "workflow" not in item.path.parts)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Of a failure elsewhere one wants to know where: processors round in ways of their own."""
+    if terminalreporter.stats.get("failed"):
+        from neuron_descriptions.models.processor import kind_of_processor
+
+        terminalreporter.write_line(f"Failed on {kind_of_processor()}, {os.cpu_count()} cores.")
+
+
 def demo_config() -> dict[str, Any]:
     """The demo's configuration, to change; with an explainer, whose candidates come first, and without a panel."""
     config = yaml.safe_load((ROOT / "config/demo.yaml").read_text())

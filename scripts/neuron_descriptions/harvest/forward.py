@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from neuron_descriptions.common.logs import logger
 from neuron_descriptions.features.neurons import FeatureSource, Tap
 from neuron_descriptions.harvest.batches import Batch, make_batch
-from neuron_descriptions.harvest.prefixes import Prefixes, can_share
+from neuron_descriptions.harvest.prefixes import can_share, prefix_reader
 from neuron_descriptions.models.loading import check_folder
 from neuron_descriptions.models.subjects import check_subject
 
@@ -86,11 +86,11 @@ def run_layers(
                 lambda module, args, out, layer=layer: seen(layer, out[0] if isinstance(out, tuple) else out)
             )
         handles.append(hook)
-    prefixes = Prefixes(model, run)
+    read_prefix = prefix_reader(model, run)
     try:
         for batch in batches:
             here = batch.to(device)  # once, not for every layer
-            run(here.input_ids_BT, prefixes.read(here) if len(here.shared_P) else None, here)
+            run(here.input_ids_BT, read_prefix(here) if len(here.shared_P) else None, here)
     finally:
         for handle in handles:
             handle.remove()

@@ -4,6 +4,7 @@ P tokens that are shared, T tokens of a sequence beyond them.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,34 +23,37 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 
+LENGTHS = 32  # of the lengths that batches have, how many prefixes are kept at most
+
+
 def can_share(model: nn.Module) -> bool:
-    """Whether a model can go on from a prefix, as far as its class says, and rounds as if it read it again: a
-    processor's attention does so in bfloat16 alone, elsewhere it adds up in an order that depends on where a sequence
-    begins."""
+    """Whether a model can go on from a prefix, as far as its class says. On a processor in bfloat16 alone, where a sum
+    in another order changes no more than its own rounding does: in another dtype results are those of whole sequences
+    to the bit, which a comparison can ask for."""
     weight = next(model.parameters())
-    reorders = weight.device.type == "cpu" and weight.dtype != torch.bfloat16
-    return goes_on_from_keys_and_values(model) and not reorders
+    exact = weight.device.type == "cpu" and weight.dtype != torch.bfloat16
+    return goes_on_from_keys_and_values(model) and not exact
 
 
-class Prefixes:
-    """Keys and values of the prefixes that batches share, each computed once."""
+def prefix_reader(model: nn.Module, run: Callable[[Tensor, Any], None]) -> Callable[[Batch], "DynamicCache"]:
+    """What makes the cache in which all sequences of a batch have their shared tokens; it raises WindowError where the
+    model keeps fewer.
 
-    def __init__(self, model: nn.Module, run: Callable[[Tensor, Any], None]):
-        """run: reads ids (1, T) into a cache."""
-        self.config, self.run = model.config, run
-        self.kept: dict[tuple[int, ...], KeysAndValues] = {}
+    run: reads ids (1, T) into a cache.
+    """
+    device = next(model.parameters()).device
 
-    def read(self, batch: Batch) -> "DynamicCache":
-        """A cache in which all sequences of a batch have their shared tokens. Raises WindowError where the model keeps
-        fewer."""
-        prefix = tuple(batch.shared_P.tolist())
-        if prefix not in self.kept:
-            self.kept[prefix] = self._computed(batch)
-        return gone_on_from(self.config, [self.kept[prefix]], [0] * len(batch.input_ids_BT))
+    @lru_cache(LENGTHS)
+    def computed(prefix: tuple[int, ...], more: int) -> KeysAndValues:
+        """As in a pass over a sequence that is `more` tokens longer. How long one is decides how its first tokens are
+        rounded: so it is the batch's own length, and never that of the batch which happens to come first in a shard."""
+        cache = empty_cache(model.config)
+        ids_T = torch.tensor([*prefix, *prefix[-1:] * more], device=device)
+        run(ids_T[None], cache)
+        return keys_and_values(cache, len(ids_T), len(prefix))
 
-    def _computed(self, batch: Batch) -> KeysAndValues:
-        """As in a pass over a whole sequence: a shorter one is rounded otherwise by a processor's attention."""
-        cache = empty_cache(self.config)
-        ids_T = torch.cat([batch.shared_P, batch.input_ids_BT[0]])
-        self.run(ids_T[None], cache)
-        return keys_and_values(cache, len(ids_T), len(batch.shared_P))
+    def read(batch: Batch) -> "DynamicCache":
+        B, T = batch.input_ids_BT.shape
+        return gone_on_from(model.config, [computed(tuple(batch.shared_P.tolist()), T)], [0] * B)
+
+    return read

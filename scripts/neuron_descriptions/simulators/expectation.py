@@ -5,6 +5,7 @@ tokens, R read positions.
 """
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,9 +45,11 @@ class Expectation:
         self.tokens = self.shared_tokens = 0
         self.numbers_N = torch.arange(len(numbers), dtype=torch.float32, device=model.device)
         self.kept: tuple[list[tuple[int, ...]], Any] = ([], None)  # the last batch's prefixes, and their cache
-        # A processor rounds the same in any batch: so it keeps prefixes for later calls, a batch's tokens of them.
+        # A processor computes each prefix alone, which costs it nothing, and so keeps a batch's tokens of them for
+        # later calls: an earlier call changes no bit of it.
         self.alone = model.device.type == "cpu" and goes_on_from_keys_and_values(model)
         self.prefixes: OrderedDict[tuple[int, ...], KeysAndValues] = OrderedDict()
+        self.window = math.inf  # the shortest prefix that the model was seen not to keep whole
 
     def run(self, rows: list[Row]) -> list[list[float]]:
         """Expected number of every evidence token of every row."""
@@ -84,11 +87,11 @@ class Expectation:
         if not distinct[0]:
             return None
         which_B = [distinct.index(prefix) for prefix in prefixes_B]
-        if self.alone:
+        if self.alone and len(distinct[0]) < self.window:
             try:
                 return gone_on_from(self.model.config, [self._prefix(prefix) for prefix in distinct], which_B)
             except WindowError:
-                self.alone = False
+                self.window = len(distinct[0])
         if self.kept[0] != distinct:
             ids_DP = torch.tensor(distinct, device=self.model.device)
             self.shared_tokens += ids_DP.numel()

@@ -1,4 +1,4 @@
-"""What all sequences of a batch begin with is read once, and no activation differs for it."""
+"""What all sequences of a batch begin with is read once; no activation differs by more than rounding for it."""
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ def sequences(lengths, template=TEMPLATE):
     return [[*template, *rng.integers(5, 40_000, length).tolist()] for length in lengths]
 
 
-def batch(ids, share, template=TEMPLATE):
+def batch(ids, share, template=TEMPLATE, first=0):
     prefix = len(template)
     longest = max(map(len, ids)) - prefix
-    return make_batch(0, ids, np.full(len(ids), prefix), longest, share)
+    return make_batch(first, ids, np.full(len(ids), prefix), longest, share)
 
 
 def activations(model, source, one, layers=(0, 2)):
@@ -41,6 +41,12 @@ def activations(model, source, one, layers=(0, 2)):
     return found, sum(read)
 
 
+def rounding_alone_differs(plain, shared):
+    """By twice what bfloat16's eight bits allow of a layer's largest: a processor with AVX-512 showed no difference,
+    one with AVX2 alone up to 0.006."""
+    return all((shared[layer] - acts_NI).abs().max() <= 2**-6 * acts_NI.abs().max() for layer, acts_NI in plain.items())
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_family_gives_the_same_activations_or_reads_every_sequence_whole(family, tmp_path):
     model = random_model(family, tmp_path).bfloat16()
@@ -51,19 +57,44 @@ def test_any_family_gives_the_same_activations_or_reads_every_sequence_whole(fam
         plain, all_tokens = activations(model, source, batch(ids, share=False))
         shared, tokens = activations(model, source, batch(ids, share=True))
         assert (all_tokens, tokens) == (4 * 36, 36 + 4 * 14)
-        for layer, acts_NI in plain.items():
-            assert torch.equal(shared[layer], acts_NI)
+        assert rounding_alone_differs(plain, shared)
 
 
-def test_of_a_real_model_not_a_bit_differs(smollm2):
+LENGTHS = [40, 39, 17], [8, 12], [110, 95], [300], [1, 1], [129], [193, 231, 67]  # blocks of attention, full and not
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE * 3], ids=["22", "66"])
+def test_of_a_real_model_rounding_alone_differs(template, smollm2):
     model, source = load_model(smollm2, "bfloat16", head=False, threads=1), MlpNeurons(30, 1536)
-    for lengths in ([40, 39, 17], [8, 12], [110, 95], [300]):
-        for template in (TEMPLATE, TEMPLATE * 3):
-            ids = sequences(lengths, template)
-            plain, shared = (
-                activations(model, source, batch(ids, share, template), layers=(3, 12))[0] for share in (False, True)
-            )
-            assert all(torch.equal(shared[layer], acts_NI) for layer, acts_NI in plain.items()), lengths
+    for lengths in LENGTHS:
+        ids = sequences(lengths, template)
+        plain, shared = (
+            activations(model, source, batch(ids, share, template), layers=(3, 12))[0] for share in (False, True)
+        )
+        assert rounding_alone_differs(plain, shared), lengths
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, TEMPLATE * 3], ids=["22", "66"])
+def test_no_bit_depends_on_which_batches_a_shard_has_read_before(template, smollm2):
+    model, source = load_model(smollm2, "bfloat16", head=False, threads=1), MlpNeurons(30, 1536)
+    taps = dict(enumerate(source.taps(model)))
+    batches = [batch(sequences(lengths, template), True, template, first) for first, lengths in enumerate(LENGTHS)]
+    assert sum(1 for one in batches if len(one.shared_P)) > 3
+
+    def run(some):
+        found = {}
+
+        def take(layer, seen_BTD, one):
+            found[one.first, layer] = source.features(layer, seen_BTD)
+
+        run_layers(model, {layer: taps[layer] for layer in (3, 12)}, some, take)
+        return found
+
+    alone = {key: acts for one in batches for key, acts in run([one]).items()}
+    for order in (batches, batches[::-1]):
+        found = run(order)
+        assert found.keys() == alone.keys()
+        assert [key for key in alone if not torch.equal(found[key], alone[key])] == []
 
 
 def test_features_that_are_read_off_the_tokens_need_all_of_them(smollm2):
@@ -83,7 +114,7 @@ def test_a_template_that_differs_is_shared_as_far_as_it_is_the_same():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_where_a_processor_would_round_otherwise_every_sequence_is_read_whole(dtype, smollm2):
+def test_in_dtypes_that_are_compared_to_the_bit_every_sequence_is_read_whole(dtype, smollm2):
     model, source = load_model(smollm2, dtype, head=False, threads=1), MlpNeurons(30, 1536)
     assert not may_share(model, source, {0: source.taps(model)[0]}, sequences([30])[0])
 

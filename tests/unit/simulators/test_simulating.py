@@ -338,10 +338,16 @@ def test_a_processor_keeps_prefixes_for_later_calls_and_nothing_differs():
     assert few.shared_tokens == 3 * 30 and len(few.prefixes) == 1
 
 
-def test_a_simulator_whose_window_forgets_a_prefix_keeps_none():
-    windowed = Expectation(AutoModelForCausalLM.from_config(HEADS["softcap"]).eval(), [1, 2], 8192)
+def test_a_window_that_forgets_a_prefix_changes_nothing_of_later_calls():
+    torch.manual_seed(0)
+    small = AutoModelForCausalLM.from_config(HEADS["softcap"]).bfloat16().eval()
+    later = [Row((n,) * (4 + n), torch.randint(300, (m,)).tolist(), [0, 3]) for n in (5, 6, 30) for m in (20, 7, 31)]
+    windowed, fresh = (Expectation(small, [1, 2], 8192) for _ in range(2))
     windowed.run([Row((5,) * 40, [7] * 20, [0])])  # right, as shown above
-    assert not windowed.alone and not windowed.prefixes
+    assert not windowed.prefixes and windowed.window == 40
+    assert list(windowed._batches(later)) == list(fresh._batches(later))
+    assert windowed.run(later) == fresh.run(later)
+    assert windowed.prefixes.keys() == fresh.prefixes.keys() == {(5,) * 9, (6,) * 10}
 
 
 # --- loading -----------------------------------------------------------------------------------------
