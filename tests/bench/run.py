@@ -82,8 +82,14 @@ def machine() -> dict[str, object]:
     cpus = Path("/proc/cpuinfo")
     models = [line.partition(":")[2].strip() for line in cpus.read_text().splitlines() if line.startswith("model name")]
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = models[0] if models else platform.processor()
-    return {"cpu": cpu, "cores": os.cpu_count(), "gpu": gpu, "torch": torch.__version__, "date": str(date.today())}
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # of one maker's name some have AVX2 alone
+        "cores": os.cpu_count(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "date": str(date.today()),
+    }
 
 
 if __name__ == "__main__":
