@@ -89,3 +89,13 @@ def test_descriptions_of_passages_are_of_both_signs_and_plain():
     assert len(set(held_out)) == 48 and set(held_out) < {place[:2] for place in places(rows)}
     said = [row["description"] for row in rows if (row["layer"], row["neuron"]) in held_out]
     assert sum(text.startswith("mixed") for text in said) == 11
+
+
+def test_long_descriptions_of_passages_are_of_the_held_out_sides_that_say_something():
+    long = read_given(str(FOLDER / "passages-long.csv"), 30, 1536)
+    short = read_given(str(FOLDER / "passages.csv"), 30, 1536)
+    held_out = set(pairs(FOLDER / "passages-held-out.csv"))
+    short = [row for row in short if (row["layer"], row["neuron"]) in held_out]
+    said = [row for row in short if not row["description"].startswith("mixed")]
+    assert places(long) == places(said) and len(long) == 85
+    assert all(50 <= len(row["description"].split()) <= 78 and row["description"].isascii() for row in long)
