@@ -41,12 +41,6 @@ def activations(model, source, one, layers=(0, 2)):
     return found, sum(read)
 
 
-def rounding_alone_differs(plain, shared):
-    """By twice what bfloat16's eight bits allow of a layer's largest: a processor with AVX-512 showed no difference,
-    one with AVX2 alone up to 0.006."""
-    return all((shared[layer] - acts_NI).abs().max() <= 2**-6 * acts_NI.abs().max() for layer, acts_NI in plain.items())
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_family_gives_the_same_activations_or_reads_every_sequence_whole(family, tmp_path):
     model = random_model(family, tmp_path).bfloat16()
@@ -57,7 +51,14 @@ def test_any_family_gives_the_same_activations_or_reads_every_sequence_whole(fam
         plain, all_tokens = activations(model, source, batch(ids, share=False))
         shared, tokens = activations(model, source, batch(ids, share=True))
         assert (all_tokens, tokens) == (4 * 36, 36 + 4 * 14)
-        assert rounding_alone_differs(plain, shared)
+        for layer, acts_NI in plain.items():
+            assert torch.equal(shared[layer], acts_NI)
+
+
+def rounding_alone_differs(plain, shared):
+    """By twice what bfloat16's eight bits allow of a layer's largest: an Intel Xeon with AVX-512 showed no difference,
+    an AMD EPYC with AVX2 alone up to 0.006."""
+    return all((shared[layer] - acts_NI).abs().max() <= 2**-6 * acts_NI.abs().max() for layer, acts_NI in plain.items())
 
 
 LENGTHS = [40, 39, 17], [8, 12], [110, 95], [300], [1, 1], [129], [193, 231, 67]  # blocks of attention, full and not
